@@ -1,0 +1,43 @@
+"""What the commands share: how they end on an error, and how they report progress."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pyserini_xqg.errors import XqgError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's ``main``: a user's fault becomes one line on standard error and exit status 1."""
+    try:
+        main()
+    except XqgError as error:
+        sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def say(message: str) -> None:
+    """One line of report on standard error (standard output is kept for results)."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def progress(
+    iterable: Iterable[Any] | None = None, *, total: int | None = None, unit: str, description: str = ""
+) -> Any:
+    """A tqdm bar with total and rate, shown only in a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        iterable, total=total, unit=" " + unit, desc=description or None, disable=None, dynamic_ncols=True, smoothing=0.1
+    )
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows every default, and keeps the line breaks of the description's examples."""

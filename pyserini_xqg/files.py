@@ -1,0 +1,177 @@
+"""Outputs that appear whole, text files plain or gzipped, and JSON lines with line numbers in every error."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pyserini_xqg.errors import XqgError
+
+
+def open_text(path: str | Path) -> IO[str]:
+    """Open a UTF-8 text file for reading; names that end in ``.gz`` are decompressed."""
+    path = Path(path)
+    if not path.exists():
+        raise XqgError(f"{path}: no such file. Check the path.")
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+    return open(path, encoding="utf-8", newline="\n")
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a UTF-8 text file, plain or ``.gz``.
+
+    Raises :class:`XqgError`, naming the file and the line, for bytes that are not UTF-8 and for
+    truncated or corrupt gzip data.
+    """
+    number = 0
+    with open_text(path) as lines:
+        try:
+            for number, line in enumerate(lines, start=1):  # noqa: B007 (used in the messages below)
+                yield number, line.rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise XqgError(
+                f"{path}, after line {number}: not UTF-8 ({error.reason} at byte {error.start} of the block read). "
+                "Convert the file to UTF-8."
+            ) from error
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise XqgError(f"{path}, after line {number}: broken gzip data ({error}). Fetch the file again.") from error
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSON-lines file, plain or ``.gz``; never skips a line.
+
+    Raises :class:`XqgError`, naming the file and the line, for anything that is not one JSON object.
+    """
+    for number, line in read_lines(path):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            what = "an empty line" if not line.strip() else f"malformed JSON ({error.msg}, column {error.colno})"
+            raise XqgError(f"{path}, line {number}: {what}. Every line must be one JSON object.") from error
+        if not isinstance(record, dict):
+            raise XqgError(
+                f"{path}, line {number}: a JSON {type(record).__name__} where an object was expected. "
+                "Every line must be one JSON object."
+            )
+        yield number, record
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fsync_directory(path: str | Path) -> None:
+    """Make renames and new names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def write_whole(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file that appears under ``path`` only when the block ends without an error.
+
+    Written beside the target, flushed to the disk, then renamed over it, so that neither a crash
+    nor an error leaves half a file.
+
+    >>> with write_whole("/tmp/xqg-doctest.txt") as out:
+    ...     _ = out.write("whole")
+    >>> open("/tmp/xqg-doctest.txt").read()
+    'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        with open(partial, mode, encoding=encoding) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+        fsync_directory(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all: UTF-8, indented, keys in the order given."""
+    with write_whole(path) as out:
+        json.dump(value, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object; :class:`XqgError` if it is missing or malformed."""
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise XqgError(f"{path}: no such file. Check the path.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise XqgError(f"{path}: malformed JSON ({error}). Build it again.") from error
+    if not isinstance(value, dict):
+        raise XqgError(f"{path}: a JSON object was expected. Build it again.")
+    return value
+
+
+def check_output(path: str | Path, overwrite: bool) -> None:
+    """Refuse an output that exists, before any work is done."""
+    if Path(path).exists() and not overwrite:
+        raise XqgError(f"{path} exists. Remove it, choose another --output, or pass --overwrite.")
+
+
+@contextmanager
+def whole_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty directory beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    A second process that writes the same ``path`` is refused; what a killed one left behind is cleared.
+    An existing ``path`` is refused unless ``overwrite``; it then stays in place until the new one is complete.
+    """
+    path = Path(os.path.abspath(path))
+    check_output(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with exclusive(path.with_name(f".{path.name}.lock"), path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            fsync_directory(partial)
+            check_output(path, overwrite)
+            replaced = path.with_name(f".{path.name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            if path.exists():
+                os.replace(path, replaced)
+            os.replace(partial, path)
+            fsync_directory(path.parent)
+            shutil.rmtree(replaced, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(lock_file: str | Path, output: str | Path) -> Iterator[None]:
+    """Hold a lock that ends with this process; :class:`XqgError` if another process holds it."""
+    from filelock import FileLock, Timeout
+
+    Path(lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock_file, timeout=0):
+            yield
+    except Timeout as error:
+        raise XqgError(
+            f"{output}: another process is writing it. Wait for it to end, or choose another --output."
+        ) from error
