@@ -1,0 +1,93 @@
+"""Make xQG and a working Java available to every stock ``python -m pyserini…`` of this environment.
+
+Pyserini has no plug-in discovery, so one line of code has to run before it: a ``.pth`` file in the
+environment's site-packages. It adds the encoder key ``xqg`` to Pyserini's class maps, refuses a query
+encoder that does not fit an xQG index, and picks a Java that Pyserini runs on. Pyserini's own files
+are left as they are; ``--remove`` takes the line away again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sysconfig
+from pathlib import Path
+
+from pyserini_xqg.cli import HelpFormatter, run
+from pyserini_xqg.errors import XqgError
+
+PTH_NAME = "pyserini_xqg_activate.pth"
+# Still harmless where the package has been uninstalled and the file was forgotten.
+PTH_LINE = 'import sys; exec("try:\\n import pyserini_xqg._startup\\nexcept ImportError:\\n pass")\n'
+
+
+def pth_path() -> Path:
+    """Where the ``.pth`` file of this environment is, or would be."""
+    return Path(sysconfig.get_path("purelib")) / PTH_NAME
+
+
+def is_active() -> bool:
+    """True if the environment's ``.pth`` file is there and as this version writes it."""
+    path = pth_path()
+    return path.is_file() and path.read_text(encoding="utf-8") == PTH_LINE
+
+
+def activate() -> Path:
+    """Write the ``.pth`` file; returns its path."""
+    path = pth_path()
+    try:
+        path.write_text(PTH_LINE, encoding="utf-8")
+    except OSError as error:
+        raise XqgError(
+            f"{path}: cannot be written ({error.strerror}). Activate inside a virtual environment of your own: "
+            "python3 -m venv .venv && .venv/bin/python -m pyserini_xqg.activate"
+        ) from error
+    return path
+
+
+def remove() -> bool:
+    """Delete the ``.pth`` file; False if there was none."""
+    path = pth_path()
+    if not path.exists():
+        return False
+    path.unlink()
+    return True
+
+
+def _report_java() -> None:
+    from pyserini_xqg.java import NO_JAVA, VECTOR_OPTION, find_java
+
+    java = find_java()
+    print(f"Java:   {java if java else NO_JAVA}")
+    if java and not java.has_vector:
+        print(f"        Pyserini's JVM option {VECTOR_OPTION} is dropped (Lucene then runs without SIMD).")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyserini_xqg.activate", description=__doc__, formatter_class=HelpFormatter
+    )
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--status", action="store_true", help="say what is active, change nothing; exit status 1 if not")
+    group.add_argument("--remove", action="store_true", help="take the activation away")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of ``python -m pyserini_xqg.activate``."""
+    args = build_parser().parse_args(argv)
+    if args.remove:
+        print(f"removed {pth_path()}" if remove() else f"nothing to remove: no {pth_path()}")
+        return
+    if not args.status:
+        activate()
+    print(f"xQG:    {'active' if is_active() else 'not active'} in {pth_path()}")
+    if is_active():
+        print("        stock `python -m pyserini…` knows the encoder class xqg: --encoder xqg:<index directory>")
+    _report_java()
+    if not is_active():
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,275 @@
+"""Texts to vectors: a Hugging Face encoder with its pooling, lengths and prefixes as one configuration.
+
+No Pyserini here, hence no Java: encoding runs on machines that have neither.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_xqg.errors import XqgError
+
+if TYPE_CHECKING:
+    import torch
+
+POOLINGS = ("cls", "mean")
+PROBE_TEXT = "xQG probe: which passage answers this question?"
+"""Embedded when a store is made and again at search: equal vectors mean the same encoder, wherever it lies."""
+_UNLIMITED = 1_000_000  # tokenizers without a limit of their own report about 1e30
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Everything that decides which vector a text gets.
+
+    model : Hugging Face name or local directory; stored as an absolute path if it is a directory.
+    tokenizer : name or directory of the tokenizer; the model's own by default.
+    pooling : ``cls`` (first position) or ``mean`` (over the positions that are not padding).
+    l2_norm : scale every vector to unit length.
+    max_length, query_max_length : tokens kept of a passage and of a query, special tokens included;
+        None for the tokenizer's own limit, as Pyserini's ``AutoQueryEncoder`` has it.
+    prefix, query_prefix : put before the text of a passage and before a query, with a blank between.
+
+    >>> EncoderConfig("bert-base-multilingual-cased").pooling
+    'cls'
+    """
+
+    model: str
+    tokenizer: str | None = None
+    pooling: str = "cls"
+    l2_norm: bool = False
+    max_length: int | None = 256
+    query_max_length: int | None = None
+    prefix: str | None = None
+    query_prefix: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise XqgError(f"pooling {self.pooling!r}: must be one of {', '.join(POOLINGS)}.")
+        for name in ("max_length", "query_max_length"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise XqgError(f"{name} {value!r}: must be a positive number of tokens.")
+        for name in ("model", "tokenizer"):
+            value = getattr(self, name)
+            if value is not None and Path(value).is_dir():
+                object.__setattr__(self, name, os.path.abspath(value))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "encoder") -> EncoderConfig:
+        """Read a configuration that :func:`to_dict` wrote; :class:`XqgError` for anything else."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown or not isinstance(values.get("model"), str):
+            what = f"unknown settings {', '.join(unknown)}" if unknown else "no 'model'"
+            raise XqgError(f"{where}: {what} in the encoder's configuration. Build it again with this version.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON values, in the order of the fields."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """One line for messages.
+
+        >>> EncoderConfig("m", pooling="mean", l2_norm=True).describe()
+        'm (pooling mean, l2-norm on)'
+        """
+        details = [f"pooling {self.pooling}", f"l2-norm {'on' if self.l2_norm else 'off'}"]
+        details += [f"query prefix {self.query_prefix!r}"] if self.query_prefix else []
+        details += [f"tokenizer {self.tokenizer}"] if self.tokenizer else []
+        return f"{self.model} ({', '.join(details)})"
+
+    def replace(self, **changes: Any) -> EncoderConfig:
+        """A copy with some settings changed."""
+        return replace(self, **changes)
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda:0`` where a CUDA device is usable, else ``cpu``; other names are checked."""
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise XqgError(f"--device {device}: no such device. Use auto, cpu, cuda:0, cuda:1, …") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise XqgError(f"--device {device}: torch sees no CUDA device here. Use --device cpu, or install torch for CUDA.")
+    return device
+
+
+class Embedder:
+    """A loaded encoder. Texts are tokenised ahead, sorted by length and run in batches of bounded size.
+
+    Parameters
+    ----------
+    config : the encoder's configuration.
+    device : ``cpu``, ``cuda:0``, …, or ``auto``.
+    batch_tokens : most tokens in a batch, padding included.
+
+    Raises :class:`XqgError` if the model is not an encoder, or lacks weights that would be random.
+
+    >>> from pyserini_xqg.testing import tiny_encoder
+    >>> embedder = Embedder(EncoderConfig(tiny_encoder(), pooling="mean"))
+    >>> embedder.embed_queries(["two", "queries"]).shape
+    (2, 32)
+    """
+
+    def __init__(self, config: EncoderConfig, device: str = "auto", batch_tokens: int = 4096) -> None:
+        self.config = config
+        self.device = resolve_device(device)
+        self.batch_tokens = batch_tokens
+        self.model, self.tokenizer = _load(config)
+        self.model.to(self.device).eval()
+        self.dimension: int = self.model.config.hidden_size
+        self._limit = _position_limit(self.model, self.tokenizer)
+
+    def embed_passages(self, texts: Sequence[str], titles: Sequence[str | None] | None = None) -> np.ndarray:
+        """Vectors of passages, float32 (len(texts), dimension); a title stands before the text, with a blank."""
+        return self.embed(compose_passages(texts, titles, self.config.prefix), self.config.max_length)
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of queries, float32 (len(texts), dimension)."""
+        prefix = self.config.query_prefix
+        return self.embed([f"{prefix} {text}" for text in texts] if prefix else texts, self.config.query_max_length)
+
+    def embed(self, texts: Sequence[str], max_length: int | None) -> np.ndarray:
+        """Vectors of texts taken as they are, cut at ``max_length`` tokens; float32 (len(texts), dimension)."""
+        import torch
+
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        if not texts:
+            return vectors
+        ids = self.tokenize(texts, max_length)
+        with torch.inference_mode():
+            for batch in batches_by_length([len(tokens) for tokens in ids], self.batch_tokens):
+                vectors[batch] = self._run([ids[row] for row in batch])
+        return vectors
+
+    def tokenize(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
+        """Token ids of each text, special tokens included, cut at ``max_length`` and at the model's own limit."""
+        length = min(limit for limit in (max_length, self._limit, _UNLIMITED) if limit is not None)
+        return self.tokenizer(
+            list(texts), truncation=True, max_length=length, return_attention_mask=False, return_token_type_ids=False
+        )["input_ids"]
+
+    def _run(self, ids: list[list[int]]) -> np.ndarray:
+        import torch
+
+        longest = max(map(len, ids))
+        padded = np.full((len(ids), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
+        mask = np.zeros((len(ids), longest), dtype=np.int64)
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        attention_mask = torch.from_numpy(mask).to(self.device)
+        hidden = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=attention_mask)[0]
+        return self._pool(hidden.float(), attention_mask).cpu().numpy()
+
+    def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(batch, length, dimension) to (batch, dimension)."""
+        import torch
+
+        if self.config.pooling == "mean":
+            weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        else:
+            pooled = hidden[:, 0]
+        return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
+
+    def probe(self) -> dict[str, Any]:
+        """What :mod:`pyserini_xqg.fit` compares at search time: the length and the first numbers of one known vector."""
+        return describe_probe(self.embed_queries([PROBE_TEXT])[0])
+
+
+def describe_probe(vector: np.ndarray) -> dict[str, Any]:
+    """JSON form of the probe's vector: dimension, Euclidean length and its first 16 numbers."""
+    vector = np.asarray(vector, dtype=np.float32).ravel()
+    return {
+        "text": PROBE_TEXT,
+        "dimension": int(vector.size),
+        "length": round(float(np.linalg.norm(vector)), 5),
+        "head": [round(float(value), 5) for value in vector[:16]],
+    }
+
+
+def compose_passages(
+    texts: Sequence[str], titles: Sequence[str | None] | None = None, prefix: str | None = None
+) -> list[str]:
+    """The input of each passage, as Pyserini's ``AutoDocumentEncoder`` writes it: ``title prefix text``.
+
+    >>> compose_passages(["A text."], ["Title"])
+    ['Title A text.']
+    """
+    bodies = [f"{prefix} {text}" for text in texts] if prefix is not None else list(texts)
+    if titles is None:
+        return bodies
+    return [f"{title} {body}" if title else body for title, body in zip(titles, bodies, strict=True)]
+
+
+def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length, longest first; each at most ``batch_tokens`` with padding.
+
+    The same lengths give the same batches, so the same texts give the same bytes.
+
+    >>> list(batches_by_length([2, 9, 3], 12))
+    [[1], [2, 0]]
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    batch: list[int] = []
+    for row in order:
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _load(config: EncoderConfig) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    cure = "Pass --encoder a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
+    if (Path(config.model).exists() or os.sep in config.model.strip(os.sep)[:1]) and not Path(config.model).is_dir():
+        raise XqgError(f"{config.model}: not a directory. {cure}")
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # the load report names the unused pooler as if it were a fault
+    try:
+        model, report = AutoModel.from_pretrained(config.model, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(config.tokenizer or config.model)
+    except Exception as error:  # transformers raises many kinds, down to KeyError and safetensors' own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise XqgError(f"{config.model}: cannot be loaded as a Hugging Face encoder ({reason}). {cure}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise XqgError(f"{config.model}: an encoder-decoder ({model.config.model_type}), not an encoder. {cure}")
+    random = sorted(key for key in report["missing_keys"] if "pooler" not in key.split("."))
+    if random:
+        raise XqgError(
+            f"{config.model}: the checkpoint lacks {len(random)} weights of its model ({', '.join(random[:3])}, …); "
+            f"they would be random. {cure}"
+        )
+    return model, tokenizer
+
+
+def _position_limit(model: Any, tokenizer: Any) -> int | None:
+    """The longest input that tokenizer and position embeddings allow; None where neither has a limit."""
+    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNLIMITED else []
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin count positions from padding_idx + 1.
+        offset = tokenizer.pad_token_id + 1 if "roberta" in model.config.model_type.replace("-", "") else 0
+        limits.append(positions - offset)
+    return min(limits) if limits else None

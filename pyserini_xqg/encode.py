@@ -1,0 +1,260 @@
+"""Encode passages and their generated queries into an embedding store, once; every index is made from it.
+
+The corpus is checked from end to end before the first text is encoded. Work is committed in chunks:
+after a crash, the same command continues where it stopped.
+
+example:
+  python -m pyserini_xqg.encode --corpus passages.jsonl --output stores/mbert \\
+      --encoder ielabgroup/bert-base-multilingual-cased-xor-tydi --max-length 128 --query-max-length 32
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyserini_xqg.cli import HelpFormatter, progress, run, say
+from pyserini_xqg.corpus import FIELDS, Corpus, Passage
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.languages import parse_languages
+from pyserini_xqg.store import DTYPES, Chunk, StoreWriter, check_new_store, sum_first
+
+if TYPE_CHECKING:
+    from pyserini_xqg.embedding import Embedder
+
+
+def encode_chunk(
+    embedder: Embedder,
+    passages: Sequence[Passage],
+    languages: Sequence[str],
+    fields: Sequence[str] = FIELDS,
+    keep_query_vectors: bool = False,
+) -> Chunk:
+    """Vectors of some passages and of all their queries in ``languages``; equal queries are embedded once."""
+    titles = [passage.title for passage in passages] if "title" in fields else None
+    texts = [passage.text for passage in passages] if "text" in fields else [""] * len(passages)
+    vectors = embedder.embed_passages(texts, titles)
+    position: dict[str, int] = {}
+    for passage in passages:
+        for language in languages:
+            for query in passage.queries.get(language, ()):
+                position.setdefault(query, len(position))
+    query_vectors = embedder.embed_queries(list(position))
+    sums, counts, kept = {}, {}, {}
+    for language in languages:
+        queries = [passage.queries.get(language, ()) for passage in passages]
+        rows = np.array([position[query] for texts_ in queries for query in texts_], dtype=np.int64)
+        number = np.array([len(texts_) for texts_ in queries], dtype=np.int32)
+        sums[language], counts[language] = sum_first(query_vectors[rows], number)
+        if keep_query_vectors:
+            kept[language] = query_vectors[rows]
+    return Chunk([passage.docid for passage in passages], vectors, sums, counts, kept)
+
+
+def encode_corpus(
+    corpus: Corpus,
+    embedder: Embedder,
+    output: str | Path,
+    *,
+    fields: Sequence[str] = FIELDS,
+    dtype: str = "float32",
+    keep_query_vectors: bool = False,
+    chunk_size: int = 1024,
+    overwrite: bool = False,
+    reuse: bool = False,
+) -> None:
+    """Fill the store ``output`` from a corpus; continue it if it is half done.
+
+    With ``reuse``, a complete store with the same settings and corpus is left as it is.
+    Raises :class:`XqgError` for faults in the corpus and for an output that cannot become this store.
+    """
+    summary = corpus.scan()
+    settings: dict[str, Any] = {
+        "encoder": embedder.config.to_dict(),
+        "fields": list(fields),
+        "dimension": embedder.dimension,
+        "dtype": dtype,
+        "batch_tokens": embedder.batch_tokens,
+        "chunk_size": chunk_size,
+        "max_queries": corpus.max_queries,
+        "keep_query_vectors": keep_query_vectors,
+        "corpus": {
+            "passages": summary.passages,
+            "queries": summary.queries,
+            "passages_with_queries": summary.passages_with_queries,
+            "passages_without_queries": summary.passages_without_queries,
+            "sha256": summary.sha256,
+        },
+        "most_queries": summary.most_queries,
+        "probe": embedder.probe(),
+    }
+    if reuse and is_complete(output, settings):
+        say(f"{output}: a complete store of this corpus and encoder, used as it is")
+        return
+    languages = list(summary.queries)
+    total = summary.passages + sum(summary.queries.values())
+    with StoreWriter(output, settings, overwrite) as writer, progress(total=total, unit="texts", description="encoding") as bar:
+        if writer.rows_done:
+            say(f"{output}: continues after {writer.rows_done:,} of {summary.passages:,} passages")
+        for passages in _chunks(corpus, chunk_size, writer.rows_done, bar):
+            writer.write(encode_chunk(embedder, passages, languages, fields, keep_query_vectors))
+            bar.update(_texts(passages))
+        writer.finish()
+    counts = ", ".join(f"{language} {number:,}" for language, number in summary.queries.items())
+    say(f"{output}: {summary.passages:,} passages" + (f", queries: {counts}" if counts else ", no queries"))
+    if summary.passages_without_queries:
+        say(f"{output}: {summary.passages_without_queries:,} passages have no generated query and keep their plain vector")
+
+
+def is_complete(directory: str | Path, settings: dict[str, Any]) -> bool:
+    """True if ``directory`` is a complete store with these settings; :class:`XqgError` if it is another complete one."""
+    from pyserini_xqg.files import read_json
+    from pyserini_xqg.store import FORMAT_VERSION, STORE_FORMAT, STORE_NAME, settings_differences
+
+    path = Path(directory) / STORE_NAME
+    if not path.exists():
+        return False
+    there = read_json(path)
+    if not there.get("complete"):
+        return False
+    wanted = {"format": STORE_FORMAT, "format_version": FORMAT_VERSION, **settings}
+    if differences := settings_differences(there, wanted):
+        raise XqgError(
+            f"{directory}: a store made otherwise: {'; '.join(differences)}. Name another --store, or remove this one."
+        )
+    return True
+
+
+def _texts(passages: Sequence[Passage]) -> int:
+    return len(passages) + sum(len(texts) for passage in passages for texts in passage.queries.values())
+
+
+def _chunks(corpus: Corpus, size: int, done: int, bar: Any) -> Iterator[list[Passage]]:
+    """Chunks of passages, without the ``done`` first ones."""
+    passages = iter(corpus)
+    bar.update(sum(_texts([passage]) for passage in islice(passages, done)))
+    bar.initial = bar.n  # the rate is that of this process
+    while chunk := list(islice(passages, size)):
+        yield chunk
+
+
+def positive(value: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a number of at least 1")
+    return number
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
+    """The options that say what is encoded."""
+    group = parser.add_argument_group("corpus")
+    group.add_argument(
+        "--corpus",
+        required=required,
+        metavar="PATH",
+        help="JSONL file (.gz too), directory of them, or irds:<dataset-id>; lines of docid, title, text, generated_queries",
+    )
+    group.add_argument(
+        "--queries",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="files with generated queries apart from the passages: lines of docid, generated_queries",
+    )
+    group.add_argument("--fields", nargs="+", default=list(FIELDS), choices=FIELDS, help="fields of a passage to encode")
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
+    """The options that decide the vectors, named as in ``pyserini.encode``."""
+    group = parser.add_argument_group("encoder")
+    group.add_argument("--encoder", required=required, metavar="NAME", help="Hugging Face encoder, name or directory")
+    group.add_argument("--tokenizer", metavar="NAME", help="its tokenizer, if not the encoder's own")
+    group.add_argument("--pooling", choices=("cls", "mean"), default="cls", help="how token vectors become one")
+    group.add_argument("--l2-norm", action="store_true", help="scale each vector to unit length")
+    group.add_argument("--max-length", type=positive, default=256, metavar="TOKENS", help="tokens kept of a passage")
+    group.add_argument(
+        "--query-max-length",
+        type=positive,
+        metavar="TOKENS",
+        help="tokens kept of a query (default: the tokenizer's limit, as in Pyserini's search; the paper: 32)",
+    )
+    group.add_argument("--prefix", metavar="TEXT", help="put before the text of each passage")
+    group.add_argument("--query-prefix", metavar="TEXT", help="put before each query")
+    group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda:0, cuda:1, …")
+    group.add_argument(
+        "--batch-tokens", type=positive, default=4096, metavar="TOKENS", help="most tokens in a batch, with padding"
+    )
+
+
+def add_store_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that decide what the store keeps."""
+    group = parser.add_argument_group("store")
+    group.add_argument("--store-dtype", choices=DTYPES, default="float32", help="precision of the vectors on disk")
+    group.add_argument(
+        "--keep-query-vectors",
+        action="store_true",
+        help="keep each query's vector beside the sums, so that --max-queries can be varied later",
+    )
+    group.add_argument(
+        "--chunk-size", type=positive, default=1024, metavar="PASSAGES", help="passages between two commits to the disk"
+    )
+
+
+def encoder_from_args(args: argparse.Namespace) -> Embedder:
+    """Load the encoder that the options describe."""
+    from pyserini_xqg.embedding import Embedder, EncoderConfig
+
+    config = EncoderConfig(
+        args.encoder,
+        tokenizer=args.tokenizer,
+        pooling=args.pooling,
+        l2_norm=args.l2_norm,
+        max_length=args.max_length,
+        query_max_length=args.query_max_length,
+        prefix=args.prefix,
+        query_prefix=args.query_prefix,
+    )
+    return Embedder(config, args.device, args.batch_tokens)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyserini_xqg.encode", description=__doc__, formatter_class=HelpFormatter
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="the embedding store to make or to continue")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew where a store exists")
+    add_corpus_arguments(parser, required=True)
+    parser.add_argument("--languages", metavar="CODES", help="query languages to encode, such as ar,bn,fi (default: all)")
+    parser.add_argument("--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)")
+    add_encoder_arguments(parser, required=True)
+    add_store_arguments(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of ``python -m pyserini_xqg.encode``."""
+    args = build_parser().parse_args(argv)
+    check_new_store(args.output, args.overwrite)
+    languages = parse_languages(args.languages) if args.languages is not None else None
+    corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
+    encode_corpus(
+        corpus,
+        encoder_from_args(args),
+        args.output,
+        fields=args.fields,
+        dtype=args.store_dtype,
+        keep_query_vectors=args.keep_query_vectors,
+        chunk_size=args.chunk_size,
+        overwrite=args.overwrite,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,210 @@
+"""xQG's encoders as Pyserini's own classes, and their place in Pyserini's class maps.
+
+Importing this module imports Pyserini, which starts the Java virtual machine, and registers the classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pyserini_xqg import java
+from pyserini_xqg.embedding import Embedder, EncoderConfig
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.manifest import MANIFEST_NAME, manifest_encoder
+
+java.configure()  # before Pyserini starts the virtual machine
+
+from pyserini.encode import DocumentEncoder, QueryEncoder  # noqa: E402
+
+CLASS_KEY = "xqg"
+INDEX_PREFIX = "xqg:"
+
+_loaded: dict[tuple[EncoderConfig, str], Embedder] = {}
+
+
+def resolve_config(name: str, **settings: Any) -> EncoderConfig:
+    """The configuration that an ``--encoder`` value stands for.
+
+    ``xqg:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built it. Anything
+    else is a Hugging Face name or directory, with pooling cls and no normalisation unless ``settings``
+    say otherwise. Settings that are None are left as they are.
+    """
+    explicit = name.startswith(INDEX_PREFIX)
+    place = name.removeprefix(INDEX_PREFIX)
+    if explicit or (Path(place) / MANIFEST_NAME).exists():
+        config = manifest_encoder(place)
+    else:
+        config = EncoderConfig(place)
+    return config.replace(**{key: value for key, value in settings.items() if value is not None})
+
+
+def _embedder(config: EncoderConfig, device: str) -> Embedder:
+    """Load an encoder once a process: routing searches one index after the other with the same model."""
+    key = (config, device)
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = Embedder(config, device)
+    return _loaded[key]
+
+
+class XqgDocumentEncoder(DocumentEncoder):
+    """Passage encoder with Pyserini's interface.
+
+    Parameters
+    ----------
+    model_name : Hugging Face name, directory, or ``xqg:<index directory>`` for the encoder of an index.
+    tokenizer_name, pooling, l2_norm, prefix, max_length : as in :class:`~pyserini_xqg.embedding.EncoderConfig`;
+        None keeps the index's setting, or cls, no normalisation, no prefix, 256 tokens.
+    device : ``cpu``, ``cuda:0``, …, or ``auto``.
+
+    With the same settings its vectors equal those of Pyserini's ``AutoDocumentEncoder`` to 1e-5.
+
+    Example
+    -------
+    >>> from pyserini_xqg.demo import build_encoder
+    >>> encoder = XqgDocumentEncoder(build_encoder("/tmp/xqg-doctest-encoder"), pooling="mean", device="cpu")
+    >>> encoder.encode(["A text."], titles=["A title"]).shape
+    (1, 384)
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        tokenizer_name: str | None = None,
+        device: str = "auto",
+        pooling: str | None = None,
+        l2_norm: bool | None = None,
+        prefix: str | None = None,
+        max_length: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        config = resolve_config(
+            model_name, tokenizer=tokenizer_name, pooling=pooling, l2_norm=l2_norm, prefix=prefix, max_length=max_length
+        )
+        self.embedder = _embedder(config, device)
+        self.config = config
+        self.device = self.embedder.device
+        self.dimension = self.embedder.dimension
+        self.pooling, self.l2_norm, self.prefix = config.pooling, config.l2_norm, config.prefix
+        self.has_model = True
+
+    def encode(
+        self,
+        texts: list[str],
+        titles: list[str] | None = None,
+        max_length: int | None = None,
+        add_sep: bool = False,
+        **kwargs: Any,
+    ) -> np.ndarray:
+        """Vectors of passages, float32 (len(texts), dimension); the input is ``title prefix text``."""
+        if add_sep:
+            raise XqgError("add_sep: the xqg encoder puts title and text into one segment. Leave --add-sep out.")
+        config = self.config.replace(max_length=max_length) if max_length is not None else self.config
+        return _with(self.embedder, config).embed_passages(texts, titles)
+
+
+class XqgQueryEncoder(QueryEncoder):
+    """Query encoder with Pyserini's interface, ``encode`` and ``encode_batch``.
+
+    Parameters
+    ----------
+    encoder_dir : Hugging Face name, directory, or ``xqg:<index directory>`` for the encoder of an index.
+    encoded_query_dir : directory of pre-encoded queries, as in Pyserini; then no model is needed.
+    tokenizer_name, pooling, l2_norm, prefix, max_length : None keeps the index's setting, or cls, no
+        normalisation, no prefix, the tokenizer's own limit, as Pyserini's ``AutoQueryEncoder`` has them.
+    device : ``cpu``, ``cuda:0``, …, or ``auto``.
+    fp16 : what Pyserini's command passes; without effect, as in ``AutoQueryEncoder``.
+
+    Example
+    -------
+    >>> from pyserini_xqg.demo import build_encoder
+    >>> encoder = XqgQueryEncoder(build_encoder("/tmp/xqg-doctest-encoder"), pooling="mean")
+    >>> encoder.encode("a query").shape, encoder.encode_batch(["a query", "another"]).shape
+    ((384,), (2, 384))
+    """
+
+    def __init__(
+        self,
+        encoder_dir: str | None = None,
+        tokenizer_name: str | None = None,
+        encoded_query_dir: str | None = None,
+        device: str = "cpu",
+        pooling: str | None = None,
+        l2_norm: bool | None = None,
+        prefix: str | None = None,
+        max_length: int | None = None,
+        fp16: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(encoded_query_dir)
+        if not encoder_dir:
+            if not self.has_encoded_query:
+                raise XqgError("neither encoder_dir nor encoded_query_dir given. Pass one of them.")
+            return
+        # Pyserini's command passes fp16, and no pooling, to a class that it picked because the name holds 'xqg'.
+        picked_by_name = fp16 is not None and pooling is None
+        if picked_by_name and not encoder_dir.startswith(INDEX_PREFIX) and not (Path(encoder_dir) / MANIFEST_NAME).exists():
+            raise XqgError(
+                f"{encoder_dir}: the name holds 'xqg', but there is no {MANIFEST_NAME} to read the pooling from. Pass "
+                "--encoder xqg:<index directory>, or --encoder-class auto with --pooling and --l2-norm."
+            )
+        config = resolve_config(
+            encoder_dir,
+            tokenizer=tokenizer_name,
+            pooling=pooling,
+            l2_norm=l2_norm,
+            query_prefix=prefix,
+            query_max_length=max_length,
+        )
+        self.embedder = _embedder(config, device)
+        self.config = config
+        self.device = self.embedder.device
+        self.dimension = self.embedder.dimension
+        self.pooling, self.l2_norm, self.prefix = config.pooling, config.l2_norm, config.query_prefix
+        self.has_model = True
+
+    def encode(self, query: str, max_length: int | None = None) -> np.ndarray:
+        """Vector of one query, float32 (dimension,)."""
+        if not self.has_model:
+            return super().encode(query)
+        config = self.config.replace(query_max_length=max_length) if max_length is not None else self.config
+        return _with(self.embedder, config).embed_queries([query])[0]
+
+    def encode_batch(self, queries: list[str]) -> np.ndarray:
+        """Vectors of queries, float32 (len(queries), dimension)."""
+        if not self.has_model:
+            return np.array([super(XqgQueryEncoder, self).encode(query) for query in queries])
+        return self.embedder.embed_queries(queries)
+
+
+def _with(embedder: Embedder, config: EncoderConfig) -> Embedder:
+    """The same loaded model under other lengths."""
+    if embedder.config == config:
+        return embedder
+    other = object.__new__(Embedder)
+    other.__dict__.update(embedder.__dict__, config=config)
+    return other
+
+
+def register_encoders(module: ModuleType | None = None) -> None:
+    """Enter both classes as ``xqg`` in Pyserini's class maps, in front; a second call changes nothing.
+
+    Pyserini's search command takes the first key that is part of the encoder's name: in front, so that
+    ``xqg:indexes/dpr-xqg`` is not taken for a DPR encoder.
+    """
+    if module is None:
+        import pyserini.encode as module
+    for class_map, ours in (
+        (module.document_encoder_class_map, XqgDocumentEncoder),
+        (module.query_encoder_class_map, XqgQueryEncoder),
+    ):
+        others = {key: value for key, value in class_map.items() if key != CLASS_KEY}
+        class_map.clear()
+        class_map.update({CLASS_KEY: ours, **others})
+
+
+register_encoders()

@@ -1,0 +1,202 @@
+"""Pyserini's own search command (python -m pyserini.search.faiss) with xQG registered.
+
+All of Pyserini's options are taken and passed on; they are listed below. On top of them:
+  * --encoder may be left out: the index's own encoder is used (from its xqg.json);
+  * queries are encoded and searched in batches (--batch-size 64 unless given);
+  * topics are checked before anything is loaded, and may be irds:<dataset-id>;
+  * --route sends each topic to its language's index of a routed index.
+
+examples:
+  python -m pyserini_xqg.search --index indexes/mbert.xqg --topics topics.tsv --output run.txt
+  python -m pyserini_xqg.search --index indexes/mbert.routed --route --topics irds:xor-tydi/dev --output run.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyserini_xqg.cli import HelpFormatter, run, say
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import write_whole
+from pyserini_xqg.manifest import MANIFEST_NAME, ROUTED_FORMAT, read_manifest
+from pyserini_xqg.topics import (
+    IRDS_PREFIX,
+    TSV_SUFFIXES,
+    check_topics_file,
+    irds_topics,
+    read_topic_languages,
+    split_by_language,
+)
+
+PYSERINI_COMMAND = "pyserini.search.faiss"
+BATCH_SIZE = 64
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Our own options; the rest is Pyserini's."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyserini_xqg.search",
+        description=__doc__,
+        formatter_class=HelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and Pyserini's, and exit")
+    parser.add_argument("--index", metavar="DIR", help="index directory, or a prebuilt index of Pyserini")
+    parser.add_argument("--topics", metavar="NAME", help="topics file, irds:<dataset-id>, or a name that Pyserini knows")
+    parser.add_argument("--output", metavar="FILE", help="the run file to write; it appears when it is complete")
+    parser.add_argument("--encoder", metavar="NAME", help="query encoder (default: the index's own, from xqg.json)")
+    parser.add_argument("--encoder-class", metavar="CLASS", help="Pyserini's classes, or xqg")
+    parser.add_argument("--topics-format", metavar="FORMAT", default="default", help="Pyserini's topic formats")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=BATCH_SIZE, help="queries encoded and searched together")
+    parser.add_argument("--route", action="store_true", help="send each topic to its language's index")
+    parser.add_argument(
+        "--topic-languages",
+        metavar="SOURCE",
+        help="with --route: one code for all topics, a TSV of topic<TAB>language, a JSONL with id and lang, or "
+        "irds:<dataset-id> (default: the topics' own, where --topics is irds:…)",
+    )
+    return parser
+
+
+def run_pyserini(arguments: list[str]) -> None:
+    """Run Pyserini's search command in this process, with xQG registered."""
+    from pyserini_xqg import encoders, fit
+
+    encoders.register_encoders()
+    fit.guard_searcher()
+    argv = sys.argv
+    sys.argv = [f"python -m {PYSERINI_COMMAND}", *arguments]
+    try:
+        runpy.run_module(PYSERINI_COMMAND, run_name="__main__", alter_sys=True)
+    finally:
+        sys.argv = argv
+
+
+def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]) -> list[str]:
+    """Options that name the encoder: the user's, else the index's own."""
+    if args.encoder_class == "xqg":
+        if not args.encoder:
+            return ["--encoder", f"xqg:{index}"]
+        return ["--encoder", args.encoder if args.encoder.startswith("xqg:") else f"xqg:{args.encoder}"]
+    chosen = ["--encoder-class", args.encoder_class] if args.encoder_class else []
+    if args.encoder:
+        return ["--encoder", args.encoder, *chosen]
+    if any(option.split("=")[0] == "--encoded-queries" for option in rest):
+        return chosen
+    if not (Path(index) / MANIFEST_NAME).exists():
+        raise XqgError(f"{index}: has no {MANIFEST_NAME} to take the query encoder from. Pass --encoder.")
+    return ["--encoder", f"xqg:{index}"]
+
+
+@contextmanager
+def _topics_argument(args: argparse.Namespace) -> Any:
+    """The topics as Pyserini takes them: the file itself, or queries of ir_datasets in a temporary JSON file."""
+    if args.topics.startswith(IRDS_PREFIX):
+        with _json_topics(irds_topics(args.topics)) as path:
+            yield path
+        return
+    if args.topics_format == "default" and args.topics.endswith(TSV_SUFFIXES):
+        check_topics_file(args.topics)
+    yield args.topics
+
+
+@contextmanager
+def _json_topics(topics: Mapping[Any, Any]) -> Any:
+    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as directory:
+        path = Path(directory) / "topics.json"
+        path.write_text(json.dumps({str(topic): value for topic, value in topics.items()}), encoding="utf-8")
+        yield str(path)
+
+
+def _search(args: argparse.Namespace, rest: list[str], index: str, topics: str, output: Path) -> None:
+    run_pyserini(
+        [
+            *("--index", index, "--topics", topics, "--output", str(output), "--batch-size", str(args.batch_size)),
+            *("--topics-format", args.topics_format, *_encoder_arguments(args, index, rest), *rest),
+        ]
+    )
+
+
+def _search_routed(args: argparse.Namespace, rest: list[str], manifest: Mapping[str, Any], output: Path) -> None:
+    """One run of Pyserini's command a language, then one file with the topics in Pyserini's order."""
+    from pyserini_xqg import encoders  # noqa: F401 (chooses the Java before Pyserini starts it)
+
+    from pyserini.query_iterator import TopicsFormat, get_query_iterator  # isort: skip
+
+    if args.topics_format != "default":
+        raise XqgError(f"--route with --topics-format {args.topics_format}: only the default format can be routed.")
+    source = args.topic_languages or (args.topics if args.topics.startswith(IRDS_PREFIX) else None)
+    if source is None:
+        raise XqgError("--route needs the topics' languages: pass --topic-languages (a code, a file, or irds:<dataset-id>).")
+    languages = read_topic_languages(source)
+    with _topics_argument(args) as path:
+        iterator = get_query_iterator(path, TopicsFormat(args.topics_format))
+    routed = split_by_language(
+        {topic: iterator.topics[topic] for topic in iterator.order}, languages, manifest["languages"], args.index
+    )
+    lines: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as directory:
+        for language, topics in routed.items():
+            say(f"{language}: {len(topics):,} topics -> {Path(args.index) / manifest['languages'][language]}")
+            part = Path(directory) / f"{language}.txt"
+            with _json_topics(topics) as path:
+                _search(args, rest, str(Path(args.index) / manifest["languages"][language]), path, part)
+            with open(part, encoding="utf-8") as run_file:
+                for line in run_file:
+                    lines.setdefault(line.split(None, 1)[0], []).append(line)
+    with open(output, "w", encoding="utf-8") as out:
+        for topic in iterator.order:
+            out.writelines(lines.get(str(topic), ()))
+
+
+def _show_help(parser: argparse.ArgumentParser) -> None:
+    parser.print_help()
+    print(f"\nPyserini's own options (python -m {PYSERINI_COMMAND}):\n", flush=True)
+    run_pyserini(["--help"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of ``python -m pyserini_xqg.search``."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if args.help:
+        _show_help(parser)
+        return
+    missing = [f"--{name}" for name in ("index", "topics", "output") if getattr(args, name) is None]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    manifest = read_manifest(args.index)
+    routed = manifest is not None and manifest["format"] == ROUTED_FORMAT
+    if args.route and not routed:
+        raise XqgError(f"{args.index}: not a routed index. Build one with pyserini_xqg.index --route, or leave --route out.")
+    if routed and not args.route:
+        languages = manifest["languages"]
+        raise XqgError(
+            f"{args.index}: a routed index ({', '.join(languages)}). Pass --route, or search one language's index, such as "
+            f"{Path(args.index) / next(iter(languages.values()))}."
+        )
+    if args.topic_languages and not args.route:
+        raise XqgError("--topic-languages goes with --route.")
+    with write_whole(args.output) as out:
+        partial = Path(out.name)
+        if routed:
+            _search_routed(args, rest, manifest, partial)
+        else:
+            with _topics_argument(args) as topics:
+                _search(args, rest, args.index, topics, partial)
+        out.seek(0, os.SEEK_END)
+    say(f"{args.output}: written")
+
+
+if __name__ == "__main__":
+    run(main)
