@@ -20,7 +20,7 @@ class _Finder:
     """A finder that finds nothing by itself: it adds one call to the loader that the others find."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):  # noqa: ANN001, ANN205 (the import protocol's signature)
+    def find_spec(name, path=None, target=None):
         if name not in _AFTER:
             return None
         for finder in sys.meta_path:
@@ -34,7 +34,7 @@ class _Finder:
         if execute is None:
             return spec
 
-        def exec_module(module):  # noqa: ANN001, ANN202
+        def exec_module(module):
             execute(module)
             from importlib import import_module
 

@@ -26,7 +26,9 @@ PAPER_ALPHA = 0.01
 def check_alpha(alpha: float, where: str = "--alpha") -> float:
     """Return ``alpha`` if it lies in [0, 1]; :class:`XqgError` otherwise."""
     if not 0.0 <= alpha <= 1.0:  # also refuses NaN
-        raise XqgError(f"{where} {alpha}: outside [0, 1]. It is the weight of the generated queries; the paper's is 0.01.")
+        raise XqgError(
+            f"{where} {alpha}: outside [0, 1]. It is the weight of the generated queries; the paper's is 0.01."
+        )
     return alpha
 
 

@@ -35,7 +35,13 @@ def progress(
     from tqdm import tqdm
 
     return tqdm(
-        iterable, total=total, unit=" " + unit, desc=description or None, disable=None, dynamic_ncols=True, smoothing=0.1
+        iterable,
+        total=total,
+        unit=" " + unit,
+        desc=description or None,
+        disable=None,
+        dynamic_ncols=True,
+        smoothing=0.1,
     )
 
 

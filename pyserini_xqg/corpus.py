@@ -342,7 +342,7 @@ class _QueryIndex:
         ) as rows:
             for docid, file, first, last in rows:
                 raise XqgError(
-                    f"{files[file]}, line {last}: docid {docid!r} is already on line {first}. Put its queries on one line."
+                    f"{files[file]}, line {last}: docid {docid!r} is already on line {first}. Keep one of them."
                 )
 
     def add_to(self, passage: Passage) -> Passage:

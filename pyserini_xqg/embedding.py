@@ -102,7 +102,9 @@ def resolve_device(device: str) -> str:
     except RuntimeError as error:
         raise XqgError(f"--device {device}: no such device. Use auto, cpu, cuda:0, cuda:1, …") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise XqgError(f"--device {device}: torch sees no CUDA device here. Use --device cpu, or install torch for CUDA.")
+        raise XqgError(
+            f"--device {device}: torch sees no CUDA device here. Use --device cpu, or install torch for CUDA."
+        )
     return device
 
 
@@ -117,10 +119,10 @@ class Embedder:
 
     Raises :class:`XqgError` if the model is not an encoder, or lacks weights that would be random.
 
-    >>> from pyserini_xqg.testing import tiny_encoder
-    >>> embedder = Embedder(EncoderConfig(tiny_encoder(), pooling="mean"))
+    >>> from pyserini_xqg.demo import build_encoder
+    >>> embedder = Embedder(EncoderConfig(build_encoder("/tmp/xqg-doctest-encoder"), pooling="mean"))
     >>> embedder.embed_queries(["two", "queries"]).shape
-    (2, 32)
+    (2, 384)
     """
 
     def __init__(self, config: EncoderConfig, device: str = "auto", batch_tokens: int = 4096) -> None:
@@ -186,7 +188,7 @@ class Embedder:
         return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
 
     def probe(self) -> dict[str, Any]:
-        """What :mod:`pyserini_xqg.fit` compares at search time: the length and the first numbers of one known vector."""
+        """What :mod:`pyserini_xqg.fit` compares at search time: length and first numbers of one known vector."""
         return describe_probe(self.embed_queries([PROBE_TEXT])[0])
 
 
@@ -238,7 +240,9 @@ def _load(config: EncoderConfig) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    cure = "Pass --encoder a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
+    cure = (
+        "Pass --encoder a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
+    )
     if (Path(config.model).exists() or os.sep in config.model.strip(os.sep)[:1]) and not Path(config.model).is_dir():
         raise XqgError(f"{config.model}: not a directory. {cure}")
     if not sys.stderr.isatty():

@@ -1,10 +1,10 @@
-"""Encode passages and their generated queries into an embedding store, once; every index is made from it.
+r"""Encode passages and their generated queries into an embedding store, once; every index is made from it.
 
 The corpus is checked from end to end before the first text is encoded. Work is committed in chunks:
 after a crash, the same command continues where it stopped.
 
 example:
-  python -m pyserini_xqg.encode --corpus passages.jsonl --output stores/mbert \\
+  python -m pyserini_xqg.encode --corpus passages.jsonl --output stores/mbert \
       --encoder ielabgroup/bert-base-multilingual-cased-xor-tydi --max-length 128 --query-max-length 32
 """
 
@@ -98,7 +98,10 @@ def encode_corpus(
         return
     languages = list(summary.queries)
     total = summary.passages + sum(summary.queries.values())
-    with StoreWriter(output, settings, overwrite) as writer, progress(total=total, unit="texts", description="encoding") as bar:
+    with (
+        StoreWriter(output, settings, overwrite) as writer,
+        progress(total=total, unit="texts", description="encoding") as bar,
+    ):
         if writer.rows_done:
             say(f"{output}: continues after {writer.rows_done:,} of {summary.passages:,} passages")
         for passages in _chunks(corpus, chunk_size, writer.rows_done, bar):
@@ -108,11 +111,14 @@ def encode_corpus(
     counts = ", ".join(f"{language} {number:,}" for language, number in summary.queries.items())
     say(f"{output}: {summary.passages:,} passages" + (f", queries: {counts}" if counts else ", no queries"))
     if summary.passages_without_queries:
-        say(f"{output}: {summary.passages_without_queries:,} passages have no generated query and keep their plain vector")
+        say(
+            f"{output}: {summary.passages_without_queries:,} passages have no generated query "
+            "and keep their plain vector"
+        )
 
 
 def is_complete(directory: str | Path, settings: dict[str, Any]) -> bool:
-    """True if ``directory`` is a complete store with these settings; :class:`XqgError` if it is another complete one."""
+    """True if ``directory`` is a complete store with these settings; :class:`XqgError` if made with others."""
     from pyserini_xqg.files import read_json
     from pyserini_xqg.store import FORMAT_VERSION, STORE_FORMAT, STORE_NAME, settings_differences
 
@@ -158,7 +164,8 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool) -> Non
         "--corpus",
         required=required,
         metavar="PATH",
-        help="JSONL file (.gz too), directory of them, or irds:<dataset-id>; lines of docid, title, text, generated_queries",
+        help="JSONL file (.gz too), directory of them, or irds:<dataset-id>; "
+        "lines of docid, title, text, generated_queries",
     )
     group.add_argument(
         "--queries",
@@ -167,7 +174,9 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool) -> Non
         metavar="PATH",
         help="files with generated queries apart from the passages: lines of docid, generated_queries",
     )
-    group.add_argument("--fields", nargs="+", default=list(FIELDS), choices=FIELDS, help="fields of a passage to encode")
+    group.add_argument(
+        "--fields", nargs="+", default=list(FIELDS), choices=FIELDS, help="fields of a passage to encode"
+    )
 
 
 def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -231,8 +240,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, metavar="DIR", help="the embedding store to make or to continue")
     parser.add_argument("--overwrite", action="store_true", help="begin anew where a store exists")
     add_corpus_arguments(parser, required=True)
-    parser.add_argument("--languages", metavar="CODES", help="query languages to encode, such as ar,bn,fi (default: all)")
-    parser.add_argument("--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)")
+    parser.add_argument(
+        "--languages", metavar="CODES", help="query languages to encode, such as ar,bn,fi (default: all)"
+    )
+    parser.add_argument(
+        "--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)"
+    )
     add_encoder_arguments(parser, required=True)
     add_store_arguments(parser)
     return parser

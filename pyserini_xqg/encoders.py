@@ -35,10 +35,8 @@ def resolve_config(name: str, **settings: Any) -> EncoderConfig:
     """
     explicit = name.startswith(INDEX_PREFIX)
     place = name.removeprefix(INDEX_PREFIX)
-    if explicit or (Path(place) / MANIFEST_NAME).exists():
-        config = manifest_encoder(place)
-    else:
-        config = EncoderConfig(place)
+    of_index = explicit or (Path(place) / MANIFEST_NAME).exists()
+    config = manifest_encoder(place) if of_index else EncoderConfig(place)
     return config.replace(**{key: value for key, value in settings.items() if value is not None})
 
 
@@ -147,7 +145,11 @@ class XqgQueryEncoder(QueryEncoder):
             return
         # Pyserini's command passes fp16, and no pooling, to a class that it picked because the name holds 'xqg'.
         picked_by_name = fp16 is not None and pooling is None
-        if picked_by_name and not encoder_dir.startswith(INDEX_PREFIX) and not (Path(encoder_dir) / MANIFEST_NAME).exists():
+        if (
+            picked_by_name
+            and not encoder_dir.startswith(INDEX_PREFIX)
+            and not (Path(encoder_dir) / MANIFEST_NAME).exists()
+        ):
             raise XqgError(
                 f"{encoder_dir}: the name holds 'xqg', but there is no {MANIFEST_NAME} to read the pooling from. Pass "
                 "--encoder xqg:<index directory>, or --encoder-class auto with --pooling and --l2-norm."

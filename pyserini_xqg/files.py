@@ -34,7 +34,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     number = 0
     with open_text(path) as lines:
         try:
-            for number, line in enumerate(lines, start=1):  # noqa: B007 (used in the messages below)
+            for number, line in enumerate(lines, start=1):
                 yield number, line.rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise XqgError(

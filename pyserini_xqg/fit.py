@@ -72,7 +72,7 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
 
 
 def guard_searcher(module: ModuleType | None = None) -> None:
-    """Make Pyserini's ``FaissSearcher`` call :func:`check_fit` before it loads an index; a second call changes nothing."""
+    """Make Pyserini's ``FaissSearcher`` call :func:`check_fit` before it loads an index; twice is as once."""
     if module is None:
         import pyserini.search.faiss._searcher as module
     searcher = module.FaissSearcher

@@ -23,8 +23,14 @@ def flat_header(dimension: int, count: int) -> bytes:
     index.add(np.zeros((1, dimension), dtype=np.float32))
     header = bytearray(faiss.serialize_index(index).tobytes()[: -4 * dimension])
     total, size = slice(8, 16), slice(len(header) - 8, len(header))  # ntotal; length of the codes in floats
-    if header[:4] != b"IxFI" or struct.unpack("<q", header[total])[0] != 1 or struct.unpack("<Q", header[size])[0] != dimension:
-        raise XqgError(f"FAISS {faiss.__version__} writes flat indexes in an unknown layout. Use faiss-cpu 1.9 to 1.15.")
+    if (
+        header[:4] != b"IxFI"
+        or struct.unpack("<q", header[total])[0] != 1
+        or struct.unpack("<Q", header[size])[0] != dimension
+    ):
+        raise XqgError(
+            f"FAISS {faiss.__version__} writes flat indexes in an unknown layout. Use faiss-cpu 1.9 to 1.15."
+        )
     header[total] = struct.pack("<q", count)
     header[size] = struct.pack("<Q", count * dimension)
     return bytes(header)

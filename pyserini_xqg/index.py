@@ -5,7 +5,8 @@ vectors (the paper) or the mean over languages of each language's mean. --route 
 query language, augmented with that language's queries alone. The result is what pyserini.encode
 --to-faiss writes (index, docid), plus xqg.json.
 
-examples:
+Examples
+--------
   python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.xqg --alpha 0.01
   python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.routed --route --aggregate mean --alpha 0.8
   python -m pyserini_xqg.index --corpus passages.jsonl --encoder models/mbert --output indexes/mbert.xqg
@@ -56,7 +57,9 @@ class Recipe:
     normalize: bool = False
 
 
-def build_index(store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False) -> dict[str, Any]:
+def build_index(
+    store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False
+) -> dict[str, Any]:
     """Write one index directory (``index``, ``docid``, ``xqg.json``), whole or not at all; returns the manifest."""
     languages = _check_languages(store, recipe.languages)
     with whole_directory(output, overwrite) as directory:
@@ -66,10 +69,12 @@ def build_index(store: EmbeddingStore, output: str | Path, recipe: Recipe, *, ov
 def build_routed_index(
     store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Write one index per language into ``output/<language>``, each with its own queries alone; returns the manifests."""
+    """Write one index per language into ``output/<language>``, each with its own queries; returns the manifests."""
     languages = _check_languages(store, recipe.languages)
     if not languages:
-        raise XqgError(f"{store.directory}: has no generated queries, so there is no language to route by. Leave --route out.")
+        raise XqgError(
+            f"{store.directory}: has no generated queries, so there is no language to route by. Leave --route out."
+        )
     with whole_directory(output, overwrite) as directory:
         manifests = {}
         for language in languages:
@@ -148,7 +153,10 @@ def _report(output: Path, manifest: dict[str, Any]) -> None:
         f"{settings['aggregate']}{', normalized' if settings['normalize'] else ''}; queries: {queries}"
     )
     if counts["passages_without_queries"]:
-        say(f"{output}: {counts['passages_without_queries']:,} passages have none of these queries and keep their plain vector")
+        say(
+            f"{output}: {counts['passages_without_queries']:,} passages have none of these queries "
+            "and keep their plain vector"
+        )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -164,7 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the embedding store to read; with --corpus, where it is made (default there: <output>-store); it is kept",
     )
     group = parser.add_argument_group("augmentation")
-    group.add_argument("--alpha", type=float, default=PAPER_ALPHA, help="weight of the generated queries, 0 to 1; 0 is no xQG")
+    group.add_argument(
+        "--alpha", type=float, default=PAPER_ALPHA, help="weight of the generated queries, 0 to 1; 0 is no xQG"
+    )
     group.add_argument(
         "--aggregate",
         choices=AGGREGATES,
@@ -172,7 +182,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="sum over all queries (the paper), or mean over languages of each language's mean",
     )
     group.add_argument("--languages", metavar="CODES", help="query languages to use, such as ar,bn,fi (default: all)")
-    group.add_argument("--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)")
+    group.add_argument(
+        "--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)"
+    )
     group.add_argument("--route", action="store_true", help="one index per language, in <output>/<language>/")
     group.add_argument("--normalize", action="store_true", help="scale the final vectors to unit length")
     add_corpus_arguments(parser, required=False)
@@ -213,7 +225,11 @@ def main(argv: list[str] | None = None) -> None:
     check_output(args.output, args.overwrite)
     store = EmbeddingStore(_store_from_corpus(args, languages) if args.corpus else args.store)
     recipe = Recipe(
-        args.alpha, args.aggregate, tuple(languages) if languages is not None else None, args.max_queries, args.normalize
+        args.alpha,
+        args.aggregate,
+        tuple(languages) if languages is not None else None,
+        args.max_queries,
+        args.normalize,
     )
     output = Path(args.output)
     if args.route:

@@ -54,7 +54,7 @@ def check_language(code: str, where: str = "") -> str:
         return code
     hint = ""
     by_name = {name.lower(): known for known, name in NAMES.items()}
-    if isinstance(code, str) and (known := NAMES.get(code.lower()) and code.lower() or by_name.get(code.lower())):
+    if isinstance(code, str) and (known := (NAMES.get(code.lower()) and code.lower()) or by_name.get(code.lower())):
         hint = f" Did you mean {known!r}?"
     raise XqgError(
         f"{where + ': ' if where else ''}unknown language code {code!r}.{hint} "

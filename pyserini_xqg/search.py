@@ -6,7 +6,8 @@ All of Pyserini's options are taken and passed on; they are listed below. On top
   * topics are checked before anything is loaded, and may be irds:<dataset-id>;
   * --route sends each topic to its language's index of a routed index.
 
-examples:
+Examples
+--------
   python -m pyserini_xqg.search --index indexes/mbert.xqg --topics topics.tsv --output run.txt
   python -m pyserini_xqg.search --index indexes/mbert.routed --route --topics irds:xor-tydi/dev --output run.txt
 """
@@ -52,12 +53,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this help and Pyserini's, and exit")
     parser.add_argument("--index", metavar="DIR", help="index directory, or a prebuilt index of Pyserini")
-    parser.add_argument("--topics", metavar="NAME", help="topics file, irds:<dataset-id>, or a name that Pyserini knows")
+    parser.add_argument(
+        "--topics", metavar="NAME", help="topics file, irds:<dataset-id>, or a name that Pyserini knows"
+    )
     parser.add_argument("--output", metavar="FILE", help="the run file to write; it appears when it is complete")
     parser.add_argument("--encoder", metavar="NAME", help="query encoder (default: the index's own, from xqg.json)")
     parser.add_argument("--encoder-class", metavar="CLASS", help="Pyserini's classes, or xqg")
     parser.add_argument("--topics-format", metavar="FORMAT", default="default", help="Pyserini's topic formats")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=BATCH_SIZE, help="queries encoded and searched together")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, default=BATCH_SIZE, help="queries encoded and searched together"
+    )
     parser.add_argument("--route", action="store_true", help="send each topic to its language's index")
     parser.add_argument(
         "--topic-languages",
@@ -137,7 +142,9 @@ def _search_routed(args: argparse.Namespace, rest: list[str], manifest: Mapping[
         raise XqgError(f"--route with --topics-format {args.topics_format}: only the default format can be routed.")
     source = args.topic_languages or (args.topics if args.topics.startswith(IRDS_PREFIX) else None)
     if source is None:
-        raise XqgError("--route needs the topics' languages: pass --topic-languages (a code, a file, or irds:<dataset-id>).")
+        raise XqgError(
+            "--route needs the topics' languages: pass --topic-languages (a code, a file, or irds:<dataset-id>)."
+        )
     languages = read_topic_languages(source)
     with _topics_argument(args) as path:
         iterator = get_query_iterator(path, TopicsFormat(args.topics_format))
@@ -178,12 +185,14 @@ def main(argv: list[str] | None = None) -> None:
     manifest = read_manifest(args.index)
     routed = manifest is not None and manifest["format"] == ROUTED_FORMAT
     if args.route and not routed:
-        raise XqgError(f"{args.index}: not a routed index. Build one with pyserini_xqg.index --route, or leave --route out.")
+        raise XqgError(
+            f"{args.index}: not a routed index. Build one with pyserini_xqg.index --route, or leave --route out."
+        )
     if routed and not args.route:
         languages = manifest["languages"]
         raise XqgError(
-            f"{args.index}: a routed index ({', '.join(languages)}). Pass --route, or search one language's index, such as "
-            f"{Path(args.index) / next(iter(languages.values()))}."
+            f"{args.index}: a routed index ({', '.join(languages)}). Pass --route, or search one language's index, "
+            f"such as {Path(args.index) / next(iter(languages.values()))}."
         )
     if args.topic_languages and not args.route:
         raise XqgError("--topic-languages goes with --route.")

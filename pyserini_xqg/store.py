@@ -173,7 +173,7 @@ class StoreWriter:
         for name in (*self._specs, DOCIDS_NAME, CHUNKS_NAME):
             path = self.directory / name
             path.touch()
-            self._files[name] = self._stack.enter_context(open(path, "r+b", buffering=0))
+            self._files[name] = self._stack.enter_context(open(path, "r+b", buffering=0))  # noqa: SIM115 (closed by the stack)
         self._files[DOCIDS_NAME].truncate(docid_bytes)
         self._files[DOCIDS_NAME].seek(0, os.SEEK_END)
         self._files[CHUNKS_NAME].seek(0, os.SEEK_END)
@@ -215,8 +215,8 @@ class StoreWriter:
         expected = self.manifest["corpus"]["passages"]
         if self.rows_done != expected:
             raise XqgError(
-                f"{self.directory}: {self.rows_done:,} of {expected:,} passages were written. The corpus changed while it "
-                "was read; run the command again."
+                f"{self.directory}: {self.rows_done:,} of {expected:,} passages were written. The corpus changed "
+                "while it was read; run the command again."
             )
         self.manifest["complete"] = True
         with self._full_disk_named():
@@ -243,8 +243,8 @@ class _FullDiskNamed:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise XqgError(
-                f"{self.directory}: the disk is full ({error.strerror}). Free some space and run the same command again: "
-                "it continues where it stopped."
+                f"{self.directory}: the disk is full ({error.strerror}). Free some space and run the same command "
+                "again: it continues where it stopped."
             ) from error
 
 
@@ -290,12 +290,14 @@ def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> li
     old, new = _flat(there), _flat(now)
     names = [name for name in dict.fromkeys([*old, *new]) if not name.startswith(_NOT_COMPARED)]
     return [
-        f"{name} is {old.get(name)!r} there and {new.get(name)!r} now" for name in names if old.get(name) != new.get(name)
+        f"{name} is {old.get(name)!r} there and {new.get(name)!r} now"
+        for name in names
+        if old.get(name) != new.get(name)
     ]
 
 
 def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[str, Any] | None = None) -> None:
-    """Refuse a directory that cannot become this store, naming why; ``manifest`` is the store that is wanted, if known."""
+    """Refuse a directory that cannot become this store (``manifest``, if known), naming why."""
     directory = Path(directory)
     if not directory.exists():
         return
@@ -305,7 +307,9 @@ def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[st
     if STORE_NAME not in entries:
         foreign = sorted(name for name in entries if not name.endswith(".partial"))
         if foreign:
-            raise XqgError(f"{directory} exists and is no embedding store (it holds {foreign[0]}). Choose another --output.")
+            raise XqgError(
+                f"{directory} exists and is no embedding store (it holds {foreign[0]}). Choose another --output."
+            )
         return
     if overwrite:
         return
@@ -315,8 +319,8 @@ def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[st
     differences = settings_differences(there, manifest) if manifest is not None else []
     if differences:
         raise XqgError(
-            f"{directory} holds a half-done store with other settings: {'; '.join(differences)}. Run the command it was "
-            "begun with to finish it, choose another --output, or pass --overwrite to begin anew."
+            f"{directory} holds a half-done store with other settings: {'; '.join(differences)}. Run the command it "
+            "was begun with to finish it, choose another --output, or pass --overwrite to begin anew."
         )
 
 
@@ -335,12 +339,15 @@ class EmbeddingStore:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         if not (self.directory / STORE_NAME).exists():
-            raise XqgError(f"{directory}: no embedding store there ({STORE_NAME} is missing). Build one with pyserini_xqg.encode.")
+            raise XqgError(
+                f"{directory}: no embedding store there ({STORE_NAME} is missing). Build one with pyserini_xqg.encode."
+            )
         self.manifest = read_json(self.directory / STORE_NAME)
         if self.manifest.get("format") != STORE_FORMAT or self.manifest.get("format_version") != FORMAT_VERSION:
             raise XqgError(
                 f"{self.directory / STORE_NAME}: format {self.manifest.get('format')!r} version "
-                f"{self.manifest.get('format_version')!r}, expected {STORE_FORMAT!r} version {FORMAT_VERSION}. Encode again."
+                f"{self.manifest.get('format_version')!r}, expected {STORE_FORMAT!r} version {FORMAT_VERSION}. "
+                "Encode again."
             )
         if not self.manifest.get("complete"):
             done = sum(entry["rows"] for entry in _committed_chunks(self.directory / CHUNKS_NAME))
@@ -428,8 +435,8 @@ class EmbeddingStore:
             return False
         if not self.manifest["keep_query_vectors"]:
             raise XqgError(
-                f"{self.directory}: has sums of up to {self.manifest['most_queries'][language]} queries in {language!r}, not "
-                f"single vectors, so --max-queries {max_queries} cannot be taken from it. Encode again with "
+                f"{self.directory}: has sums of up to {self.manifest['most_queries'][language]} queries in {language!r}, "
+                f"not single vectors, so --max-queries {max_queries} cannot be taken from it. Encode again with "
                 "--keep-query-vectors, or with --max-queries."
             )
         return True
@@ -439,7 +446,9 @@ class EmbeddingStore:
         shape = (rows, *spec.shape[1:])
         values = np.fromfile(streams[name], dtype=np.dtype(spec.dtype).newbyteorder("<"), count=int(np.prod(shape)))
         if values.size != int(np.prod(shape)):
-            raise XqgError(f"{self.directory / name}: ends too early. The store is damaged; encode again with --overwrite.")
+            raise XqgError(
+                f"{self.directory / name}: ends too early. The store is damaged; encode again with --overwrite."
+            )
         wanted = np.int32 if spec.dtype == "int32" else np.float32
         return values.reshape(shape).astype(wanted, copy=False)
 

@@ -26,9 +26,13 @@ def check_topics_file(path: str | Path) -> None:
         if not tab:
             raise XqgError(f"{path}, line {number}: no tab. Every line must be topic<TAB>query.")
         if not topic.strip() or not text.strip():
-            raise XqgError(f"{path}, line {number}: the topic or the query is empty. Every line must be topic<TAB>query.")
+            raise XqgError(
+                f"{path}, line {number}: the topic or the query is empty. Every line must be topic<TAB>query."
+            )
         if topic in seen:
-            raise XqgError(f"{path}, line {number}: topic {topic!r} is already on line {seen[topic]}. Name each topic once.")
+            raise XqgError(
+                f"{path}, line {number}: topic {topic!r} is already on line {seen[topic]}. Name each topic once."
+            )
         seen[topic] = number
     if not seen:
         raise XqgError(f"{path}: no topic in it. Pass a file of topic<TAB>query lines.")
@@ -73,7 +77,9 @@ def read_topic_languages(source: str) -> Mapping[str, str] | str:
     else:
         pairs = ((number, *line.partition("\t")[::2]) for number, line in read_lines(source))
     for number, topic, language in pairs:
-        languages[topic] = check_language(language.strip() if isinstance(language, str) else language, f"{source}, line {number}")
+        languages[topic] = check_language(
+            language.strip() if isinstance(language, str) else language, f"{source}, line {number}"
+        )
     return languages
 
 
@@ -102,8 +108,8 @@ def split_by_language(
             raise XqgError(f"topic {topic!r}: no language given for it. Add it to --topic-languages.")
         if language not in available:
             raise XqgError(
-                f"topic {topic!r} is in {language!r}, for which {where} has no index. It has {', '.join(available)}; build "
-                "the routed index with that language, or search an index without --route."
+                f"topic {topic!r} is in {language!r}, for which {where} has no index. It has {', '.join(available)}; "
+                "build the routed index with that language, or search an index without --route."
             )
         routed[language][topic] = value
     return {language: part for language, part in routed.items() if part}
