@@ -34,6 +34,8 @@ def is_active() -> bool:
 def activate() -> Path:
     """Write the ``.pth`` file; returns its path."""
     path = pth_path()
+    if is_active():
+        return path
     try:
         path.write_text(PTH_LINE, encoding="utf-8")
     except OSError as error:
@@ -47,9 +49,14 @@ def activate() -> Path:
 def remove() -> bool:
     """Delete the ``.pth`` file; False if there was none."""
     path = pth_path()
-    if not path.exists():
+    try:
+        path.unlink()
+    except FileNotFoundError:
         return False
-    path.unlink()
+    except OSError as error:
+        raise XqgError(
+            f"{path}: cannot be removed ({error.strerror}). Remove it as the owner of this environment."
+        ) from error
     return True
 
 

@@ -72,8 +72,9 @@ def aggregate_queries(
 def normalize_rows(vectors: np.ndarray) -> np.ndarray:
     """Scale each row to unit Euclidean length; rows of zeros stay zero. Returns float32.
 
-    >>> normalize_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).round(2).tolist()
-    [[0.6, 0.8], [0.0, 0.0]]
+    >>> normalize_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]], dtype=float32)
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float32))

@@ -19,6 +19,10 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: {error.strerror}. Check the path, its permissions and the disk.")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -46,4 +50,9 @@ def progress(
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows every default, and keeps the line breaks of the description's examples."""
+    """Shows every default that says something, and keeps the line breaks of the description's examples."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        return super()._get_help_string(action)

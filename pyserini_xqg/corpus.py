@@ -113,9 +113,12 @@ class Corpus:
         self._query_index = _QueryIndex([file for path in query_files for file in corpus_files(path)])
 
     def __iter__(self) -> Iterator[Passage]:
+        return map(self._select, self._read())
+
+    def _read(self) -> Iterator[Passage]:
+        """All passages with all their queries, from wherever they come."""
         records = self._read_irds() if self._is_irds else self._read_files()
-        for passage in records:
-            yield self._select(self._query_index.add_to(passage))
+        return map(self._query_index.add_to, records)
 
     def scan(self) -> CorpusSummary:
         """Check the whole corpus before any expensive work; returns what it holds.
@@ -129,10 +132,13 @@ class Corpus:
         queries: dict[str, int] = {}
         with_queries: dict[str, int] = {}
         most: dict[str, int] = {}
+        available: set[str] = set()
         with tempfile.TemporaryFile() as hashes, progress(unit="passages", description="checking") as bar:
-            for passage in self:
+            for complete in self._read():
                 passages += 1
                 bar.update()
+                available.update(complete.queries)
+                passage = self._select(complete)
                 hashes.write(_hash64(passage.docid))
                 content = [passage.docid, passage.title, passage.text, [list(item) for item in passage.queries.items()]]
                 digest.update(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -150,7 +156,7 @@ class Corpus:
         if missing:
             raise XqgError(
                 f"{self.source}: no generated queries in {', '.join(missing)}. "
-                f"It has {', '.join(sorted(queries)) or 'none at all'}; choose --languages among them."
+                f"It has {', '.join(sorted(available)) or 'none at all'}; choose --languages among them."
             )
         return CorpusSummary(
             passages,
@@ -213,6 +219,7 @@ def parse_docid(record: Mapping[str, Any], where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise XqgError(f"{where}: {name!r} is a {_kind(value)}. Use a string or a whole number.")
     docid = str(value)
+    _check_unicode(docid, repr(name), where)
     if not docid or docid.split() != [docid]:
         raise XqgError(
             f"{where}: docid {docid!r} is empty or holds white space, which run files cannot carry. Use another docid."
@@ -240,6 +247,7 @@ def parse_passage(record: Mapping[str, Any], where: str) -> Passage:
     for field_name, value in (("title", title), (name, text)):
         if not isinstance(value, str):
             raise XqgError(f"{where}: {field_name!r} is a {_kind(value)} where a string was expected.")
+        _check_unicode(value, repr(field_name), where)
     if not text.strip() and not title.strip():
         raise XqgError(f"{where}: title and text are empty. Remove the passage, or give it its text.")
     generated = record.get("generated_queries")
@@ -263,14 +271,26 @@ def parse_queries(value: Any, where: str) -> dict[str, list[str]]:
                 raise XqgError(f"{where}: generated query {number} in {language!r} is a {_kind(text)}, not a string.")
             if not text.strip():
                 raise XqgError(f"{where}: generated query {number} in {language!r} is empty. Remove it.")
+            _check_unicode(text, f"generated query {number} in {language!r}", where)
         if texts:
             queries[language] = texts
     return queries
 
 
+def _check_unicode(text: str, what: str, where: str) -> None:
+    """Refuse lone surrogates, which JSON's escapes can write and neither UTF-8 nor a tokenizer can take."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise XqgError(
+            f"{where}: {what} holds {half}, half a surrogate pair. Remove or mend that character."
+        ) from error
+
+
 def _kind(value: Any) -> str:
     """JSON's word for a Python value."""
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "JSON object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 

@@ -81,19 +81,33 @@ def _train_tokenizer(texts: list[str]) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence(
-        # Accents carry meaning in Finnish, vowel signs in Bengali and Telugu: they stay.
-        [normalizers.NFKC(), normalizers.BertNormalizer(strip_accents=False, lowercase=True, handle_chinese_chars=True)]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        # Japanese has no blanks: names written in katakana become words of their own.
-        [pre_tokenizers.Split(Regex(r"[\u30A0-\u30FF]+"), "isolated"), pre_tokenizers.BertPreTokenizer()]
-    )
+    def untrained(model: Any) -> Any:
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer = normalizers.Sequence(
+            # Accents carry meaning in Finnish, vowel signs in Bengali and Telugu: they stay.
+            [normalizers.NFKC(), normalizers.BertNormalizer(strip_accents=False, lowercase=True)]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            # Japanese has no blanks: names written in katakana become words of their own.
+            [pre_tokenizers.Split(Regex(r"[\u30A0-\u30FF]+"), "isolated"), pre_tokenizers.BertPreTokenizer()]
+        )
+        return tokenizer
+
+    tokenizer = untrained(models.WordPiece(unk_token="[UNK]"))
+    words = [
+        word
+        for text in texts
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+    ]
+    # The trainer numbers pieces inside words as its hash tables fall, and breaks ties by number: given
+    # beforehand, in order, they make the same vocabulary in every process.
+    inside = sorted({f"##{letter}" for word in words for letter in word[1:]})
     trainer = trainers.WordPieceTrainer(
-        vocab_size=_VOCABULARY, min_frequency=1, special_tokens=_SPECIAL_TOKENS, show_progress=False
+        vocab_size=_VOCABULARY, min_frequency=1, special_tokens=[*_SPECIAL_TOKENS, *inside], show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
+    # Built anew, so that those pieces are ordinary ones.
+    tokenizer = untrained(models.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -136,7 +150,7 @@ def run_demo(directory: Path) -> None:
     )
     _command(
         *("pyserini_xqg.encode", "--corpus", f"irds:{DATASET}", "--encoder", str(encoder)),
-        *("--pooling", "mean", "--l2-norm", "--output", str(store), "--overwrite"),
+        *("--pooling", "mean", "--l2-norm", "--dtype", "float32", "--output", str(store), "--overwrite"),
     )
     indexes = {
         "without-xqg": ["--alpha", "0"],

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     import torch
 
 POOLINGS = ("cls", "mean")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 PROBE_TEXT = "xQG probe: which passage answers this question?"
 """Embedded when a store is made and again at search: equal vectors mean the same encoder, wherever it lies."""
+BATCH_TOKENS_CPU = 2048
+BATCH_TOKENS_GPU = 65536
 _UNLIMITED = 1_000_000  # tokenizers without a limit of their own report about 1e30
 
 
@@ -108,6 +111,37 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def choose_precision(precision: str, device: str) -> str:
+    """What ``auto`` stands for on a device: the fastest precision there that leaves rankings as they are.
+
+    bfloat16 where the hardware multiplies it (CUDA from Ampere on; CPUs with AVX512-BF16 or AMX), float16 on
+    older CUDA devices, float32 elsewhere. Explicit choices are checked against the device.
+    """
+    import torch
+
+    cuda = device.startswith("cuda")
+    if precision == "auto":
+        if cuda:
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+    if precision not in PRECISIONS:
+        raise XqgError(f"precision {precision!r}: must be auto or one of {', '.join(PRECISIONS)}.")
+    if precision == "int8" and device != "cpu":
+        raise XqgError(f"--dtype int8 runs on the CPU only, not on {device}. Use --dtype auto there.")
+    if precision == "float16" and device == "cpu":
+        raise XqgError("--dtype float16 is for CUDA devices. Use --dtype auto, bfloat16 or int8 on the CPU.")
+    return precision
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """True if this CPU has bfloat16 units that torch uses (AVX512-BF16 or AMX)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 class Embedder:
     """A loaded encoder. Texts are tokenised ahead, sorted by length and run in batches of bounded size.
 
@@ -115,7 +149,10 @@ class Embedder:
     ----------
     config : the encoder's configuration.
     device : ``cpu``, ``cuda:0``, …, or ``auto``.
-    batch_tokens : most tokens in a batch, padding included.
+    batch_tokens : most tokens in a batch, padding included; None for what suits the device.
+    precision : arithmetic of the model's layers, ``float32``, ``bfloat16``, ``float16`` (CUDA), ``int8`` (CPU:
+        dynamic quantisation of the linear layers), or ``auto`` (see :func:`choose_precision`). Pooling and
+        results are float32 always.
 
     Raises :class:`XqgError` if the model is not an encoder, or lacks weights that would be random.
 
@@ -125,12 +162,19 @@ class Embedder:
     (2, 384)
     """
 
-    def __init__(self, config: EncoderConfig, device: str = "auto", batch_tokens: int = 4096) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        device: str = "auto",
+        batch_tokens: int | None = None,
+        precision: str = "float32",
+    ) -> None:
         self.config = config
         self.device = resolve_device(device)
-        self.batch_tokens = batch_tokens
+        self.precision = choose_precision(precision, self.device)
+        self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
         self.model, self.tokenizer = _load(config)
-        self.model.to(self.device).eval()
+        self.model = _to_precision(self.model.eval(), self.precision).to(self.device)
         self.dimension: int = self.model.config.hidden_size
         self._limit = _position_limit(self.model, self.tokenizer)
 
@@ -145,12 +189,13 @@ class Embedder:
 
     def embed(self, texts: Sequence[str], max_length: int | None) -> np.ndarray:
         """Vectors of texts taken as they are, cut at ``max_length`` tokens; float32 (len(texts), dimension)."""
+        return self.embed_tokens(self.tokenize(texts, max_length))
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """Vectors of texts that :meth:`tokenize` cut into token ids; float32 (len(ids), dimension)."""
         import torch
 
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        if not texts:
-            return vectors
-        ids = self.tokenize(texts, max_length)
+        vectors = np.empty((len(ids), self.dimension), dtype=np.float32)
         with torch.inference_mode():
             for batch in batches_by_length([len(tokens) for tokens in ids], self.batch_tokens):
                 vectors[batch] = self._run([ids[row] for row in batch])
@@ -158,33 +203,41 @@ class Embedder:
 
     def tokenize(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
         """Token ids of each text, special tokens included, cut at ``max_length`` and at the model's own limit."""
+        if not texts:
+            return []
         length = min(limit for limit in (max_length, self._limit, _UNLIMITED) if limit is not None)
         return self.tokenizer(
             list(texts), truncation=True, max_length=length, return_attention_mask=False, return_token_type_ids=False
         )["input_ids"]
 
-    def _run(self, ids: list[list[int]]) -> np.ndarray:
+    def _run(self, ids: list[Sequence[int]]) -> np.ndarray:
         import torch
 
-        longest = max(map(len, ids))
-        padded = np.full((len(ids), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        for row, tokens in enumerate(ids):
-            padded[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        attention_mask = torch.from_numpy(mask).to(self.device)
-        hidden = self.model(input_ids=torch.from_numpy(padded).to(self.device), attention_mask=attention_mask)[0]
-        return self._pool(hidden.float(), attention_mask).cpu().numpy()
-
-    def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """(batch, length, dimension) to (batch, dimension)."""
-        import torch
-
-        if self.config.pooling == "mean":
-            weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        shortest, longest = min(map(len, ids)), max(map(len, ids))
+        if shortest == longest:  # nothing is padded: without a mask, attention takes its fastest path
+            tokens, mask = np.array(ids, dtype=np.int64), None
         else:
-            pooled = hidden[:, 0]
+            tokens = np.full((len(ids), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
+            mask = np.zeros((len(ids), longest), dtype=np.int64)
+            for row, text in enumerate(ids):
+                tokens[row, : len(text)] = text
+                mask[row, : len(text)] = 1
+        input_ids = torch.from_numpy(tokens).to(self.device)
+        attention_mask = torch.from_numpy(mask).to(self.device) if mask is not None else None
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+        return self._pool(hidden, attention_mask).cpu().numpy()
+
+    def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """(batch, length, dimension) to float32 (batch, dimension)."""
+        import torch
+
+        if self.config.pooling == "cls":
+            pooled = hidden[:, 0].float()
+        elif attention_mask is None:
+            pooled = hidden.float().mean(1)
+        else:
+            weights = attention_mask.unsqueeze(-1).float()
+            pooled = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
         return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
 
     def probe(self) -> dict[str, Any]:
@@ -220,6 +273,7 @@ def compose_passages(
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Row numbers in batches of similar length, longest first; each at most ``batch_tokens`` with padding.
 
+    A batch of at least half that size ends where the length changes, so that most batches have no padding.
     The same lengths give the same batches, so the same texts give the same bytes.
 
     >>> list(batches_by_length([2, 9, 3], 12))
@@ -228,12 +282,33 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[lis
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     batch: list[int] = []
     for row in order:
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+        longest = lengths[batch[0]] if batch else 0
+        full = (len(batch) + 1) * longest > batch_tokens
+        good_end = lengths[row] < longest and len(batch) * longest * 2 >= batch_tokens
+        if batch and (full or good_end):
             yield batch
             batch = []
         batch.append(row)
     if batch:
         yield batch
+
+
+def _to_precision(model: Any, precision: str) -> Any:
+    """The model with its layers in another arithmetic."""
+    import torch
+
+    if precision == "int8":
+        # Per-channel weights, and oneDNN's kernels: the most accurate and the fastest of torch's int8 on x86.
+        import warnings
+
+        from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+        if "onednn" in torch.backends.quantized.supported_engines:
+            torch.backends.quantized.engine = "onednn"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecation in favour of a package that has no x86 kernels for this
+            return quantize_dynamic(model, {torch.nn.Linear: per_channel_dynamic_qconfig}, dtype=torch.qint8)
+    return model.to(getattr(torch, precision))
 
 
 def _load(config: EncoderConfig) -> tuple[Any, Any]:
@@ -243,7 +318,7 @@ def _load(config: EncoderConfig) -> tuple[Any, Any]:
     cure = (
         "Pass --encoder a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
     )
-    if (Path(config.model).exists() or os.sep in config.model.strip(os.sep)[:1]) and not Path(config.model).is_dir():
+    if not Path(config.model).is_dir() and (Path(config.model).exists() or Path(config.model).is_absolute()):
         raise XqgError(f"{config.model}: not a directory. {cure}")
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
@@ -264,6 +339,12 @@ def _load(config: EncoderConfig) -> tuple[Any, Any]:
         raise XqgError(
             f"{config.model}: the checkpoint lacks {len(random)} weights of its model ({', '.join(random[:3])}, …); "
             f"they would be random. {cure}"
+        )
+    embeddings = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > embeddings:
+        raise XqgError(
+            f"{config.model}: the tokenizer{f' {config.tokenizer}' if config.tokenizer else ''} has a vocabulary of "
+            f"{len(tokenizer):,}, the model embeddings for {embeddings:,}. Pass --tokenizer the one it was trained with."
         )
     return model, tokenizer
 

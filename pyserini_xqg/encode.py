@@ -20,6 +20,7 @@ import numpy as np
 
 from pyserini_xqg.cli import HelpFormatter, progress, run, say
 from pyserini_xqg.corpus import FIELDS, Corpus, Passage
+from pyserini_xqg.embedding import PRECISIONS
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.store import DTYPES, Chunk, StoreWriter, check_new_store, sum_first
@@ -74,11 +75,13 @@ def encode_corpus(
     Raises :class:`XqgError` for faults in the corpus and for an output that cannot become this store.
     """
     summary = corpus.scan()
+    say(f"{embedder.config.describe()}: {embedder.precision} on {embedder.device}")
     settings: dict[str, Any] = {
         "encoder": embedder.config.to_dict(),
         "fields": list(fields),
         "dimension": embedder.dimension,
         "dtype": dtype,
+        "precision": embedder.precision,
         "batch_tokens": embedder.batch_tokens,
         "chunk_size": chunk_size,
         "max_queries": corpus.max_queries,
@@ -197,8 +200,19 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool) -> No
     group.add_argument("--query-prefix", metavar="TEXT", help="put before each query")
     group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda:0, cuda:1, …")
     group.add_argument(
-        "--batch-tokens", type=positive, default=4096, metavar="TOKENS", help="most tokens in a batch, with padding"
+        "--dtype",
+        choices=("auto", *PRECISIONS),
+        default="auto",
+        help="arithmetic of the model; auto: the fastest of the device that keeps rankings (bfloat16 where it has "
+        "units for it); float32 is what pyserini.encode uses",
     )
+    group.add_argument(
+        "--batch-tokens",
+        type=positive,
+        metavar="TOKENS",
+        help="most tokens in a batch, with padding (default: 2048 on the CPU, 65536 on a GPU)",
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the model (default: all cores)")
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,8 +231,12 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
 
 def encoder_from_args(args: argparse.Namespace) -> Embedder:
     """Load the encoder that the options describe."""
+    import torch
+
     from pyserini_xqg.embedding import Embedder, EncoderConfig
 
+    if args.threads:
+        torch.set_num_threads(args.threads)
     config = EncoderConfig(
         args.encoder,
         tokenizer=args.tokenizer,
@@ -229,7 +247,7 @@ def encoder_from_args(args: argparse.Namespace) -> Embedder:
         prefix=args.prefix,
         query_prefix=args.query_prefix,
     )
-    return Embedder(config, args.device, args.batch_tokens)
+    return Embedder(config, args.device, args.batch_tokens, args.dtype)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ Importing this module imports Pyserini, which starts the Java virtual machine, a
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,11 +34,26 @@ def resolve_config(name: str, **settings: Any) -> EncoderConfig:
     else is a Hugging Face name or directory, with pooling cls and no normalisation unless ``settings``
     say otherwise. Settings that are None are left as they are.
     """
-    explicit = name.startswith(INDEX_PREFIX)
     place = name.removeprefix(INDEX_PREFIX)
-    of_index = explicit or (Path(place) / MANIFEST_NAME).exists()
-    config = manifest_encoder(place) if of_index else EncoderConfig(place)
+    config = manifest_encoder(place) if _names_index(name) else EncoderConfig(place)
     return config.replace(**{key: value for key, value in settings.items() if value is not None})
+
+
+def _names_index(name: str) -> bool:
+    return name.startswith(INDEX_PREFIX) or (Path(name) / MANIFEST_NAME).exists()
+
+
+def _refuse_picked_by_name(name: str) -> None:
+    raise XqgError(
+        f"{name}: the name holds 'xqg', but there is no {MANIFEST_NAME} to read the pooling from. Pass "
+        "--encoder xqg:<index directory>, or --encoder-class auto with --pooling and --l2-norm."
+    )
+
+
+def _in_stock_encode() -> bool:
+    """True in ``python -m pyserini.encode``, which passes no settings to a class that it picked by the name."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name == "pyserini.encode.__main__"
 
 
 def _embedder(config: EncoderConfig, device: str) -> Embedder:
@@ -80,6 +96,10 @@ class XqgDocumentEncoder(DocumentEncoder):
         max_length: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if _in_stock_encode():
+            if not _names_index(model_name):
+                _refuse_picked_by_name(model_name)
+            pooling = l2_norm = prefix = None  # guessed from other parts of the index's path, not given by the user
         config = resolve_config(
             model_name, tokenizer=tokenizer_name, pooling=pooling, l2_norm=l2_norm, prefix=prefix, max_length=max_length
         )
@@ -143,17 +163,13 @@ class XqgQueryEncoder(QueryEncoder):
             if not self.has_encoded_query:
                 raise XqgError("neither encoder_dir nor encoded_query_dir given. Pass one of them.")
             return
-        # Pyserini's command passes fp16, and no pooling, to a class that it picked because the name holds 'xqg'.
-        picked_by_name = fp16 is not None and pooling is None
-        if (
-            picked_by_name
-            and not encoder_dir.startswith(INDEX_PREFIX)
-            and not (Path(encoder_dir) / MANIFEST_NAME).exists()
-        ):
-            raise XqgError(
-                f"{encoder_dir}: the name holds 'xqg', but there is no {MANIFEST_NAME} to read the pooling from. Pass "
-                "--encoder xqg:<index directory>, or --encoder-class auto with --pooling and --l2-norm."
-            )
+        # Pyserini's command, which alone passes fp16, picked this class because the name holds 'xqg'. It leaves the
+        # user's settings out, and may pass others that it guesses from the name ('sentence', 'contriever', 'dse', …).
+        if fp16 is not None:
+            if _names_index(encoder_dir):
+                pooling = l2_norm = max_length = None
+            elif pooling is None:
+                _refuse_picked_by_name(encoder_dir)
         config = resolve_config(
             encoder_dir,
             tokenizer=tokenizer_name,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ def open_text(path: str | Path) -> IO[str]:
     path = Path(path)
     if not path.exists():
         raise XqgError(f"{path}: no such file. Check the path.")
+    if path.is_dir():
+        raise XqgError(f"{path}: a directory where a file was expected. Check the path.")
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", newline="\n")
     return open(path, encoding="utf-8", newline="\n")
@@ -41,7 +45,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
                 f"{path}, after line {number}: not UTF-8 ({error.reason} at byte {error.start} of the block read). "
                 "Convert the file to UTF-8."
             ) from error
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise XqgError(f"{path}, after line {number}: broken gzip data ({error}). Fetch the file again.") from error
 
 
@@ -53,8 +57,10 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            what = "an empty line" if not line.strip() else f"malformed JSON ({error.msg}, column {error.colno})"
+        except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless nesting
+            what = f"malformed JSON ({error})"
+            if isinstance(error, json.JSONDecodeError):
+                what = "an empty line" if not line.strip() else f"malformed JSON ({error.msg}, column {error.colno})"
             raise XqgError(f"{path}, line {number}: {what}. Every line must be one JSON object.") from error
         if not isinstance(record, dict):
             raise XqgError(
@@ -120,7 +126,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise XqgError(f"{path}: no such file. Check the path.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise XqgError(f"{path}: malformed JSON ({error}). Build it again.") from error
     if not isinstance(value, dict):
         raise XqgError(f"{path}: a JSON object was expected. Build it again.")
@@ -134,6 +140,17 @@ def check_output(path: str | Path, overwrite: bool) -> None:
 
 
 @contextmanager
+def full_disk_named(output: str | Path, cure: str) -> Iterator[None]:
+    """Turn 'no space left' into an :class:`XqgError` that names the output and says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise XqgError(f"{output}: the disk is full ({error.strerror}). {cure}") from error
+        raise
+
+
+@contextmanager
 def whole_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty directory beside ``path`` that becomes ``path`` when the block ends without an error.
 
@@ -144,7 +161,10 @@ def whole_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]
     check_output(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with exclusive(path.with_name(f".{path.name}.lock"), path):
+    with (
+        full_disk_named(path, "Free some space and run the command again."),
+        exclusive(path.with_name(f".{path.name}.lock"), path),
+    ):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:

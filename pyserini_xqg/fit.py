@@ -15,7 +15,7 @@ import numpy as np
 
 from pyserini_xqg.embedding import PROBE_TEXT, EncoderConfig, describe_probe
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.manifest import read_manifest
+from pyserini_xqg.manifest import MANIFEST_NAME, ROUTED_FORMAT, read_manifest
 
 # Reduced precision (bfloat16, int8) moves a vector by a few per cent of its length; another encoder by about 100 %.
 TOLERANCE = 0.1
@@ -54,7 +54,14 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
     Passes in silence over indexes without a manifest, and over encoders without a model (pre-encoded queries).
     """
     manifest = read_manifest(index_dir)
-    if manifest is None or not getattr(query_encoder, "has_model", False):
+    if manifest is None:
+        return
+    if manifest["format"] == ROUTED_FORMAT:
+        raise XqgError(
+            f"{index_dir}: a routed index ({', '.join(manifest['languages'])}). Search it with "
+            "python -m pyserini_xqg.search --route, or search one language's index in it."
+        )
+    if not getattr(query_encoder, "has_model", False):
         return
     expected = manifest["probe"]
     found = describe_probe(query_encoder.encode(PROBE_TEXT))
@@ -71,6 +78,19 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
     )
 
 
+def check_index(index_dir: str | Path, dimension: int, vectors: int, docids: int) -> None:
+    """Raise :class:`XqgError` if the files of an xQG index are not those that its manifest describes."""
+    manifest = read_manifest(index_dir)
+    if manifest is None:
+        return
+    expected = manifest.get("counts", {}).get("passages", vectors), manifest["probe"]["dimension"]
+    if docids != vectors or expected != (vectors, dimension):
+        raise XqgError(
+            f"{index_dir}: index has {vectors:,} vectors of {dimension} dimensions and docid {docids:,} lines, where "
+            f"{MANIFEST_NAME} says {expected[0]:,} of {expected[1]}. Build the index again."
+        )
+
+
 def guard_searcher(module: ModuleType | None = None) -> None:
     """Make Pyserini's ``FaissSearcher`` call :func:`check_fit` before it loads an index; twice is as once."""
     if module is None:
@@ -82,7 +102,15 @@ def guard_searcher(module: ModuleType | None = None) -> None:
 
     def guarded_load_index(self: Any, index_dir: str) -> Any:
         check_fit(index_dir, self.query_encoder)
-        return load_index(self, index_dir)
+        try:
+            index, docids = load_index(self, index_dir)
+        except (OSError, RuntimeError) as error:  # FAISS raises the latter, with its own source lines in front
+            if read_manifest(index_dir) is None:
+                raise
+            reason = str(error).split("failed: ")[-1]
+            raise XqgError(f"{index_dir}: the index cannot be read ({reason}). Build the index again.") from error
+        check_index(index_dir, index.d, index.ntotal, len(docids))
+        return index, docids
 
     guarded_load_index._xqg_guard = True
     searcher.load_index = guarded_load_index

@@ -57,10 +57,27 @@ class Recipe:
     normalize: bool = False
 
 
+def check_index_output(output: str | Path, overwrite: bool, store: str | Path | None = None) -> None:
+    """Refuse an output that exists, one that is no index even with ``overwrite``, and one that touches the store."""
+    path = Path(output)
+    if store is not None:
+        here, there = path.resolve(), Path(store).resolve()
+        if here.is_relative_to(there) or there.is_relative_to(here):
+            raise XqgError(f"{output}: the index and the store {store} would lie in one another. Keep them apart.")
+    check_output(path, overwrite)
+    if not path.exists():
+        return
+    held = {entry.name for entry in path.iterdir()} if path.is_dir() else None
+    if held is None or (held and MANIFEST_NAME not in held and not held >= {"index", "docid"}):
+        what = f"it holds {min(held)}" if held else "it is a file"
+        raise XqgError(f"{output} exists and is no index ({what}), so it is not overwritten. Choose another --output.")
+
+
 def build_index(
     store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """Write one index directory (``index``, ``docid``, ``xqg.json``), whole or not at all; returns the manifest."""
+    check_index_output(output, overwrite, store.directory)
     languages = _check_languages(store, recipe.languages)
     with whole_directory(output, overwrite) as directory:
         return _write_index(store, directory, recipe, languages)
@@ -70,6 +87,7 @@ def build_routed_index(
     store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Write one index per language into ``output/<language>``, each with its own queries; returns the manifests."""
+    check_index_output(output, overwrite, store.directory)
     languages = _check_languages(store, recipe.languages)
     if not languages:
         raise XqgError(
@@ -193,12 +211,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _store_path(args: argparse.Namespace) -> str:
+    return args.store or f"{args.output.rstrip('/')}-store"
+
+
 def _store_from_corpus(args: argparse.Namespace, languages: list[str] | None) -> str:
     from pyserini_xqg.corpus import Corpus
 
     if not args.encoder:
         raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
-    store = args.store or f"{args.output.rstrip('/')}-store"
+    store = _store_path(args)
     corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
     encode_corpus(
         corpus,
@@ -222,7 +244,7 @@ def main(argv: list[str] | None = None) -> None:
         raise XqgError("nothing to build from: pass --store <embedding store>, or --corpus with --encoder.")
     if not args.corpus and args.queries:
         raise XqgError("--queries goes with --corpus: a store has its queries already.")
-    check_output(args.output, args.overwrite)
+    check_index_output(args.output, args.overwrite, _store_path(args))
     store = EmbeddingStore(_store_from_corpus(args, languages) if args.corpus else args.store)
     recipe = Recipe(
         args.alpha,

@@ -48,8 +48,12 @@ def read_manifest(directory: str | Path) -> dict[str, Any] | None:
             f"{path}: format version {manifest.get('format_version')!r}, this version reads {_FORMAT_VERSION}. "
             "Use the pyserini-xqg that wrote it, or build the index again."
         )
-    if not isinstance(manifest.get("encoder"), dict) or not isinstance(manifest.get("probe"), dict):
+    probe = manifest.get("probe")
+    described = isinstance(manifest.get("encoder"), dict) and isinstance(probe, dict)
+    if not described or not {"dimension", "length", "head"} <= set(probe):
         raise XqgError(f"{path}: no description of the encoder. Build the index again.")
+    if manifest["format"] == ROUTED_FORMAT and not isinstance(manifest.get("languages"), dict):
+        raise XqgError(f"{path}: no languages in the manifest of a routed index. Build the index again.")
     return manifest
 
 

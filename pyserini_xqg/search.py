@@ -18,8 +18,10 @@ import argparse
 import json
 import os
 import runpy
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,12 +81,19 @@ def run_pyserini(arguments: list[str]) -> None:
 
     encoders.register_encoders()
     fit.guard_searcher()
+    _take_back_interrupt()
     argv = sys.argv
     sys.argv = [f"python -m {PYSERINI_COMMAND}", *arguments]
     try:
         runpy.run_module(PYSERINI_COMMAND, run_name="__main__", alter_sys=True)
     finally:
         sys.argv = argv
+
+
+def _take_back_interrupt() -> None:
+    """Let Ctrl-C end Python: the Java virtual machine took it on its start, and would kill the process half-way."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]) -> list[str]:
@@ -98,6 +107,8 @@ def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]
         return ["--encoder", args.encoder, *chosen]
     if any(option.split("=")[0] == "--encoded-queries" for option in rest):
         return chosen
+    if not Path(index).exists():
+        raise XqgError(f"{index}: no such directory. Check --index; for a prebuilt index of Pyserini, pass --encoder.")
     if not (Path(index) / MANIFEST_NAME).exists():
         raise XqgError(f"{index}: has no {MANIFEST_NAME} to take the query encoder from. Pass --encoder.")
     return ["--encoder", f"xqg:{index}"]
@@ -124,12 +135,18 @@ def _json_topics(topics: Mapping[Any, Any]) -> Any:
 
 
 def _search(args: argparse.Namespace, rest: list[str], index: str, topics: str, output: Path) -> None:
-    run_pyserini(
-        [
-            *("--index", index, "--topics", topics, "--output", str(output), "--batch-size", str(args.batch_size)),
-            *("--topics-format", args.topics_format, *_encoder_arguments(args, index, rest), *rest),
-        ]
-    )
+    try:
+        run_pyserini(
+            [
+                *("--index", index, "--topics", topics, "--output", str(output), "--batch-size", str(args.batch_size)),
+                *("--topics-format", args.topics_format, *_encoder_arguments(args, index, rest), *rest),
+            ]
+        )
+    except SystemExit as end:
+        if end.code:
+            raise
+        # Pyserini ends with status 0 where it knows no index of that name.
+        raise XqgError(f"{index}: neither a directory nor a prebuilt index of Pyserini. Check --index.") from end
 
 
 def _search_routed(args: argparse.Namespace, rest: list[str], manifest: Mapping[str, Any], output: Path) -> None:
@@ -161,6 +178,11 @@ def _search_routed(args: argparse.Namespace, rest: list[str], manifest: Mapping[
             with open(part, encoding="utf-8") as run_file:
                 for line in run_file:
                     lines.setdefault(line.split(None, 1)[0], []).append(line)
+    if unknown := lines.keys() - {str(topic) for topic in iterator.order}:
+        raise XqgError(
+            f"--route: run lines that begin with {min(unknown)!r}, which is no topic. Leave --output-format kilt out, "
+            "and blanks out of the topics' ids."
+        )
     with open(output, "w", encoding="utf-8") as out:
         for topic in iterator.order:
             out.writelines(lines.get(str(topic), ()))

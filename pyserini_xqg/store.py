@@ -16,13 +16,12 @@ was written after the last entry is written again on resume, byte for byte the s
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +30,7 @@ import numpy as np
 
 from pyserini_xqg.embedding import EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import exclusive, fsync_directory, read_json, write_json
+from pyserini_xqg.files import exclusive, fsync_directory, full_disk_named, read_json, write_json
 
 STORE_NAME = "store.json"
 DOCIDS_NAME = "docids.txt"
@@ -127,7 +126,7 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         self._stack = ExitStack()
-        with self._stack:
+        with self._full_disk_named(), self._stack:
             check_new_store(self.directory, self.overwrite, self.manifest)
             self.directory.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(exclusive(self.directory / LOCK_NAME, self.directory))
@@ -146,7 +145,8 @@ class StoreWriter:
         self._stack.close()
 
     def _clear(self) -> None:
-        for entry in self.directory.iterdir():
+        # store.json last: killed in between, the directory is still known for a store.
+        for entry in sorted(self.directory.iterdir(), key=lambda entry: entry.name == STORE_NAME):
             if entry.name != LOCK_NAME:
                 entry.unlink()
 
@@ -158,17 +158,18 @@ class StoreWriter:
                 f"{self.directory}: the store needs {needed / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB free. "
                 "Free some, choose another --output, or use --store-dtype float16."
             )
-        with self._full_disk_named():
-            write_json(self.directory / STORE_NAME, self.manifest)
+        write_json(self.directory / STORE_NAME, self.manifest)
 
     def _open(self) -> None:
-        committed = _committed_chunks(self.directory / CHUNKS_NAME)
+        committed = _committed_chunks(self.directory / CHUNKS_NAME, cut=True)
         docid_bytes = 0
         for entry in committed:
             self.rows_done += entry["rows"]
             docid_bytes += entry["docid_bytes"]
             for language, number in entry["queries"].items():
                 self._vectors_done[language] = self._vectors_done.get(language, 0) + number
+        if committed:
+            self._check_committed(docid_bytes)
         self._files: dict[str, IO[bytes]] = {}
         for name in (*self._specs, DOCIDS_NAME, CHUNKS_NAME):
             path = self.directory / name
@@ -177,10 +178,25 @@ class StoreWriter:
         self._files[DOCIDS_NAME].truncate(docid_bytes)
         self._files[DOCIDS_NAME].seek(0, os.SEEK_END)
         self._files[CHUNKS_NAME].seek(0, os.SEEK_END)
-        with self._full_disk_named():
-            for name, header in self._headers.items():
-                self._write_at(name, 0, header)
+        for name, header in self._headers.items():
+            self._write_at(name, 0, header)
         self._chunks_done = len(committed)
+
+    def _check_committed(self, docid_bytes: int) -> None:
+        """Refuse to continue files that have lost bytes: the gap would be read as zeros."""
+        expected = {DOCIDS_NAME: docid_bytes}
+        for name, spec in self._specs.items():
+            rows = self._vectors_done.get(name.split(".")[1], 0) if name.startswith("vectors.") else self.rows_done
+            expected[name] = len(self._headers[name]) + rows * spec.row_bytes
+        for name, size in expected.items():
+            path = self.directory / name
+            found = path.stat().st_size if path.exists() else None
+            if found is None or found < size:
+                what = "is missing" if found is None else f"has {found:,} bytes"
+                raise XqgError(
+                    f"{path} {what}, at least {size:,} bytes were committed. The half-done store is damaged: restore "
+                    "it from a copy, or pass --overwrite to begin anew."
+                )
 
     def write(self, chunk: Chunk) -> None:
         """Commit one chunk: after this returns, no crash can lose it."""
@@ -220,6 +236,9 @@ class StoreWriter:
             )
         self.manifest["complete"] = True
         with self._full_disk_named():
+            for name, spec in self._specs.items():
+                self._files[name].truncate(spec.file_bytes)
+                os.fsync(self._files[name].fileno())
             fsync_directory(self.directory)
             write_json(self.directory / STORE_NAME, self.manifest)
 
@@ -227,25 +246,10 @@ class StoreWriter:
         self._files[name].seek(offset)
         _write_all(self._files[name], data)
 
-    def _full_disk_named(self) -> _FullDiskNamed:
-        return _FullDiskNamed(self.directory)
-
-
-class _FullDiskNamed:
-    """Turns 'no space left' into an error that says how to go on."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise XqgError(
-                f"{self.directory}: the disk is full ({error.strerror}). Free some space and run the same command "
-                "again: it continues where it stopped."
-            ) from error
+    def _full_disk_named(self) -> AbstractContextManager[None]:
+        return full_disk_named(
+            self.directory, "Free some space and run the same command again: it continues where it stopped."
+        )
 
 
 def _write_all(stream: IO[bytes], data: bytes) -> None:
@@ -255,16 +259,22 @@ def _write_all(stream: IO[bytes], data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
-def _committed_chunks(path: Path) -> list[dict[str, Any]]:
-    """The entries of ``chunks.jsonl``; a last line that a crash tore is cut off the file."""
+def _committed_chunks(path: Path, cut: bool = False) -> list[dict[str, Any]]:
+    """The entries of ``chunks.jsonl``; a last line that a crash tore does not count.
+
+    ``cut`` takes that line off the file, which only the process that holds the lock may do.
+    """
     if not path.exists():
         return []
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
+    if cut and len(whole) < len(data):
         with open(path, "r+b") as stream:
             stream.truncate(len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise XqgError(f"{path}: damaged ({error}). Encode again with --overwrite.") from error
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -277,7 +287,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# Not part of what a store is: the probe's digits depend on the machine's arithmetic.
+# The probe's digits depend on the machine's arithmetic: it is compared with a tolerance.
 _NOT_COMPARED = ("complete", "probe.", "versions.")
 
 
@@ -287,13 +297,20 @@ def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> li
     >>> settings_differences({"dtype": "float32"}, {"dtype": "float16"})
     ["dtype is 'float32' there and 'float16' now"]
     """
+    from pyserini_xqg.fit import TOLERANCE, probe_distance
+
     old, new = _flat(there), _flat(now)
     names = [name for name in dict.fromkeys([*old, *new]) if not name.startswith(_NOT_COMPARED)]
-    return [
+    differences = [
         f"{name} is {old.get(name)!r} there and {new.get(name)!r} now"
         for name in names
         if old.get(name) != new.get(name)
     ]
+    if not differences and "probe" in there and "probe" in now:
+        distance = probe_distance(there["probe"], now["probe"])
+        if distance > TOLERANCE:
+            differences.append(f"the encoder's vector of the probe text differs by {distance:.0%}: other weights")
+    return differences
 
 
 def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[str, Any] | None = None) -> None:
@@ -435,9 +452,9 @@ class EmbeddingStore:
             return False
         if not self.manifest["keep_query_vectors"]:
             raise XqgError(
-                f"{self.directory}: has sums of up to {self.manifest['most_queries'][language]} queries in {language!r}, "
-                f"not single vectors, so --max-queries {max_queries} cannot be taken from it. Encode again with "
-                "--keep-query-vectors, or with --max-queries."
+                f"{self.directory}: has sums of up to {self.manifest['most_queries'][language]} queries in "
+                f"{language!r}, not single vectors, so --max-queries {max_queries} cannot be taken from it. Encode "
+                "again with --keep-query-vectors, or with --max-queries."
             )
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ def check_topics_file(path: str | Path) -> None:
         topic, tab, text = line.partition("\t")
         if not tab:
             raise XqgError(f"{path}, line {number}: no tab. Every line must be topic<TAB>query.")
+        if "\t" in text:
+            raise XqgError(
+                f"{path}, line {number}: more than one tab, and Pyserini would drop what follows the second."
+            )
         if not topic.strip() or not text.strip():
             raise XqgError(
                 f"{path}, line {number}: the topic or the query is empty. Every line must be topic<TAB>query."
@@ -36,6 +41,20 @@ def check_topics_file(path: str | Path) -> None:
         seen[topic] = number
     if not seen:
         raise XqgError(f"{path}: no topic in it. Pass a file of topic<TAB>query lines.")
+    numbers = [_java_integer(topic) for topic in seen]
+    if None not in numbers:  # Pyserini then reads all of them as numbers
+        for topic, number in zip(seen, numbers, strict=True):
+            if str(number) != topic:
+                raise XqgError(
+                    f"{path}, line {seen[topic]}: Pyserini would make topic {topic!r} {number}, which no longer matches "
+                    "qrels and language maps. Write it without leading zeros, blanks or signs."
+                )
+
+
+def _java_integer(topic: str) -> int | None:
+    """The number that Java's 32-bit ``Integer`` would read, None if it would not."""
+    number = int(topic) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", topic) else None
+    return number if number is not None and -(2**31) <= number < 2**31 else None
 
 
 def irds_queries(source: str) -> Any:
@@ -73,13 +92,20 @@ def read_topic_languages(source: str) -> Mapping[str, str] | str:
         )
     languages: dict[str, str] = {}
     if source.endswith((".jsonl", ".jsonl.gz")):
-        pairs = ((number, str(record.get("id")), record.get("lang")) for number, record in read_jsonl(source))
+        pairs = ((number, record.get("id"), record.get("lang")) for number, record in read_jsonl(source))
+        form = '{"id": topic, "lang": language}'
     else:
         pairs = ((number, *line.partition("\t")[::2]) for number, line in read_lines(source))
+        form = "topic<TAB>language"
     for number, topic, language in pairs:
-        languages[topic] = check_language(
-            language.strip() if isinstance(language, str) else language, f"{source}, line {number}"
-        )
+        where = f"{source}, line {number}"
+        if topic in (None, "") or not isinstance(topic, str | int) or not language or not isinstance(language, str):
+            raise XqgError(f"{where}: no topic or no language. Every line must be {form}.")
+        code = check_language(language.strip(), where)
+        if languages.setdefault(str(topic), code) != code:
+            raise XqgError(f"{where}: topic {topic!r} is in {languages[str(topic)]!r} on an earlier line. Keep one.")
+    if not languages:
+        raise XqgError(f"{source}: no topic in it. Every line must be {form}.")
     return languages
 
 

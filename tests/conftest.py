@@ -1,9 +1,14 @@
 """What several test modules need."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
+from helpers import build_tiny_encoder, corpus_records, write_jsonl
+
+# The encoders here are tiny: a second thread costs more than it brings.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Read now, before any test changes the environment.
 _DATA = Path(os.environ.get("PYSERINI_XQG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -15,3 +20,31 @@ def shared_data() -> Path:
     if not _DATA.is_dir():
         pytest.skip("no published data: set PYSERINI_XQG_DATA to the directory that holds xor-tydi/ and xquad/")
     return _DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> str:
+    """Directory of a real BERT with two layers of 32 dimensions."""
+    return build_tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
+
+
+@pytest.fixture
+def tiny_corpus(tmp_path) -> Path:
+    """A JSONL of 23 passages with ragged queries in three languages."""
+    return write_jsonl(tmp_path / "tiny.jsonl", corpus_records(23))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 128 KiB, or a skipped test where mounting is not permitted."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    try:
+        options = ["-t", "tmpfs", "-o", "size=128k", "tmpfs"]
+        mounted = subprocess.run(["mount", *options, directory], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("no mount command")
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk is not permitted: {mounted.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", directory], check=True)

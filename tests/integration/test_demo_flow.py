@@ -1,0 +1,46 @@
+"""The demo from end to end, as a user runs it."""
+
+import pytest
+from helpers import assert_one_error
+from integration import flows
+
+pytestmark = pytest.mark.integration
+
+LANGUAGES = ["ar", "bn", "fi", "ja", "ko", "ru", "te"]
+
+
+def table(text: str, measure: str) -> dict[str, dict[str, float]]:
+    """The printed table of one measure: run to column to value."""
+    lines = text.splitlines()
+    start = lines.index(measure)
+    columns = lines[start + 1].split()
+    assert columns[0] == "run"
+    rows = {}
+    for line in lines[start + 2 :]:
+        if not line.strip():
+            break
+        name, *values = line.split()
+        rows[name.rsplit("/", 1)[-1]] = dict(zip(columns[1:], map(float, values), strict=True))
+    return rows
+
+
+def test_demo(active_python, tmp_path):
+    result = flows.run(active_python, "-m", "pyserini_xqg.demo", "--output", tmp_path / "demo", timeout=600)
+    assert result.returncode == 0, result.stderr
+    for command in ("pyserini_xqg.encode", "pyserini_xqg.index", "pyserini.search.faiss", "pyserini_xqg.evaluate"):
+        assert f"$ python -m {command} " in result.stdout
+    scores = table(result.stdout, "RR@10")
+    assert list(scores) == ["without-xqg.txt", "xqg-sum-0.01.txt", "xqg-mean-0.8.txt", "xqg-routed-0.8.txt"]
+    plain, mean, routed = (scores[f"{name}.txt"] for name in ("without-xqg", "xqg-mean-0.8", "xqg-routed-0.8"))
+    assert list(plain) == [*LANGUAGES, "avg"]
+    for language in LANGUAGES:
+        assert routed[language] > plain[language], language
+        assert mean[language] > plain[language], language
+    assert routed["avg"] > mean["avg"] > plain["avg"] > 0
+    assert len(flows.read_run(tmp_path / "demo" / "runs" / "xqg-routed-0.8.txt")) == 7 * 48
+
+
+def test_demo_where_nobody_activated(plain_python, tmp_path):
+    result = flows.run(plain_python, "-m", "pyserini_xqg.demo", "--output", tmp_path / "demo")
+    assert_one_error(result, "Run: python -m pyserini_xqg.activate")
+    assert not (tmp_path / "demo").exists()

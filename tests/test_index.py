@@ -1,0 +1,454 @@
+"""From a store to an index: every knob against NumPy loops, read back through FAISS."""
+
+import errno
+import hashlib
+import json
+import os
+
+import faiss
+import numpy as np
+import pytest
+from helpers import (
+    LANGUAGES,
+    assert_one_error,
+    corpus_records,
+    directory_bytes,
+    reference_vectors,
+    run_module,
+    write_jsonl,
+)
+
+from pyserini_xqg import encode, index
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.manifest import read_manifest
+from pyserini_xqg.store import EmbeddingStore
+
+RECORDS = corpus_records(20, most=4)
+DOCIDS = [record["docid"] for record in RECORDS]
+PLAIN = ("--device", "cpu", "--dtype", "float32")
+
+
+@pytest.fixture(scope="module")
+def stores(tiny_encoder, tmp_path_factory):
+    """Two stores of the same corpus: ``kept`` with the single query vectors, ``sums`` without."""
+    directory = tmp_path_factory.mktemp("stores")
+    corpus = write_jsonl(directory / "corpus.jsonl", RECORDS)
+    arguments = ["--corpus", str(corpus), "--encoder", tiny_encoder, *PLAIN, "--chunk-size", "6"]
+    encode.main([*arguments, "--output", str(directory / "kept"), "--keep-query-vectors"])
+    encode.main([*arguments, "--output", str(directory / "sums")])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def vectors(tiny_encoder):
+    """Passage vectors, and each passage's query vectors by language, from transformers alone."""
+    passages = reference_vectors(tiny_encoder, [f"{r['title']} {r['text']}".lstrip() for r in RECORDS])
+    queries = [
+        {code: reference_vectors(tiny_encoder, texts) for code, texts in record.get("generated_queries", {}).items()}
+        for record in RECORDS
+    ]
+    return passages, queries
+
+
+def expected(vectors, alpha=0.01, aggregate="sum", languages=LANGUAGES, most=None, normalize=False):
+    """The method in double precision, passage by passage."""
+    rows = []
+    for passage, by_language in zip(*vectors, strict=True):
+        chosen = [by_language[code][:most] for code in languages if code in by_language]
+        row = passage
+        if chosen and aggregate == "sum":
+            row = (1 - alpha) * passage + alpha * sum(query for queries in chosen for query in queries)
+        elif chosen:
+            means = [sum(queries) / len(queries) for queries in chosen]
+            row = (1 - alpha) * passage + alpha * sum(means) / len(means)
+        rows.append(row / np.sqrt(sum(row * row)) if normalize else row)
+    return np.array(rows)
+
+
+def build(store, output, *options):
+    index.main(["--store", str(store), "--output", str(output), *map(str, options)])
+    return output
+
+
+def read(directory):
+    """The vectors of an index, as FAISS reads them."""
+    read_back = faiss.read_index(str(directory / "index"))
+    assert isinstance(read_back, faiss.IndexFlatIP)
+    assert (directory / "docid").read_text(encoding="utf-8") == "".join(f"{docid}\n" for docid in DOCIDS)
+    return read_back.reconstruct_n(0, read_back.ntotal)
+
+
+def assert_index(directory, wanted):
+    found = read(directory)
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=3e-5)
+
+
+@pytest.mark.parametrize("store", ["kept", "sums"])
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ([], {}),
+        (["--alpha", "0"], {"alpha": 0}),
+        (["--alpha", "1"], {"alpha": 1}),
+        (["--alpha", "0.8", "--aggregate", "mean"], {"alpha": 0.8, "aggregate": "mean"}),
+        (["--alpha", "0.3", "--normalize"], {"alpha": 0.3, "normalize": True}),
+        (["--alpha", "0", "--normalize"], {"alpha": 0, "normalize": True}),
+        (["--alpha", "0.5", "--languages", "ja"], {"alpha": 0.5, "languages": ["ja"]}),
+        (
+            ["--alpha", "0.5", "--languages", "ja,ar", "--aggregate", "mean", "--normalize"],
+            {"alpha": 0.5, "languages": ["ja", "ar"], "aggregate": "mean", "normalize": True},
+        ),
+        (["--alpha", "0.5", "--max-queries", "4"], {"alpha": 0.5}),
+        (["--alpha", "0.5", "--max-queries", "9"], {"alpha": 0.5}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_knobs(stores, vectors, tmp_path, store, options, settings):
+    build(stores / store, tmp_path / "index", *options)
+    assert_index(tmp_path / "index", expected(vectors, **settings))
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "mean"])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_max_queries_from_kept_vectors(stores, vectors, tmp_path, most, aggregate):
+    build(stores / "kept", tmp_path / "index", "--alpha", 0.6, "--aggregate", aggregate, "--max-queries", most)
+    wanted = expected(vectors, 0.6, aggregate, most=most)
+    assert np.abs(wanted - expected(vectors, 0.6, aggregate)).max() > 0.1
+    assert_index(tmp_path / "index", wanted)
+    manifest = read_manifest(tmp_path / "index")
+    assert manifest["augmentation"]["max_queries"] == most
+    assert manifest["counts"]["queries"] == {
+        code: sum(len(r.get("generated_queries", {}).get(code, [])[:most]) for r in RECORDS) for code in LANGUAGES
+    }
+
+
+def test_max_queries_without_kept_vectors(stores, tmp_path):
+    with pytest.raises(XqgError, match=r"--max-queries 2 cannot be taken from it.*--keep-query-vectors"):
+        build(stores / "sums", tmp_path / "index", "--max-queries", 2)
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--normalize", "--aggregate", "mean"], ["--languages", "ja,fi"]])
+def test_route(stores, vectors, tmp_path, options):
+    build(stores / "kept", tmp_path / "routed", "--route", "--alpha", 0.7, *options)
+    languages = ["ja", "fi"] if "--languages" in options else list(LANGUAGES)
+    assert sorted(os.listdir(tmp_path / "routed")) == sorted([*languages, "xqg.json"])
+    for code in languages:
+        wanted = expected(
+            vectors, 0.7, "mean" if "mean" in options else "sum", [code], normalize="--normalize" in options
+        )
+        assert_index(tmp_path / "routed" / code, wanted)
+        assert read_manifest(tmp_path / "routed" / code)["augmentation"]["languages"] == [code]
+    routes = read_manifest(tmp_path / "routed")
+    assert routes["format"] == "pyserini-xqg routed index"
+    assert routes["languages"] == {code: code for code in languages}
+
+
+def test_blocks_of_the_store_do_not_show(stores, tmp_path, monkeypatch):
+    build(stores / "kept", tmp_path / "one", "--alpha", 0.4, "--max-queries", 2)
+    blocks = EmbeddingStore.blocks
+    monkeypatch.setattr(EmbeddingStore, "blocks", lambda self, *arguments: blocks(self, *arguments, block_bytes=384))
+    build(stores / "kept", tmp_path / "many", "--alpha", 0.4, "--max-queries", 2)
+    assert directory_bytes(tmp_path / "one") == directory_bytes(tmp_path / "many")
+
+
+def test_counts_are_reported(stores, tmp_path, capsys):
+    build(stores / "sums", tmp_path / "index", "--alpha", 0.25, "--languages", "fi", "--normalize")
+    without = sum(not record.get("generated_queries", {}).get("fi") for record in RECORDS)
+    queries = sum(len(record.get("generated_queries", {}).get("fi", [])) for record in RECORDS)
+    assert without > 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        f"{tmp_path / 'index'}: 20 passages x 32, alpha 0.25, sum, normalized; queries: fi {queries}",
+        f"{tmp_path / 'index'}: {without} passages have none of these queries and keep their plain vector",
+    ]
+
+
+def test_manifest(stores, tiny_encoder, tmp_path):
+    build(stores / "kept", tmp_path / "index", "--alpha", 0.25, "--aggregate", "mean", "--languages", "fi,ar")
+    manifest = json.loads((tmp_path / "index" / "xqg.json").read_text(encoding="utf-8"))
+    having = [set(record.get("generated_queries", {})) & {"fi", "ar"} for record in RECORDS]
+    assert manifest["format"] == "pyserini-xqg index"
+    assert manifest["format_version"] == 1
+    assert manifest["encoder"]["model"] == tiny_encoder
+    assert manifest["encoder"]["pooling"] == "cls"
+    assert manifest["dimension"] == 32
+    assert manifest["fields"] == ["title", "text"]
+    assert manifest["augmentation"] == {
+        "alpha": 0.25,
+        "aggregate": "mean",
+        "languages": ["fi", "ar"],
+        "max_queries": None,
+        "normalize": False,
+    }
+    assert manifest["counts"] == {
+        "passages": 20,
+        "passages_without_queries": sum(not codes for codes in having),
+        "queries": {
+            code: sum(len(record.get("generated_queries", {}).get(code, [])) for record in RECORDS)
+            for code in ("fi", "ar")
+        },
+    }
+    assert manifest["corpus_sha256"] == EmbeddingStore(stores / "kept").manifest["corpus"]["sha256"]
+    assert manifest["sha256"] == {
+        name: hashlib.sha256((tmp_path / "index" / name).read_bytes()).hexdigest() for name in ("index", "docid")
+    }
+    assert {"numpy", "torch", "transformers", "faiss-cpu"} <= set(manifest["versions"])
+    assert sorted(os.listdir(tmp_path / "index")) == ["docid", "index", "xqg.json"]
+
+
+def test_same_command_same_bytes(stores, tmp_path):
+    for name in ("one", "two"):
+        build(stores / "kept", tmp_path / name, "--alpha", 0.4)
+    assert directory_bytes(tmp_path / "one") == directory_bytes(tmp_path / "two")
+    build(stores / "sums", tmp_path / "three", "--alpha", 0.4)
+    assert (tmp_path / "three" / "index").read_bytes() == (tmp_path / "one" / "index").read_bytes()
+
+
+# Outputs that exist
+
+
+def test_existing_output(stores, vectors, tmp_path):
+    build(stores / "kept", tmp_path / "index", "--alpha", 0.1)
+    before = directory_bytes(tmp_path / "index")
+    with pytest.raises(XqgError, match=r"index exists\..*--overwrite"):
+        build(stores / "kept", tmp_path / "index", "--alpha", 0.9)
+    assert directory_bytes(tmp_path / "index") == before
+    build(stores / "kept", tmp_path / "index", "--alpha", 0.9, "--overwrite")
+    assert_index(tmp_path / "index", expected(vectors, 0.9))
+    build(stores / "kept", tmp_path / "index", "--alpha", 0.9, "--overwrite", "--route")
+    assert sorted(os.listdir(tmp_path / "index")) == ["ar", "fi", "ja", "xqg.json"]
+    build(stores / "kept", tmp_path / "index", "--alpha", 0.1, "--overwrite")
+    assert directory_bytes(tmp_path / "index") == before
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name or "replaced" in name]
+
+
+@pytest.mark.parametrize("options", [[], ["--route"]])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_failing_build_leaves_the_old_index_or_nothing(stores, tmp_path, monkeypatch, options, error):
+    build(stores / "kept", tmp_path / "old", "--alpha", 0.1)
+    before = directory_bytes(tmp_path / "old")
+
+    def broken(self, *arguments):
+        yield from list(blocks(self, *arguments, block_bytes=384))[:2]
+        assert directory_bytes(tmp_path / "old") == before  # the old one is replaced at the end only
+        raise error
+
+    blocks = EmbeddingStore.blocks
+    monkeypatch.setattr(EmbeddingStore, "blocks", broken)
+    with pytest.raises(type(error)):
+        build(stores / "kept", tmp_path / "old", "--overwrite", *options)
+    with pytest.raises(type(error)):
+        build(stores / "kept", tmp_path / "new", *options)
+    assert directory_bytes(tmp_path / "old") == before
+    assert [name for name in sorted(os.listdir(tmp_path)) if not name.endswith(".lock")] == ["old"]
+
+
+@pytest.mark.parametrize("content", ["thesis.tex", "store.json"])
+@pytest.mark.parametrize("options", [[], ["--route"]])
+def test_overwrite_replaces_indexes_only(stores, tmp_path, content, options):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / content).write_text("precious")
+    with pytest.raises(XqgError, match=rf"home exists and is no index \(it holds {content}\)"):
+        build(stores / "kept", tmp_path / "home", "--overwrite", *options)
+    with pytest.raises(XqgError, match="exists and is no index"):
+        build(stores / "kept", tmp_path / "home" / content, "--overwrite", *options)
+    assert (tmp_path / "home" / content).read_text() == "precious"
+
+
+def test_overwrite_takes_empty_directories_and_plain_pyserini_indexes(stores, vectors, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "stock").mkdir()
+    for name in ("index", "docid"):
+        (tmp_path / "stock" / name).touch()
+    for name in ("empty", "stock"):
+        build(stores / "kept", tmp_path / name, "--overwrite")
+        assert_index(tmp_path / name, expected(vectors))
+
+
+@pytest.mark.parametrize("output", ["store", "store/index", "."])
+@pytest.mark.parametrize("source", ["--store", "--corpus"])
+def test_index_and_store_in_one_another(stores, tiny_encoder, tmp_path, monkeypatch, output, source):
+    """Otherwise --overwrite would take away hours of encoding, or they would be spent for an output that exists."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--store", "store", "--output", output, "--overwrite"]
+    if source == "--corpus":
+        arguments += ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder]
+    else:
+        (tmp_path / "store").mkdir()
+        for name, data in directory_bytes(stores / "kept").items():
+            (tmp_path / "store" / name).write_bytes(data)
+    before = directory_bytes(tmp_path)
+    with pytest.raises(XqgError, match="the index and the store store would lie in one another"):
+        index.main(arguments)
+    assert directory_bytes(tmp_path) == before
+
+
+def test_second_build_of_the_same_output(stores, tmp_path):
+    from pyserini_xqg.files import exclusive
+
+    with (
+        exclusive(tmp_path / ".index.lock", tmp_path / "index"),
+        pytest.raises(XqgError, match="index: another process is writing it"),
+    ):
+        build(stores / "kept", tmp_path / "index")
+
+
+def test_full_disk(stores, vectors, small_disk):
+    with open(small_disk / "filler", "wb", buffering=0) as out, pytest.raises(OSError, match="No space left"):
+        while True:
+            out.write(bytes(4096))
+    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space and run"):
+        build(stores / "kept", small_disk / "index")
+    assert [name for name in os.listdir(small_disk) if not name.endswith(".lock")] == ["filler"]
+    (small_disk / "filler").unlink()
+    build(stores / "kept", small_disk / "index")
+    assert_index(small_disk / "index", expected(vectors))
+
+
+# From a corpus in one go
+
+
+def test_corpus_in_one_go_and_reuse_of_its_store(stores, vectors, tiny_encoder, tmp_path, capsys):
+    corpus = stores / "corpus.jsonl"
+    arguments = ["--corpus", str(corpus), "--encoder", tiny_encoder, *PLAIN, "--chunk-size", "6"]
+    index.main([*arguments, "--output", f"{tmp_path / 'index'}/", "--alpha", "0.4"])
+    assert_index(tmp_path / "index", expected(vectors, 0.4))
+    store = tmp_path / "index-store"
+    assert directory_bytes(store) == directory_bytes(stores / "sums")
+    before = {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in store.iterdir()}
+    capsys.readouterr()
+
+    index.main([*arguments, "--output", str(tmp_path / "index"), "--alpha", "0.9", "--overwrite"])
+    assert f"{store}: a complete store of this corpus and encoder, used as it is" in capsys.readouterr().err
+    assert_index(tmp_path / "index", expected(vectors, 0.9))
+    assert {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in store.iterdir()} == before
+
+    index.main([*arguments, "--output", str(tmp_path / "third"), "--store", str(store), "--aggregate", "mean"])
+    assert_index(tmp_path / "third", expected(vectors, aggregate="mean"))
+    assert not (tmp_path / "third-store").exists()
+
+
+def test_corpus_in_one_go_with_another_store_there(stores, tiny_encoder, tmp_path):
+    arguments = ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN]
+    index.main([*arguments, "--output", str(tmp_path / "index")])
+    before = directory_bytes(tmp_path)
+    with pytest.raises(XqgError) as caught:
+        index.main([*arguments, "--output", str(tmp_path / "index"), "--pooling", "mean", "--overwrite"])
+    assert f"{tmp_path / 'index'}-store: a store made otherwise: encoder.pooling is 'cls' there" in str(caught.value)
+    with pytest.raises(XqgError, match=r"corpus\.queries\.fi is \d+ there and None now"):
+        index.main([*arguments, "--output", str(tmp_path / "index"), "--languages", "ja", "--overwrite"])
+    assert directory_bytes(tmp_path) == before
+
+
+def test_corpus_in_one_go_with_fewer_queries(stores, vectors, tiny_encoder, tmp_path):
+    arguments = ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN, "--alpha", "0.5"]
+    index.main([*arguments, "--output", str(tmp_path / "index"), "--max-queries", "2", "--languages", "ja,fi"])
+    assert_index(tmp_path / "index", expected(vectors, 0.5, languages=["ja", "fi"], most=2))
+    assert read_manifest(tmp_path / "index")["augmentation"]["max_queries"] == 2
+
+
+def test_corpus_in_one_go_continues_a_half_done_store(stores, tiny_encoder, tmp_path, monkeypatch):
+    arguments = ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN, "--chunk-size", "6"]
+    original, calls = encode.encode_chunk, []
+
+    def interrupted(*chunk):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*chunk)
+
+    monkeypatch.setattr(encode, "encode_chunk", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.main([*arguments, "--output", str(tmp_path / "index")])
+    assert not (tmp_path / "index").exists()
+    index.main([*arguments, "--output", str(tmp_path / "index")])
+    assert directory_bytes(tmp_path / "index-store") == directory_bytes(stores / "sums")
+    assert len(calls) == 2 + 1 + 2  # four chunks, one of which was begun twice
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--alpha", "1.5"], r"--alpha 1\.5: outside \[0, 1\]"),
+        (["--alpha", "-0.1"], r"--alpha -0\.1: outside"),
+        (["--alpha", "nan"], "--alpha nan: outside"),
+        (["--alpha", "inf"], "--alpha inf: outside"),
+        (["--languages", "te"], r"no queries in te\. It has ar, fi, ja"),
+        (["--languages", "te,ar,ko"], "no queries in te, ko"),
+        (["--languages", "xx"], "--languages: unknown language code 'xx'"),
+        (["--languages", "ar,ar"], "--languages: ar given more than once"),
+        (["--queries", "q.jsonl"], "--queries goes with --corpus"),
+    ],
+)
+@pytest.mark.parametrize("route", [[], ["--route"]])
+def test_bad_options(stores, tmp_path, options, message, route):
+    with pytest.raises(XqgError, match=message):
+        build(stores / "kept", tmp_path / "index", *options, *route)
+    assert os.listdir(tmp_path) == []
+
+
+def test_nothing_to_build_from(tmp_path, stores):
+    with pytest.raises(XqgError, match="nothing to build from: pass --store"):
+        index.main(["--output", str(tmp_path / "index")])
+    with pytest.raises(XqgError, match="--corpus needs --encoder"):
+        index.main(["--output", str(tmp_path / "index"), "--corpus", str(stores / "corpus.jsonl")])
+    with pytest.raises(XqgError, match="no embedding store there"):
+        build(tmp_path / "none", tmp_path / "index")
+    assert os.listdir(tmp_path) == []
+
+
+def test_route_without_any_query(tiny_encoder, tmp_path):
+    corpus = write_jsonl(tmp_path / "a.jsonl", [{"docid": "a", "text": "stone"}])
+    store = str(tmp_path / "store")
+    encode.main(["--corpus", str(corpus), "--encoder", tiny_encoder, *PLAIN, "--output", store])
+    with pytest.raises(XqgError, match="no generated queries, so there is no language to route by"):
+        build(store, tmp_path / "index", "--route")
+    build(store, tmp_path / "index")
+    assert read_manifest(tmp_path / "index")["counts"] == {"passages": 1, "passages_without_queries": 1, "queries": {}}
+
+
+def damaged(stores, tmp_path, name, change):
+    (tmp_path / "store").mkdir()
+    for file, data in directory_bytes(stores / "kept").items():
+        (tmp_path / "store" / file).write_bytes(change(data) if file == name else data)
+    return tmp_path / "store"
+
+
+def test_unfinished_and_truncated_stores(stores, tmp_path):
+    store = damaged(
+        stores, tmp_path, "store.json", lambda data: data.replace(b'"complete": true', b'"complete": false')
+    )
+    with pytest.raises(XqgError, match="unfinished, 20 of 20 passages are encoded"):
+        build(store, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("name", ["passages.npy", "sum.fi.npy", "count.ja.npy", "vectors.ar.npy", "docids.txt"])
+def test_truncated_store(stores, tmp_path, name):
+    store = damaged(stores, tmp_path, name, lambda data: data[:-4])
+    size = len(directory_bytes(stores / "kept")[name])
+    with pytest.raises(XqgError, match=rf"{name} has {size - 4:,} bytes, expected {size:,} bytes"):
+        build(store, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "phrases"),
+    [
+        (["--alpha", "2"], ["--alpha 2.0: outside [0, 1]"]),
+        (["--store", "{missing}"], ["no embedding store there"]),
+        (["--max-queries", "1"], ["--max-queries 1 cannot be taken from it"]),
+        (["--output", "{there}"], ["exists", "--overwrite"]),
+    ],
+)
+def test_bad_input_ends_in_one_line(stores, tmp_path, options, phrases):
+    places = {"missing": tmp_path / "none", "there": tmp_path}
+    arguments = ["--store", stores / "sums", "--output", tmp_path / "index", *(o.format(**places) for o in options)]
+    assert_one_error(run_module("pyserini_xqg.index", *arguments), *phrases)
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []

@@ -1,0 +1,124 @@
+"""What starting Python costs: nothing heavy is imported by the package, its commands' help, or the activation."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+from integration import flows
+
+HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "ir_datasets", "pandas", "sklearn")
+# search shows Pyserini's own help below its own, and so imports Pyserini.
+COMMANDS = ("activate", "datasets", "demo", "encode", "evaluate", "generate", "index")
+
+_HELP = f"""
+import contextlib, io, json, runpy, sys
+heavy = lambda: sorted(set({HEAVY!r}) & set(sys.modules))
+import pyserini_xqg
+found = {{"import": heavy()}}
+for command in sys.argv[1:]:
+    sys.argv = [command, "--help"]
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        runpy.run_module("pyserini_xqg." + command, run_name="__main__")
+    assert "python -m pyserini_xqg." + command in shown.getvalue(), shown.getvalue()
+    found[command] = heavy()
+print(json.dumps(found))
+"""
+
+
+def run(code, *arguments, python=sys.executable) -> str:
+    result = flows.run(python, "-c", code, *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_neither_the_import_nor_any_help_imports_anything_heavy():
+    commands = [command for command in COMMANDS if importlib.util.find_spec(f"pyserini_xqg.{command}")]
+    assert {"activate", "demo", "encode", "evaluate", "index"} <= set(commands)
+    found = json.loads(run(_HELP, *commands))
+    assert found == {"import": [], **{command: [] for command in commands}}
+
+
+def test_the_import_is_quick_to_see():
+    """-X importtime lists every module that is loaded: the package brings only its own."""
+    result = subprocess.run(
+        [sys.executable, "-I", "-X", "importtime", "-c", "import pyserini_xqg"], capture_output=True, text=True
+    )
+    loaded = [line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()]
+    assert "pyserini_xqg" in loaded
+    assert not [name for name in loaded if name.split(".")[0] in (*HEAVY, "numpy")]
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Python of an activated scratch environment."""
+    python = flows.scratch_environment(tmp_path / "environment")
+    assert flows.run(python, "-m", "pyserini_xqg.activate").returncode == 0
+    return python
+
+
+def test_activation_loads_one_small_module(python):
+    code = "import sys; print(*sorted(sys.modules))"
+    loaded = set(run(code, python=python).split())
+    assert {name for name in loaded if name.startswith("pyserini_xqg")} == {"pyserini_xqg", "pyserini_xqg._startup"}
+    plain = flows.scratch_environment(python.parents[2] / "plain")
+    extra = loaded - set(run(code, python=plain).split())
+    assert extra - {"__future__"} == {"pyserini_xqg", "pyserini_xqg._startup"}
+
+
+def test_the_finder_is_installed_once_and_finds_nothing_itself(python):
+    code = """
+import sys
+from pyserini_xqg import _startup
+before = len(sys.meta_path)
+_startup.install()
+assert len(sys.meta_path) == before
+assert sum(getattr(finder, "__name__", "") == "_Finder" for finder in sys.meta_path) == 1
+finder = sys.meta_path[0]
+assert finder.find_spec("json") is None
+_startup._AFTER["no_such_module"] = ("pyserini_xqg.java", "configure")
+assert finder.find_spec("no_such_module") is None
+try:
+    import no_such_module
+except ModuleNotFoundError:
+    print("fine", end="")
+"""
+    assert run(code, python=python) == "fine"
+
+
+def test_a_module_waited_for_is_loaded_as_ever_and_then_passed_on(python, tmp_path):
+    """With a module of our own in place of Pyserini's."""
+    (tmp_path / "waited_for.py").write_text("value = 1\nassert __spec__.name == __name__\n")
+    (tmp_path / "ours.py").write_text("seen = []\ndef add(module):\n    seen.append((module.__name__, module.value))\n")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from pyserini_xqg import _startup
+_startup._AFTER["waited_for"] = ("ours", "add")
+import importlib, waited_for, ours
+assert ours.seen == [("waited_for", 1)], ours.seen
+assert waited_for.__file__.endswith("waited_for.py")
+import waited_for as again
+assert again is waited_for and len(ours.seen) == 1
+importlib.reload(waited_for)
+assert len(ours.seen) == 2
+print("fine", end="")
+"""
+    assert run(code, python=python) == "fine"
+
+
+def test_java_is_chosen_when_pyjnius_is_about_to_read_it(python, tmp_path):
+    pytest.importorskip("jnius_config")
+    code = """
+import os
+import jnius_config
+print(os.environ.get("JAVA_HOME"), jnius_config._xqg_configured)
+"""
+    home = tmp_path / "java"
+    (home / "lib/server").mkdir(parents=True)
+    (home / "lib/server/libjvm.so").touch()
+    (home / "release").write_text('JAVA_VERSION="21"\nMODULES="java.base jdk.incubator.vector"\n')
+    result = flows.run(python, "-c", code, JAVA_HOME=None, JDK_HOME=str(home))
+    assert result.stdout == f"{home} True\n", result.stderr
