@@ -344,7 +344,7 @@ def _load(config: EncoderConfig) -> tuple[Any, Any]:
     if len(tokenizer) > embeddings:
         raise XqgError(
             f"{config.model}: the tokenizer{f' {config.tokenizer}' if config.tokenizer else ''} has a vocabulary of "
-            f"{len(tokenizer):,}, the model embeddings for {embeddings:,}. Pass --tokenizer the one it was trained with."
+            f"{len(tokenizer):,}, the model embeddings for {embeddings:,}. Pass --tokenizer with its own."
         )
     return model, tokenizer
 

@@ -41,20 +41,18 @@ def check_topics_file(path: str | Path) -> None:
         seen[topic] = number
     if not seen:
         raise XqgError(f"{path}: no topic in it. Pass a file of topic<TAB>query lines.")
-    numbers = [_java_integer(topic) for topic in seen]
-    if None not in numbers:  # Pyserini then reads all of them as numbers
-        for topic, number in zip(seen, numbers, strict=True):
-            if str(number) != topic:
-                raise XqgError(
-                    f"{path}, line {seen[topic]}: Pyserini would make topic {topic!r} {number}, which no longer matches "
-                    "qrels and language maps. Write it without leading zeros, blanks or signs."
-                )
+    all_numbers = all(_is_java_integer(topic) for topic in seen)
+    for topic, number in seen.items():
+        if (topic.isdigit() or all_numbers) and str(int(topic)) != topic:
+            raise XqgError(
+                f"{path}, line {number}: Pyserini would make topic {topic!r} {int(topic)}, which no longer matches qrels "
+                "and language maps. Write it without leading zeros, blanks or a sign."
+            )
 
 
-def _java_integer(topic: str) -> int | None:
-    """The number that Java's 32-bit ``Integer`` would read, None if it would not."""
-    number = int(topic) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", topic) else None
-    return number if number is not None and -(2**31) <= number < 2**31 else None
+def _is_java_integer(topic: str) -> bool:
+    """True for what Pyserini's first topic reader takes, which reads a file whose topics are all such numbers."""
+    return re.fullmatch(r"[+-]?[0-9]+", topic.strip()) is not None and -(2**31) <= int(topic) < 2**31
 
 
 def irds_queries(source: str) -> Any:

@@ -183,7 +183,7 @@ def test_a_second_tab_is_refused(tmp_path):
         check_topics_file(path)
 
 
-@pytest.mark.parametrize(("ids", "faulty"), [(["1", "01"], "01"), (["+7", "8"], r"\+7"), (["007"], "007")])
+@pytest.mark.parametrize(("ids", "faulty"), [(["1", "01"], "01"), (["+7", "8"], r"\+7"), (["007", "q8"], "007")])
 def test_topics_that_pyserini_would_rename_are_refused(tmp_path, ids, faulty):
     path = tmp_path / "topics.tsv"
     path.write_text("".join(f"{topic}\ta question\n" for topic in ids), encoding="utf-8")
@@ -191,7 +191,7 @@ def test_topics_that_pyserini_would_rename_are_refused(tmp_path, ids, faulty):
         check_topics_file(path)
 
 
-def test_leading_zeros_are_kept_where_some_topic_is_no_java_integer(tmp_path):
+def test_signed_and_huge_topics_are_strings_to_pyserini(tmp_path):
     path = tmp_path / "topics.tsv"
-    path.write_text("007\ta question\n-1018987027025691298\tanother\n", encoding="utf-8")
+    path.write_text("-1018987027025691298\ta question\n+7\tanother\n", encoding="utf-8")
     check_topics_file(path)
