@@ -8,10 +8,19 @@ Layout (N passages, D dimensions, T_l queries in language l)::
     sum.<l>.npy         (N, D)   sum of the passage's query vectors in language l
     count.<l>.npy       (N,)     how many were summed, int32
     vectors.<l>.npy     (T_l, D) each query's vector, passage by passage (only with --keep-query-vectors)
+    sum.all.npy, mean.all.npy, count.all.npy    in place of the languages' files, with --fuse sum or --fuse mean
     chunks.jsonl        one line a committed chunk: rows, queries, SHA-256 of what it wrote to each file
 
 A chunk is written to all arrays, flushed to the disk, and only then entered in ``chunks.jsonl``; what
 was written after the last entry is written again on resume, byte for byte the same.
+
+A shard is a store of some consecutive passages, a whole number of chunks; ``"shard"`` in its manifest says
+which. :mod:`pyserini_xqg.shards` joins the shards of a corpus to the store that one process would have written.
+
+examples:
+  python -m pyserini_xqg.store info stores/mbert
+  python -m pyserini_xqg.store verify stores/mbert
+  python -m pyserini_xqg.store merge stores/part0 stores/part1 --output stores/mbert
 """
 
 from __future__ import annotations
@@ -39,6 +48,8 @@ LOCK_NAME = ".lock"
 STORE_FORMAT = "pyserini-xqg store"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float16")
+FUSED = "all"
+"""Stands in file names where a language does, in a store that keeps one vector for all languages."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +80,31 @@ class ArraySpec:
         return len(self.header()) + self.shape[0] * self.row_bytes
 
 
+def stored_rows(manifest: Mapping[str, Any]) -> int:
+    """Number of passages that the store itself holds: all of the corpus, or a shard's."""
+    return manifest["shard"]["rows"] if "shard" in manifest else manifest["corpus"]["passages"]
+
+
+def stored_queries(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Number of query vectors per array: by language, or all under ``all`` in a fused store.
+
+    Of an unfinished shard an estimate: its share of the corpus.
+    """
+    queries = manifest["corpus"]["queries"]
+    if "shard" in manifest:
+        rows, passages = stored_rows(manifest), manifest["corpus"]["passages"]
+        share = {language: -(-total * rows // passages) for language, total in queries.items()}
+        queries = manifest["shard"].get("queries", share)
+    return {FUSED: sum(queries.values())} if manifest.get("fuse") and queries else dict(queries)
+
+
 def array_specs(manifest: Mapping[str, Any]) -> list[ArraySpec]:
     """The array files of a store, from its manifest."""
-    passages, dimension, dtype = manifest["corpus"]["passages"], manifest["dimension"], manifest["dtype"]
+    passages, dimension, dtype = stored_rows(manifest), manifest["dimension"], manifest["dtype"]
+    kind = manifest.get("fuse") or "sum"
     specs = [ArraySpec("passages.npy", (passages, dimension), dtype)]
-    for language, total in manifest["corpus"]["queries"].items():
-        specs.append(ArraySpec(f"sum.{language}.npy", (passages, dimension), dtype))
+    for language, total in stored_queries(manifest).items():
+        specs.append(ArraySpec(f"{kind}.{language}.npy", (passages, dimension), dtype))
         specs.append(ArraySpec(f"count.{language}.npy", (passages,), "int32"))
         if manifest["keep_query_vectors"]:
             specs.append(ArraySpec(f"vectors.{language}.npy", (total, dimension), dtype))
@@ -87,6 +117,7 @@ class Chunk:
 
     docids : one each passage. passages : (rows, D). sums, counts : language -> (rows, D) and (rows,).
     vectors : language -> (queries, D), passage by passage, or empty.
+    kind : what ``sums`` holds; ``mean`` in a store that keeps one fused mean.
     """
 
     docids: Sequence[str]
@@ -94,12 +125,13 @@ class Chunk:
     sums: Mapping[str, np.ndarray]
     counts: Mapping[str, np.ndarray]
     vectors: Mapping[str, np.ndarray]
+    kind: str = "sum"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """File name to the rows that go into it."""
         files = {"passages.npy": self.passages}
         for language in self.sums:
-            files[f"sum.{language}.npy"] = self.sums[language]
+            files[f"{self.kind}.{language}.npy"] = self.sums[language]
             files[f"count.{language}.npy"] = self.counts[language]
             if language in self.vectors:
                 files[f"vectors.{language}.npy"] = self.vectors[language]
@@ -112,11 +144,15 @@ class StoreWriter:
     Use as a context manager: it holds the store's lock, which ends with the process.
 
     Raises :class:`XqgError` if the directory holds a complete store (unless ``overwrite``), a half-done one
-    with other settings, or something else; if another process writes it; and if the disk is full.
+    with other settings, or something else; if another process still writes it after ``wait`` seconds; and if
+    the disk is full.
     """
 
-    def __init__(self, directory: str | Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+    def __init__(
+        self, directory: str | Path, settings: Mapping[str, Any], overwrite: bool = False, wait: float = 0
+    ) -> None:
         self.directory = Path(directory)
+        self.wait = wait
         self.manifest = {"format": STORE_FORMAT, "format_version": FORMAT_VERSION, **settings, "complete": False}
         self.overwrite = overwrite
         self.rows_done = 0
@@ -129,7 +165,7 @@ class StoreWriter:
         with self._full_disk_named(), self._stack:
             check_new_store(self.directory, self.overwrite, self.manifest)
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(exclusive(self.directory / LOCK_NAME, self.directory))
+            self._stack.enter_context(exclusive(self.directory / LOCK_NAME, self.directory, self.wait))
             check_new_store(self.directory, self.overwrite, self.manifest)
             if self.overwrite:
                 self._clear()
@@ -161,14 +197,14 @@ class StoreWriter:
         write_json(self.directory / STORE_NAME, self.manifest)
 
     def _open(self) -> None:
-        committed = _committed_chunks(self.directory / CHUNKS_NAME, cut=True)
+        _cut_torn_line(self.directory / CHUNKS_NAME)
         docid_bytes = 0
-        for entry in committed:
+        for entry in committed_chunks(self.directory):
             self.rows_done += entry["rows"]
             docid_bytes += entry["docid_bytes"]
             for language, number in entry["queries"].items():
                 self._vectors_done[language] = self._vectors_done.get(language, 0) + number
-        if committed:
+        if docid_bytes:
             self._check_committed(docid_bytes)
         self._files: dict[str, IO[bytes]] = {}
         for name in (*self._specs, DOCIDS_NAME, CHUNKS_NAME):
@@ -180,7 +216,6 @@ class StoreWriter:
         self._files[CHUNKS_NAME].seek(0, os.SEEK_END)
         for name, header in self._headers.items():
             self._write_at(name, 0, header)
-        self._chunks_done = len(committed)
 
     def _check_committed(self, docid_bytes: int) -> None:
         """Refuse to continue files that have lost bytes: the gap would be read as zeros."""
@@ -200,43 +235,65 @@ class StoreWriter:
 
     def write(self, chunk: Chunk) -> None:
         """Commit one chunk: after this returns, no crash can lose it."""
+        data = {DOCIDS_NAME: "".join(f"{docid}\n" for docid in chunk.docids).encode("utf-8")}
+        for name, rows in chunk.arrays().items():
+            data[name] = self._to_bytes(name, rows, chunk.docids)
+        queries = {language: int(counts.sum()) for language, counts in chunk.counts.items()}
+        self.commit(len(chunk.docids), queries, data)
+
+    def _to_bytes(self, name: str, rows: np.ndarray, docids: Sequence[str]) -> bytes:
+        dtype = np.dtype(self._specs[name].dtype)
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(rows, dtype=dtype.newbyteorder("<"))
+        if dtype.kind == "f" and not np.isfinite(values).all():
+            raise XqgError(
+                f"{self.directory}: a vector for {name} among docids {docids[0]!r} to {docids[-1]!r} is infinite or no "
+                f"number in {dtype}. Encode with --store-dtype float32 and --dtype float32; if it remains, the encoder "
+                "is broken."
+            )
+        return values.tobytes()
+
+    def commit(self, rows: int, queries: Mapping[str, int], data: Mapping[str, bytes]) -> None:
+        """Commit ``rows`` passages with so many ``queries`` a language: the bytes that each file gets."""
         entry: dict[str, Any] = {
-            "rows": len(chunk.docids),
-            "queries": {language: int(counts.sum()) for language, counts in chunk.counts.items()},
-            "sha256": {},
+            "rows": rows,
+            "queries": dict(queries),
+            "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
+            "docid_bytes": len(data[DOCIDS_NAME]),
         }
-        docids = "".join(f"{docid}\n" for docid in chunk.docids).encode("utf-8")
-        entry["docid_bytes"] = len(docids)
-        entry["sha256"][DOCIDS_NAME] = hashlib.sha256(docids).hexdigest()
         with self._full_disk_named():
-            for name, rows in chunk.arrays().items():
-                spec = self._specs[name]
-                data = np.ascontiguousarray(rows, dtype=np.dtype(spec.dtype).newbyteorder("<")).tobytes()
+            for name, spec in self._specs.items():
                 first = self._vectors_done.get(name.split(".")[1], 0) if name.startswith("vectors.") else self.rows_done
-                self._write_at(name, len(self._headers[name]) + first * spec.row_bytes, data)
-                entry["sha256"][name] = hashlib.sha256(data).hexdigest()
-            _write_all(self._files[DOCIDS_NAME], docids)
+                self._write_at(name, len(self._headers[name]) + first * spec.row_bytes, data[name])
+            _write_all(self._files[DOCIDS_NAME], data[DOCIDS_NAME])
             for name, stream in self._files.items():
                 if name != CHUNKS_NAME:
                     os.fsync(stream.fileno())
-            _write_all(self._files[CHUNKS_NAME], json.dumps(entry).encode("utf-8") + b"\n")
+            _write_all(self._files[CHUNKS_NAME], _entry_line(entry))
             os.fsync(self._files[CHUNKS_NAME].fileno())
-        self.rows_done += entry["rows"]
-        self._chunks_done += 1
-        for language, number in entry["queries"].items():
+        self.rows_done += rows
+        for language, number in queries.items():
             self._vectors_done[language] = self._vectors_done.get(language, 0) + number
 
     def finish(self) -> None:
         """Mark the store complete; every row must have been written."""
-        expected = self.manifest["corpus"]["passages"]
+        expected = stored_rows(self.manifest)
         if self.rows_done != expected:
             raise XqgError(
                 f"{self.directory}: {self.rows_done:,} of {expected:,} passages were written. The corpus changed "
                 "while it was read; run the command again."
             )
+        if "shard" in self.manifest and not self.manifest.get("fuse"):
+            # Known only now. Headers leave room for any number of rows, so no data has to move.
+            languages = self.manifest["corpus"]["queries"]
+            done = {language: self._vectors_done.get(language, 0) for language in languages}
+            self.manifest["shard"] = {**self.manifest["shard"], "queries": done}
+            self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
         self.manifest["complete"] = True
+        self.manifest["manifest_sha256"] = manifest_digest(self.manifest)
         with self._full_disk_named():
             for name, spec in self._specs.items():
+                self._write_at(name, 0, spec.header())
                 self._files[name].truncate(spec.file_bytes)
                 os.fsync(self._files[name].fileno())
             fsync_directory(self.directory)
@@ -259,22 +316,42 @@ def _write_all(stream: IO[bytes], data: bytes) -> None:
         view = view[stream.write(view) :]
 
 
-def _committed_chunks(path: Path, cut: bool = False) -> list[dict[str, Any]]:
-    """The entries of ``chunks.jsonl``; a last line that a crash tore does not count.
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest without its own checksum."""
+    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8")).hexdigest()
 
-    ``cut`` takes that line off the file, which only the process that holds the lock may do.
+
+def committed_chunks(directory: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a store's ``chunks.jsonl``, one in memory; a last line that a crash tore does not count.
+
+    Raises :class:`XqgError` for a line that is not as :meth:`StoreWriter.commit` wrote it.
     """
+    path = Path(directory) / CHUNKS_NAME
     if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if cut and len(whole) < len(data):
+        return
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                entry = json.loads(line)
+                if list(entry) != ["rows", "queries", "sha256", "docid_bytes"] or line != _entry_line(entry):
+                    raise ValueError("not as it was written")
+            except (ValueError, TypeError) as error:
+                raise XqgError(f"{path}: damaged in line {number} ({error}). Encode again with --overwrite.") from error
+            yield entry
+
+
+def _entry_line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry).encode("utf-8") + b"\n"
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take a last line without its end off the file, which only the process that holds the lock may do."""
+    if path.exists():
         with open(path, "r+b") as stream:
-            stream.truncate(len(whole))
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise XqgError(f"{path}: damaged ({error}). Encode again with --overwrite.") from error
+            stream.truncate(sum(len(line) for line in stream if line.endswith(b"\n")))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -288,11 +365,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 # The probe's digits depend on the machine's arithmetic: it is compared with a tolerance.
-_NOT_COMPARED = ("complete", "probe.", "versions.")
+_NOT_COMPARED = ("complete", "probe.", "versions.", "manifest_sha256", "shard.queries.")
 
 
-def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two manifests, as phrases for a message.
+def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any], word: str = "now") -> list[str]:
+    """What differs between two manifests, as phrases for a message; ``word`` stands for the second.
 
     >>> settings_differences({"dtype": "float32"}, {"dtype": "float16"})
     ["dtype is 'float32' there and 'float16' now"]
@@ -302,7 +379,7 @@ def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> li
     old, new = _flat(there), _flat(now)
     names = [name for name in dict.fromkeys([*old, *new]) if not name.startswith(_NOT_COMPARED)]
     differences = [
-        f"{name} is {old.get(name)!r} there and {new.get(name)!r} now"
+        f"{name} is {old.get(name)!r} there and {new.get(name)!r} {word}"
         for name in names
         if old.get(name) != new.get(name)
     ]
@@ -341,6 +418,22 @@ def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[st
         )
 
 
+def read_store_manifest(directory: str | Path) -> dict[str, Any]:
+    """The manifest of a store, finished or not; :class:`XqgError` if the directory is no store of this version."""
+    path = Path(directory) / STORE_NAME
+    if not path.exists():
+        raise XqgError(
+            f"{directory}: no embedding store there ({STORE_NAME} is missing). Build one with pyserini_xqg.encode."
+        )
+    manifest = read_json(path)
+    if manifest.get("format") != STORE_FORMAT or manifest.get("format_version") != FORMAT_VERSION:
+        raise XqgError(
+            f"{path}: format {manifest.get('format')!r} version {manifest.get('format_version')!r}, expected "
+            f"{STORE_FORMAT!r} version {FORMAT_VERSION}. Encode again."
+        )
+    return manifest
+
+
 class EmbeddingStore:
     """A complete store, read in blocks or memory-mapped.
 
@@ -355,22 +448,19 @@ class EmbeddingStore:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        if not (self.directory / STORE_NAME).exists():
-            raise XqgError(
-                f"{directory}: no embedding store there ({STORE_NAME} is missing). Build one with pyserini_xqg.encode."
-            )
-        self.manifest = read_json(self.directory / STORE_NAME)
-        if self.manifest.get("format") != STORE_FORMAT or self.manifest.get("format_version") != FORMAT_VERSION:
-            raise XqgError(
-                f"{self.directory / STORE_NAME}: format {self.manifest.get('format')!r} version "
-                f"{self.manifest.get('format_version')!r}, expected {STORE_FORMAT!r} version {FORMAT_VERSION}. "
-                "Encode again."
-            )
+        self.manifest = read_store_manifest(directory)
         if not self.manifest.get("complete"):
-            done = sum(entry["rows"] for entry in _committed_chunks(self.directory / CHUNKS_NAME))
+            done = sum(entry["rows"] for entry in committed_chunks(self.directory))
             raise XqgError(
-                f"{directory}: unfinished, {done:,} of {self.manifest['corpus']['passages']:,} passages are encoded. "
+                f"{directory}: unfinished, {done:,} of {stored_rows(self.manifest):,} passages are encoded. "
                 "Run the pyserini_xqg.encode command it was begun with: it continues there."
+            )
+        if "shard" in self.manifest:
+            shard = self.manifest["shard"]
+            raise XqgError(
+                f"{directory}: shard {shard['id']} of {shard['num']} (--shard-id, --shard-num), {shard['rows']:,} of "
+                f"{self.manifest['corpus']['passages']:,} passages. Join all shards first: "
+                "python -m pyserini_xqg.store merge <shards> --output <store>."
             )
         self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
         self._check_sizes()
@@ -402,7 +492,7 @@ class EmbeddingStore:
 
     def _check_sizes(self) -> None:
         expected = {name: spec.file_bytes for name, spec in self._specs.items()}
-        expected[DOCIDS_NAME] = sum(entry["docid_bytes"] for entry in _committed_chunks(self.directory / CHUNKS_NAME))
+        expected[DOCIDS_NAME] = sum(entry["docid_bytes"] for entry in committed_chunks(self.directory))
         for name, size in expected.items():
             path = self.directory / name
             found = path.stat().st_size if path.exists() else None

@@ -45,7 +45,7 @@ def check_topics_file(path: str | Path) -> None:
     for topic, number in seen.items():
         if (topic.isdigit() or all_numbers) and str(int(topic)) != topic:
             raise XqgError(
-                f"{path}, line {number}: Pyserini would make topic {topic!r} {int(topic)}, which no longer matches qrels "
+                f"{path}, line {number}: Pyserini would make topic {topic!r} {int(topic)}, which matches no qrels "
                 "and language maps. Write it without leading zeros, blanks or a sign."
             )
 
