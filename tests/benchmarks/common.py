@@ -58,19 +58,21 @@ def build_mbert_shape(directory: Path, texts: Sequence[str], layers: int = 12, w
 
 
 def rounds_in_turn(
-    systems: Mapping[str, Callable[[], object]], rounds: int, report: Callable[[str], None] = print
+    systems: Mapping[str, Callable[[list[str]], object]],
+    texts: list[str],
+    rounds: int,
+    report: Callable[[str], None] = print,
 ) -> dict[str, list[float]]:
-    """Seconds of each system, ``rounds`` times one after the other, after one round that is not counted."""
+    """Seconds of each system on ``texts``, ``rounds`` times one after the other, after a warm-up on the first 64."""
     seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for number in range(rounds + 1):
+    for system in systems.values():
+        system(texts[:64])
+    for number in range(1, rounds + 1):
         for name, system in systems.items():
             started = time.perf_counter()
-            system()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-        report(
-            f"round {number}: " + ", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items() if values)
-        )
+            system(texts)
+            seconds[name].append(time.perf_counter() - started)
+        report(f"round {number}: " + ", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items()))
     return seconds
 
 
