@@ -148,9 +148,12 @@ def main(argv: list[str] | None = None) -> None:
     measures = _parse_measures(args.measures) if args.measures else None
     collection = _open_dataset(args.dataset) if args.dataset else _read_files(args)
     if args.topic_languages:
-        from pyserini_xqg.runs import read_topic_languages
+        from pyserini_xqg.topics import read_topic_languages
 
-        collection.languages |= read_topic_languages(args.topic_languages)
+        languages = read_topic_languages(args.topic_languages)
+        if isinstance(languages, str):
+            languages = dict.fromkeys(collection.topics, languages)
+        collection.languages |= languages
         collection.topics |= collection.languages.keys()
     if measures is None:
         measures = _parse_measures(_default_measures(collection))

@@ -121,27 +121,6 @@ def read_answers(path: str | Path) -> tuple[dict[str, list[str]], dict[str, str]
     return answers, languages
 
 
-def read_topic_languages(path: str | Path) -> dict[str, str]:
-    r"""Read query id to language from a TSV file, plain or ``.gz``: ``qid<TAB>lang``.
-
-    Raises
-    ------
-    XqgError
-        For another number of columns, an unknown language code, a repeated query id, and a file without
-        lines.
-
-    >>> _ = Path("/tmp/xqg-doctest.tsv").write_text("q1\tfi\n")
-    >>> read_topic_languages("/tmp/xqg-doctest.tsv")
-    {'q1': 'fi'}
-    """
-    languages: dict[str, str] = {}
-    for where, (query_id, language) in _columns(path, "topic languages", "qid lang"):
-        if query_id in languages:
-            raise XqgError(f"{where}: topic {query_id!r} was given before. Give each topic one line.")
-        languages[query_id] = _language(language, where)
-    return languages
-
-
 class PassageTexts:
     r"""The texts of some passages of a corpus, by docid: one pass over the corpus, then lookups in a temporary file.
 

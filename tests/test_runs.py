@@ -12,7 +12,7 @@ from ir_measures import Qrel
 
 from pyserini_xqg import runs
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.runs import PassageTexts, read_answers, read_qrels, read_run, read_topic_languages
+from pyserini_xqg.runs import PassageTexts, read_answers, read_qrels, read_run
 
 
 def write(path, *lines):
@@ -54,10 +54,10 @@ def test_read_run_refuses(tmp_path, line, message):
 
 def test_empty_missing_and_directory(tmp_path):
     (tmp_path / "empty").write_text("")
-    for reader in (read_run, read_qrels, read_topic_languages):
+    for reader in (read_run, read_qrels):
         refused(reader, tmp_path / "empty", "an empty file.")
     refused(read_answers, tmp_path / "empty", "no question in it.")
-    for reader in (read_run, read_qrels, read_topic_languages, read_answers):
+    for reader in (read_run, read_qrels, read_answers):
         refused(reader, tmp_path / "none", "no such file.")
         refused(reader, tmp_path, "a directory where a file was expected.")
 
@@ -116,13 +116,6 @@ def test_read_answers(tmp_path):
 )
 def test_read_answers_refuses(tmp_path, line, message):
     refused(read_answers, write(tmp_path / "a.jsonl", '{"id": "q0", "answers": ["a"], "lang": "fi"}', line), message)
-
-
-def test_read_topic_languages(tmp_path):
-    assert read_topic_languages(write(tmp_path / "l.tsv", "q1\tfi", "q2\tte")) == {"q1": "fi", "q2": "te"}
-    refused(read_topic_languages, write(tmp_path / "l.tsv", "q1\tfi", "q2"), "line 2: 1 columns.")
-    refused(read_topic_languages, write(tmp_path / "l.tsv", "q1\tFinnish"), "line 1: unknown language code 'Finnish'.")
-    refused(read_topic_languages, write(tmp_path / "l.tsv", "q1\tfi", "q1\tte"), "line 2: topic 'q1' was given before.")
 
 
 PASSAGES = [
