@@ -116,8 +116,8 @@ def build_parser() -> argparse.ArgumentParser:
     collection.add_argument(
         "--topic-languages",
         metavar="SOURCE",
-        help="topics' languages, as in pyserini_xqg.search: one code for all, a TSV of topic<TAB>language, a JSONL with "
-        "id and lang, or irds:<dataset-id>; goes before the dataset's and the answers' languages. "
+        help="topics' languages, as in pyserini_xqg.search: one code for all, a TSV of topic<TAB>language, "
+        "a JSONL with id and lang, or irds:<dataset-id>; goes before the dataset's and the answers' languages. "
         f"Where no language is known there is one column, {ALL_TOPICS!r}",
     )
     scoring = parser.add_argument_group("scoring")
