@@ -25,6 +25,7 @@ PROBE_TEXT = "xQG probe: which passage answers this question?"
 """Embedded when a store is made and again at search: equal vectors mean the same encoder, wherever it lies."""
 BATCH_TOKENS_CPU = 2048
 BATCH_TOKENS_GPU = 65536
+_BATCHES_IN_FLIGHT = 32
 _UNLIMITED = 1_000_000  # tokenizers without a limit of their own report about 1e30
 
 
@@ -196,9 +197,17 @@ class Embedder:
         import torch
 
         vectors = np.empty((len(ids), self.dimension), dtype=np.float32)
+        rows: list[int] = []
+        results: list[torch.Tensor] = []
         with torch.inference_mode():
             for batch in batches_by_length([len(tokens) for tokens in ids], self.batch_tokens):
-                vectors[batch] = self._run([ids[row] for row in batch])
+                rows += batch
+                results.append(self._run([ids[row] for row in batch]))
+                if len(results) == _BATCHES_IN_FLIGHT:  # a GPU is not waited for after each batch
+                    vectors[rows] = torch.cat(results).cpu().numpy()
+                    rows, results = [], []
+            if results:
+                vectors[rows] = torch.cat(results).cpu().numpy()
         return vectors
 
     def tokenize(self, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
@@ -210,9 +219,8 @@ class Embedder:
             list(texts), truncation=True, max_length=length, return_attention_mask=False, return_token_type_ids=False
         )["input_ids"]
 
-    def _run(self, ids: list[Sequence[int]]) -> np.ndarray:
-        import torch
-
+    def _run(self, ids: list[Sequence[int]]) -> torch.Tensor:
+        """One batch: float32 (len(ids), dimension), on the device."""
         shortest, longest = min(map(len, ids)), max(map(len, ids))
         if shortest == longest:  # nothing is padded: without a mask, attention takes its fastest path
             tokens, mask = np.array(ids, dtype=np.int64), None
@@ -222,10 +230,18 @@ class Embedder:
             for row, text in enumerate(ids):
                 tokens[row, : len(text)] = text
                 mask[row, : len(text)] = 1
-        input_ids = torch.from_numpy(tokens).to(self.device)
-        attention_mask = torch.from_numpy(mask).to(self.device) if mask is not None else None
+        input_ids = self._to_device(tokens)
+        attention_mask = self._to_device(mask) if mask is not None else None
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
-        return self._pool(hidden, attention_mask).cpu().numpy()
+        return self._pool(hidden, attention_mask)
+
+    def _to_device(self, values: np.ndarray) -> torch.Tensor:
+        import torch
+
+        tensor = torch.from_numpy(values)
+        # From pinned memory, the copy to a GPU runs beside its work.
+        pinned = tensor.pin_memory() if self.device.startswith("cuda") else tensor
+        return pinned.to(self.device, non_blocking=True)
 
     def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """(batch, length, dimension) to float32 (batch, dimension)."""
