@@ -53,17 +53,20 @@ def aggregate_queries(
     """  # noqa: E501
     if aggregate not in AGGREGATES:
         raise XqgError(f"aggregate {aggregate!r}: must be one of {', '.join(AGGREGATES)}.")
-    first = next(iter(sums.values()))
-    total = np.zeros(first.shape, dtype=np.float32)
-    languages_present = np.zeros(first.shape[0], dtype=np.float32)
+    total: np.ndarray | None = None
+    share: np.ndarray | None = None
+    languages_present = np.zeros(next(iter(sums.values())).shape[0], dtype=np.float32)
     for language, vectors in sums.items():
         count = np.asarray(counts[language])
-        present = count > 0
-        languages_present += present
-        if aggregate == "sum":
-            total += vectors
+        languages_present += count > 0
+        if aggregate == "mean":
+            number = np.maximum(count, 1).astype(np.float32)[:, None]
+            share = np.divide(vectors, number, out=share, dtype=np.float32, casting="same_kind")
+            vectors = share
+        if total is None:
+            total = np.array(vectors, dtype=np.float32)
         else:
-            total += np.asarray(vectors, dtype=np.float32) / np.maximum(count, 1).astype(np.float32)[:, None]
+            total += vectors
     if aggregate == "mean":
         total /= np.maximum(languages_present, 1.0)[:, None]
     return total, languages_present > 0
@@ -102,6 +105,43 @@ def augment(
     result = np.array(passages, dtype=np.float32)
     if sums and alpha > 0:
         queries, present = aggregate_queries(sums, counts, aggregate)
-        mixed = np.float32(1 - alpha) * result[present] + np.float32(alpha) * queries[present]
-        result[present] = mixed
+        queries *= np.float32(alpha)
+        result *= np.float32(1 - alpha)
+        result += queries
+        if not present.all():
+            result[~present] = passages[~present]
     return normalize_rows(result) if normalize else result
+
+
+def stack_parts(
+    passages: np.ndarray, sums: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], aggregate: str = "sum"
+) -> np.ndarray:
+    """Vectors that serve every alpha, float32 (passages, 2 x dimension): the passage's, then its queries'.
+
+    With a query vector :func:`stack_query` of some alpha, their inner product is that with :func:`augment` of the
+    same alpha. A passage without any query has its own vector in both halves.
+
+    >>> p, s, c = np.array([[1.0, 0.0]]), {"ar": np.array([[0.0, 2.0]])}, {"ar": np.array([2])}
+    >>> stack_parts(p, s, c, "mean").tolist()
+    [[1.0, 0.0, 0.0, 1.0]]
+    """
+    rows, dimension = passages.shape
+    result = np.empty((rows, 2 * dimension), dtype=np.float32)
+    result[:, :dimension] = passages
+    if not sums:
+        result[:, dimension:] = passages
+        return result
+    queries, present = aggregate_queries(sums, counts, aggregate)
+    result[:, dimension:] = np.where(present[:, None], queries, passages)
+    return result
+
+
+def stack_query(query: np.ndarray, alpha: float) -> np.ndarray:
+    """The query vectors (..., dimension) that ask :func:`stack_parts` at some alpha: [(1 - alpha) q, alpha q].
+
+    >>> stack_query(np.array([4.0, 8.0]), 0.25).tolist()
+    [3.0, 6.0, 1.0, 2.0]
+    """
+    check_alpha(alpha, "alpha")
+    query = np.asarray(query)
+    return np.concatenate([query * query.dtype.type(1 - alpha), query * query.dtype.type(alpha)], axis=-1)

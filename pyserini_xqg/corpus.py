@@ -110,7 +110,21 @@ class Corpus:
         self._is_irds = self.source.startswith(IRDS_PREFIX)
         self._files = [] if self._is_irds else corpus_files(source)
         self._dataset = _load_irds(self.source) if self._is_irds else None
-        self._query_index = _QueryIndex([file for path in query_files for file in corpus_files(path)])
+        self._query_files = [file for path in query_files for file in corpus_files(path)]
+        self._query_index = _QueryIndex(self._query_files)
+
+    def file_state(self) -> list[Any] | None:
+        """All that decides the content as long as no file is changed in secret; None for a corpus that is no files.
+
+        Options, then name, size in bytes and time of change in nanoseconds of each file.
+        """
+        if self._is_irds:
+            return None
+        states = [
+            [[path.name, (stat := path.stat()).st_size, stat.st_mtime_ns] for path in files]
+            for files in (self._files, self._query_files)
+        ]
+        return [self.languages, self.max_queries, *states]
 
     def __iter__(self) -> Iterator[Passage]:
         return map(self._select, self._read())
@@ -307,7 +321,7 @@ def _hash64(docid: str) -> bytes:
     return hashlib.blake2b(docid.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _repeated(hashes: IO[bytes], count: int, block: int = 1 << 22) -> set[int]:
+def _repeated(hashes: IO[bytes], count: int, block: int = 1 << 19) -> set[int]:
     """Which of ``count`` 64-bit hashes in a file occur more than once, with ``block`` of them in memory.
 
     The hash space is cut into parts small enough to sort, one pass over the file for each.

@@ -1,7 +1,8 @@
 r"""Encode passages and their generated queries into an embedding store, once; every index is made from it.
 
 The corpus is checked from end to end before the first text is encoded. Work is committed in chunks:
-after a crash, the same command continues where it stopped.
+after a crash, the same command continues where it stopped. Several processes or machines encode a shard
+each (--shard-id, --shard-num; joined by pyserini_xqg.store merge), or leave that to a Ray cluster (--engine ray).
 
 example:
   python -m pyserini_xqg.encode --corpus passages.jsonl --output stores/mbert \
@@ -11,19 +12,21 @@ example:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyserini_xqg.augmentation import AGGREGATES, aggregate_queries
 from pyserini_xqg.cli import HelpFormatter, progress, run, say
 from pyserini_xqg.corpus import FIELDS, Corpus, Passage
 from pyserini_xqg.embedding import PRECISIONS
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import parse_languages
-from pyserini_xqg.store import DTYPES, Chunk, StoreWriter, check_new_store, sum_first
+from pyserini_xqg.shards import Shard, scan_once
+from pyserini_xqg.store import DTYPES, FUSED, Chunk, StoreWriter, check_new_store, sum_first
 
 if TYPE_CHECKING:
     from pyserini_xqg.embedding import Embedder
@@ -35,8 +38,12 @@ def encode_chunk(
     languages: Sequence[str],
     fields: Sequence[str] = FIELDS,
     keep_query_vectors: bool = False,
+    fuse: str | None = None,
 ) -> Chunk:
-    """Vectors of some passages and of all their queries in ``languages``; equal queries are embedded once."""
+    """Vectors of some passages and of all their queries in ``languages``; equal queries are embedded once.
+
+    ``fuse`` (``sum`` or ``mean``) keeps one query vector a passage, over all languages, instead of one for each.
+    """
     titles = [passage.title for passage in passages] if "title" in fields else None
     texts = [passage.text for passage in passages] if "text" in fields else [""] * len(passages)
     vectors = embedder.embed_passages(texts, titles)
@@ -54,7 +61,12 @@ def encode_chunk(
         sums[language], counts[language] = sum_first(query_vectors[rows], number)
         if keep_query_vectors:
             kept[language] = query_vectors[rows]
-    return Chunk([passage.docid for passage in passages], vectors, sums, counts, kept)
+    docids = [passage.docid for passage in passages]
+    if fuse and languages:
+        fused, _ = aggregate_queries(sums, counts, fuse)
+        number = np.sum(list(counts.values()), axis=0, dtype=np.int32)
+        return Chunk(docids, vectors, {FUSED: fused}, {FUSED: number}, {}, fuse)
+    return Chunk(docids, vectors, sums, counts, kept)
 
 
 def encode_corpus(
@@ -65,16 +77,24 @@ def encode_corpus(
     fields: Sequence[str] = FIELDS,
     dtype: str = "float32",
     keep_query_vectors: bool = False,
+    fuse: str | None = None,
     chunk_size: int = 1024,
+    shard: Shard | None = None,
     overwrite: bool = False,
     reuse: bool = False,
+    wait: float = 0,
+    report: Callable[[int, int, int], None] | None = None,
 ) -> None:
-    """Fill the store ``output`` from a corpus; continue it if it is half done.
+    """Fill the store ``output`` from a corpus, or from a ``shard`` of it; continue it if it is half done.
 
-    With ``reuse``, a complete store with the same settings and corpus is left as it is.
+    With ``reuse``, a complete store with the same settings and corpus is left as it is. ``wait`` is for how many
+    seconds another process may still hold the store. After each chunk, ``report`` gets the store's passages that
+    are done, those there will be, and the number of texts in the chunk.
     Raises :class:`XqgError` for faults in the corpus and for an output that cannot become this store.
     """
-    summary = corpus.scan()
+    if fuse and keep_query_vectors:
+        raise XqgError("--fuse keeps one vector for all queries, --keep-query-vectors each one. Leave one of them out.")
+    summary = scan_once(corpus, Path(output).parent) if shard else corpus.scan()
     say(f"{embedder.config.describe()}: {embedder.precision} on {embedder.device}")
     settings: dict[str, Any] = {
         "encoder": embedder.config.to_dict(),
@@ -86,6 +106,7 @@ def encode_corpus(
         "chunk_size": chunk_size,
         "max_queries": corpus.max_queries,
         "keep_query_vectors": keep_query_vectors,
+        "fuse": fuse,
         "corpus": {
             "passages": summary.passages,
             "queries": summary.queries,
@@ -96,21 +117,32 @@ def encode_corpus(
         "most_queries": summary.most_queries,
         "probe": embedder.probe(),
     }
+    first, last = 0, None
+    rows = summary.passages
+    if shard:
+        settings["shard"] = shard.manifest(summary.passages, chunk_size)
+        first, last = shard.rows(summary.passages, chunk_size)
+        rows = last - first
     if reuse and is_complete(output, settings):
         say(f"{output}: a complete store of this corpus and encoder, used as it is")
         return
     languages = list(summary.queries)
-    total = summary.passages + sum(summary.queries.values())
+    total = (summary.passages + sum(summary.queries.values())) * rows // summary.passages  # of a shard, about
     with (
-        StoreWriter(output, settings, overwrite) as writer,
+        StoreWriter(output, settings, overwrite, wait) as writer,
         progress(total=total, unit="texts", description="encoding") as bar,
     ):
         if writer.rows_done:
-            say(f"{output}: continues after {writer.rows_done:,} of {summary.passages:,} passages")
-        for passages in _chunks(corpus, chunk_size, writer.rows_done, bar):
-            writer.write(encode_chunk(embedder, passages, languages, fields, keep_query_vectors))
+            say(f"{output}: continues after {writer.rows_done:,} of {rows:,} passages")
+        for passages in _chunks(islice(corpus, first, last), chunk_size, writer.rows_done, bar):
+            writer.write(encode_chunk(embedder, passages, languages, fields, keep_query_vectors, fuse))
             bar.update(_texts(passages))
+            if report:
+                report(writer.rows_done, rows, _texts(passages))
         writer.finish()
+    if shard:
+        say(f"{output}: shard {shard.id} of {shard.num}, {rows:,} of {summary.passages:,} passages")
+        return
     counts = ", ".join(f"{language} {number:,}" for language, number in summary.queries.items())
     say(f"{output}: {summary.passages:,} passages" + (f", queries: {counts}" if counts else ", no queries"))
     if summary.passages_without_queries:
@@ -143,9 +175,8 @@ def _texts(passages: Sequence[Passage]) -> int:
     return len(passages) + sum(len(texts) for passage in passages for texts in passage.queries.values())
 
 
-def _chunks(corpus: Corpus, size: int, done: int, bar: Any) -> Iterator[list[Passage]]:
+def _chunks(passages: Iterator[Passage], size: int, done: int, bar: Any) -> Iterator[list[Passage]]:
     """Chunks of passages, without the ``done`` first ones."""
-    passages = iter(corpus)
     bar.update(sum(_texts([passage]) for passage in islice(passages, done)))
     bar.initial = bar.n  # the rate is that of this process
     while chunk := list(islice(passages, size)):
@@ -219,10 +250,17 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that decide what the store keeps."""
     group = parser.add_argument_group("store")
     group.add_argument("--store-dtype", choices=DTYPES, default="float32", help="precision of the vectors on disk")
-    group.add_argument(
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
         "--keep-query-vectors",
         action="store_true",
         help="keep each query's vector beside the sums, so that --max-queries can be varied later",
+    )
+    either.add_argument(
+        "--fuse",
+        choices=AGGREGATES,
+        help="keep one vector a passage for all its queries, their sum or the mean over languages of each language's "
+        "mean, instead of one per language: 2/(1 + languages) of the disk, but no choice of languages later",
     )
     group.add_argument(
         "--chunk-size", type=positive, default=1024, metavar="PASSAGES", help="passages between two commits to the disk"
@@ -266,25 +304,67 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_encoder_arguments(parser, required=True)
     add_store_arguments(parser)
+    group = parser.add_argument_group("several processes or machines")
+    group.add_argument("--shard-id", type=int, metavar="I", help="encode part I of the corpus, counted from 0")
+    group.add_argument("--shard-num", type=positive, default=1, metavar="N", help="number of parts")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local: this process; ray: all N parts as tasks on a Ray cluster, then merged (needs the extra [ray])",
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="the Ray cluster, such as 10.0.0.1:6379 (default: RAY_ADDRESS, or one that runs here, else a new one)",
+    )
     return parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``python -m pyserini_xqg.encode``."""
-    args = build_parser().parse_args(argv)
-    check_new_store(args.output, args.overwrite)
+def encode_from_args(args: argparse.Namespace, shard: Shard | None, **how: Any) -> None:
+    """Encode what the command's options describe, or a shard of it; ``how`` goes to :func:`encode_corpus`."""
     languages = parse_languages(args.languages) if args.languages is not None else None
-    corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
     encode_corpus(
-        corpus,
+        Corpus(args.corpus, args.queries, languages, args.max_queries),
         encoder_from_args(args),
         args.output,
         fields=args.fields,
         dtype=args.store_dtype,
         keep_query_vectors=args.keep_query_vectors,
+        fuse=args.fuse,
         chunk_size=args.chunk_size,
-        overwrite=args.overwrite,
+        shard=shard,
+        **how,
     )
+
+
+def check_shard_options(args: argparse.Namespace) -> Shard | None:
+    """The shard to encode, None for the whole corpus; :class:`XqgError` for options that contradict each other."""
+    if args.engine == "ray":
+        if args.shard_id is not None:
+            raise XqgError("--engine ray encodes all shards: leave --shard-id out.")
+        return None
+    if args.ray_address:
+        raise XqgError("--ray-address goes with --engine ray.")
+    if args.shard_id is None and args.shard_num > 1:
+        raise XqgError(
+            f"--shard-num {args.shard_num} needs --shard-id, 0 to {args.shard_num - 1}: which part to encode."
+        )
+    shard = Shard(args.shard_id or 0, args.shard_num)
+    return shard if shard.num > 1 else None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of ``python -m pyserini_xqg.encode``."""
+    args = build_parser().parse_args(argv)
+    shard = check_shard_options(args)
+    check_new_store(args.output, args.overwrite)
+    if args.engine == "ray":
+        from pyserini_xqg.encode_ray import encode_on_ray
+
+        encode_on_ray(args)
+        return
+    encode_from_args(args, shard, overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from pyserini_xqg import java
+from pyserini_xqg.augmentation import check_alpha, stack_query
 from pyserini_xqg.embedding import Embedder, EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.manifest import MANIFEST_NAME, manifest_encoder
+from pyserini_xqg.manifest import MANIFEST_NAME, manifest_encoder, read_encoder_manifest
 
 java.configure()  # before Pyserini starts the virtual machine
 
@@ -23,6 +24,7 @@ from pyserini.encode import DocumentEncoder, QueryEncoder  # noqa: E402
 
 CLASS_KEY = "xqg"
 INDEX_PREFIX = "xqg:"
+ALPHA_PREFIX = "xqg@"
 
 _loaded: dict[tuple[EncoderConfig, str], Embedder] = {}
 
@@ -30,17 +32,54 @@ _loaded: dict[tuple[EncoderConfig, str], Embedder] = {}
 def resolve_config(name: str, **settings: Any) -> EncoderConfig:
     """The configuration that an ``--encoder`` value stands for.
 
-    ``xqg:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built it. Anything
-    else is a Hugging Face name or directory, with pooling cls and no normalisation unless ``settings``
-    say otherwise. Settings that are None are left as they are.
+    ``xqg:DIR``, ``xqg@ALPHA:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built
+    it. Anything else is a Hugging Face name or directory, with pooling cls and no normalisation unless
+    ``settings`` say otherwise. Settings that are None are left as they are.
     """
-    place = name.removeprefix(INDEX_PREFIX)
+    place, _ = split_name(name)
     config = manifest_encoder(place) if _names_index(name) else EncoderConfig(place)
     return config.replace(**{key: value for key, value in settings.items() if value is not None})
 
 
+def split_name(name: str) -> tuple[str, float | None]:
+    """Model or index directory, and the alpha to search with: None where the name leaves it to the index.
+
+    >>> split_name("xqg:indexes/a"), split_name("xqg@0.3:indexes/a"), split_name("models/a")
+    (('indexes/a', None), ('indexes/a', 0.3), ('models/a', None))
+    """
+    if not name.startswith(ALPHA_PREFIX) or ":" not in name:
+        return name.removeprefix(INDEX_PREFIX), None
+    alpha, place = name.removeprefix(ALPHA_PREFIX).split(":", 1)
+    try:
+        return place, check_alpha(float(alpha), name)
+    except ValueError as error:
+        if isinstance(error, XqgError):
+            raise
+        raise XqgError(
+            f"{name}: {alpha!r} is no number. Pass --encoder xqg@ALPHA:DIR, such as xqg@0.3:{place}."
+        ) from error
+
+
+def query_alpha(name: str, alpha: float | None = None) -> float | None:
+    """The alpha to mix the two halves of a query vector with; None if the index, or the model, has it built in.
+
+    Raises :class:`XqgError` if an alpha is given, in the name or apart, for an index that was built with one.
+    """
+    place, named = split_name(name)
+    alpha = named if alpha is None else check_alpha(alpha, "alpha")
+    manifest = read_encoder_manifest(place) if _names_index(name) else {}
+    if manifest.get("alpha_at_search"):
+        return manifest["augmentation"]["alpha"] if alpha is None else alpha
+    if alpha is not None:
+        raise XqgError(
+            f"{name}: alpha {alpha:g} cannot be chosen now, it is built into the vectors. Build the index with "
+            "--alpha-at-search, or build another with that --alpha."
+        )
+    return None
+
+
 def _names_index(name: str) -> bool:
-    return name.startswith(INDEX_PREFIX) or (Path(name) / MANIFEST_NAME).exists()
+    return name.startswith((INDEX_PREFIX, ALPHA_PREFIX)) or (Path(name) / MANIFEST_NAME).exists()
 
 
 def _refuse_picked_by_name(name: str) -> None:
@@ -136,6 +175,8 @@ class XqgQueryEncoder(QueryEncoder):
         normalisation, no prefix, the tokenizer's own limit, as Pyserini's ``AutoQueryEncoder`` has them.
     device : ``cpu``, ``cuda:0``, …, or ``auto``.
     fp16 : what Pyserini's command passes; without effect, as in ``AutoQueryEncoder``.
+    alpha : for an index built with ``--alpha-at-search``, also as ``xqg@ALPHA:<index directory>``; None for the
+        index's own. Vectors are then twice as long.
 
     Example
     -------
@@ -156,6 +197,7 @@ class XqgQueryEncoder(QueryEncoder):
         prefix: str | None = None,
         max_length: int | None = None,
         fp16: bool | None = None,
+        alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(encoded_query_dir)
@@ -178,10 +220,11 @@ class XqgQueryEncoder(QueryEncoder):
             query_prefix=prefix,
             query_max_length=max_length,
         )
+        self.alpha = query_alpha(encoder_dir, alpha)
         self.embedder = _embedder(config, device)
         self.config = config
         self.device = self.embedder.device
-        self.dimension = self.embedder.dimension
+        self.dimension = self.embedder.dimension * (1 if self.alpha is None else 2)
         self.pooling, self.l2_norm, self.prefix = config.pooling, config.l2_norm, config.query_prefix
         self.has_model = True
 
@@ -190,13 +233,16 @@ class XqgQueryEncoder(QueryEncoder):
         if not self.has_model:
             return super().encode(query)
         config = self.config.replace(query_max_length=max_length) if max_length is not None else self.config
-        return _with(self.embedder, config).embed_queries([query])[0]
+        return self._mix(_with(self.embedder, config).embed_queries([query])[0])
 
     def encode_batch(self, queries: list[str]) -> np.ndarray:
         """Vectors of queries, float32 (len(queries), dimension)."""
         if not self.has_model:
             return np.array([super(XqgQueryEncoder, self).encode(query) for query in queries])
-        return self.embedder.embed_queries(queries)
+        return self._mix(self.embedder.embed_queries(queries))
+
+    def _mix(self, vectors: np.ndarray) -> np.ndarray:
+        return vectors if self.alpha is None else stack_query(vectors, self.alpha)
 
 
 def _with(embedder: Embedder, config: EncoderConfig) -> Embedder:

@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -74,6 +76,58 @@ def sha256_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class HashedFile:
+    """A new file that is hashed as it is written, instead of being read again for its checksum.
+
+    Use as a context manager; on leaving, what was written is on the disk.
+
+    >>> with HashedFile("/tmp/xqg-doctest.bin") as out:
+    ...     out.write(b"abc")
+    >>> out.sha256 == sha256_file("/tmp/xqg-doctest.bin")
+    True
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path, self._hash = path, hashlib.sha256()
+
+    def __enter__(self) -> HashedFile:
+        self._stream = open(self._path, "wb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        with self._stream:
+            if kind is None:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+
+    def write(self, data: Any) -> None:
+        """Write the bytes of ``data``, all of them."""
+        self._stream.write(data)
+        self._hash.update(data)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was written, in hexadecimal."""
+        return self._hash.hexdigest()
+
+
+_END: Any = object()
+
+
+def read_ahead(items: Iterable[Any], number: int = 2) -> Iterator[Any]:
+    """Yield ``items`` while a thread makes the next ``number`` of them; errors come where the item would have.
+
+    >>> list(read_ahead(range(5)))
+    [0, 1, 2, 3, 4]
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        pending = deque(pool.submit(next, iterator, _END) for _ in range(number))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(pool.submit(next, iterator, _END))
+            yield item
 
 
 def fsync_directory(path: str | Path) -> None:
@@ -183,13 +237,13 @@ def whole_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]
 
 
 @contextmanager
-def exclusive(lock_file: str | Path, output: str | Path) -> Iterator[None]:
-    """Hold a lock that ends with this process; :class:`XqgError` if another process holds it."""
+def exclusive(lock_file: str | Path, output: str | Path, wait: float = 0) -> Iterator[None]:
+    """Hold a lock that ends with this process; :class:`XqgError` if another one holds it after ``wait`` seconds."""
     from filelock import FileLock, Timeout
 
     Path(lock_file).parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock_file, timeout=0):
+        with FileLock(lock_file, timeout=wait):
             yield
     except Timeout as error:
         raise XqgError(

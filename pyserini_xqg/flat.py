@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import HashedFile
 
 
 def flat_header(dimension: int, count: int) -> bytes:
@@ -36,25 +37,22 @@ def flat_header(dimension: int, count: int) -> bytes:
     return bytes(header)
 
 
-def write_flat_index(path: str | Path, dimension: int, count: int, blocks: Iterable[np.ndarray]) -> None:
+def write_flat_index(path: str | Path, dimension: int, count: int, blocks: Iterable[np.ndarray]) -> str:
     """Write an ``IndexFlatIP`` with the rows of ``blocks`` (float32, (rows, dimension)), ``count`` in all.
 
-    The file is what ``faiss.write_index`` writes for the same vectors, byte for byte.
+    The file is what ``faiss.write_index`` writes for the same vectors, byte for byte. Returns its SHA-256.
 
     >>> import faiss
-    >>> write_flat_index("/tmp/xqg-doctest-index", 2, 1, [np.array([[1, 2]], dtype=np.float32)])
+    >>> _ = write_flat_index("/tmp/xqg-doctest-index", 2, 1, [np.array([[1, 2]], dtype=np.float32)])
     >>> faiss.read_index("/tmp/xqg-doctest-index").reconstruct(0).tolist()
     [1.0, 2.0]
     """
-    import os
-
     written = 0
-    with open(path, "wb") as out:
+    with HashedFile(path) as out:
         out.write(flat_header(dimension, count))
         for block in blocks:
             out.write(np.ascontiguousarray(block, dtype="<f4").data)
             written += len(block)
-        out.flush()
-        os.fsync(out.fileno())
     if written != count:
         raise XqgError(f"{path}: {written:,} vectors came where {count:,} were expected. Encode the store again.")
+    return out.sha256

@@ -15,15 +15,15 @@ Examples
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_xqg.augmentation import AGGREGATES, PAPER_ALPHA, augment, check_alpha
+from pyserini_xqg.augmentation import AGGREGATES, PAPER_ALPHA, augment, check_alpha, stack_parts
 from pyserini_xqg.cli import HelpFormatter, progress, run, say
 from pyserini_xqg.encode import (
     add_corpus_arguments,
@@ -34,10 +34,16 @@ from pyserini_xqg.encode import (
     positive,
 )
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import check_output, sha256_file, whole_directory, write_json
+from pyserini_xqg.files import HashedFile, check_output, read_ahead, whole_directory, write_json
 from pyserini_xqg.languages import parse_languages
-from pyserini_xqg.manifest import INDEX_FORMAT, MANIFEST_NAME, ROUTED_FORMAT, new_manifest
+from pyserini_xqg.manifest import INDEX_FORMAT, MANIFEST_NAME, ROUTED_FORMAT, SHARDED_FORMAT, new_manifest
 from pyserini_xqg.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from pyserini_xqg.embedding import Embedder
+
+# Passages' vectors, and by language the sums of their queries' vectors and how many were summed.
+Block = tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Recipe:
     languages : those whose queries are used; None for all of the store.
     max_queries : first so many queries per passage and language; None for all.
     normalize : scale the final vectors to unit length.
+    alpha_at_search : keep passage and queries apart, in vectors twice as long; ``alpha`` is then a default.
     """
 
     alpha: float = PAPER_ALPHA
@@ -55,6 +62,44 @@ class Recipe:
     languages: tuple[str, ...] | None = None
     max_queries: int | None = None
     normalize: bool = False
+    alpha_at_search: bool = False
+
+    def __post_init__(self) -> None:
+        if self.alpha_at_search and self.normalize:
+            raise XqgError(
+                "--alpha-at-search with --normalize: the length of the final vector depends on alpha, so it cannot be "
+                "left open. Leave one of them out."
+            )
+
+    def dimension(self, source: EmbeddingStore | Embedder) -> int:
+        """Length of the index's vectors, from what makes them."""
+        return source.dimension * (2 if self.alpha_at_search else 1)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the index files are like; every layout holds the same vectors.
+
+    factory : FAISS's index_factory string. parameters : FAISS's, such as ``nprobe=32``, kept in the file.
+    train_size : vectors to train on, for kinds that need it; None for :func:`faiss_index.training_size`'s choice.
+    threads : FAISS's; None for all cores. shards : index files, each with consecutive passages.
+    """
+
+    factory: str = "Flat"
+    parameters: str | None = None
+    train_size: int | None = None
+    threads: int | None = None
+    shards: int = 1
+
+    def check(self, dimension: int) -> None:
+        """Raise :class:`XqgError` if FAISS has no such index for vectors of ``dimension`` numbers."""
+        if self != Layout(threads=self.threads, shards=self.shards):
+            from pyserini_xqg.faiss_index import new_index
+
+            new_index(self.factory, dimension, self.parameters)
+
+
+DEFAULT_LAYOUT = Layout()
 
 
 def check_index_output(output: str | Path, overwrite: bool, store: str | Path | None = None) -> None:
@@ -74,21 +119,33 @@ def check_index_output(output: str | Path, overwrite: bool, store: str | Path | 
 
 
 def build_index(
-    store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False
+    store: EmbeddingStore,
+    output: str | Path,
+    recipe: Recipe,
+    layout: Layout = DEFAULT_LAYOUT,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write one index directory (``index``, ``docid``, ``xqg.json``), whole or not at all; returns the manifest."""
     check_index_output(output, overwrite, store.directory)
     languages = _check_languages(store, recipe.languages)
+    store.check_use(recipe.aggregate, recipe.languages, recipe.max_queries)
     with whole_directory(output, overwrite) as directory:
-        return _write_index(store, directory, recipe, languages)
+        return _write_index(store, directory, recipe, languages, layout)
 
 
 def build_routed_index(
-    store: EmbeddingStore, output: str | Path, recipe: Recipe, *, overwrite: bool = False
+    store: EmbeddingStore,
+    output: str | Path,
+    recipe: Recipe,
+    layout: Layout = DEFAULT_LAYOUT,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Write one index per language into ``output/<language>``, each with its own queries; returns the manifests."""
     check_index_output(output, overwrite, store.directory)
     languages = _check_languages(store, recipe.languages)
+    store.check_use(recipe.aggregate, recipe.languages, recipe.max_queries, route=True)
     if not languages:
         raise XqgError(
             f"{store.directory}: has no generated queries, so there is no language to route by. Leave --route out."
@@ -97,7 +154,7 @@ def build_routed_index(
         manifests = {}
         for language in languages:
             (directory / language).mkdir()
-            manifests[language] = _write_index(store, directory / language, recipe, [language])
+            manifests[language] = _write_index(store, directory / language, recipe, [language], layout)
         routes = new_manifest(
             ROUTED_FORMAT,
             encoder=store.manifest["encoder"],
@@ -121,44 +178,152 @@ def _check_languages(store: EmbeddingStore, languages: Sequence[str] | None) -> 
     return list(languages)
 
 
-def _write_index(store: EmbeddingStore, directory: Path, recipe: Recipe, languages: Sequence[str]) -> dict[str, Any]:
-    from pyserini_xqg.flat import write_flat_index
+class _Composer:
+    """The vectors of an index, composed from the store block by block, and counts of what went into them."""
 
-    plain = 0
-    queries = dict.fromkeys(languages, 0)
+    def __init__(self, store: EmbeddingStore, recipe: Recipe, languages: Sequence[str]) -> None:
+        self.store, self.recipe, self.languages = store, recipe, languages
 
-    def augmented() -> Iterator[np.ndarray]:
-        nonlocal plain
-        name = f"index {directory.name}" if directory.name in languages else "index"
-        with progress(total=store.passages, unit="passages", description=name) as bar:
-            for passages, sums, counts in store.blocks(languages, recipe.max_queries):
-                without = np.ones(len(passages), dtype=bool)
-                for language in languages:
-                    queries[language] += int(counts[language].sum())
-                    without &= counts[language] == 0
-                plain += int(without.sum())
-                yield augment(passages, sums, counts, recipe.alpha, recipe.aggregate, recipe.normalize)
-                bar.update(len(passages))
+    def vectors(self, block: Block) -> np.ndarray:
+        """The index's vectors of a block, float32 (rows, dimension of the index)."""
+        recipe = self.recipe
+        if recipe.alpha_at_search:
+            return stack_parts(*block, recipe.aggregate)
+        return augment(*block, recipe.alpha, recipe.aggregate, recipe.normalize)
 
-    write_flat_index(directory / "index", store.dimension, store.passages, augmented())
-    shutil.copyfile(store.docids_path, directory / "docid")
-    manifest = new_manifest(
-        INDEX_FORMAT,
-        encoder=store.manifest["encoder"],
-        probe=store.manifest["probe"],
-        dimension=store.dimension,
-        fields=store.manifest["fields"],
-        augmentation={
+    def sample(self, size: int) -> np.ndarray:
+        """The vectors of ``size`` passages, evenly spread over the store."""
+        from pyserini_xqg.faiss_index import sample_rows
+
+        wanted, first = sample_rows(self.store.passages, size), 0
+        vectors = np.empty((size, self.recipe.dimension(self.store)), dtype=np.float32)
+        with progress(total=self.store.passages, unit="passages", description="sample") as bar:
+            for block in self.store.blocks(self.languages, self.recipe.max_queries):
+                number = len(block[0])
+                here = slice(*np.searchsorted(wanted, [first, first + number]))
+                vectors[here] = self.vectors(_rows(block, wanted[here] - first))
+                first += number
+                bar.update(number)
+        return vectors
+
+    def compose(self, blocks: Iterable[Block], counts: dict[str, Any], bar: Any) -> Iterator[np.ndarray]:
+        """Yield the blocks' vectors; ``counts`` gains the passages without queries, and the queries by language."""
+        for block in blocks:
+            without = np.ones(len(block[0]), dtype=bool)
+            for language, count in block[2].items():  # one for all languages in a fused store
+                without &= count == 0
+                if not self.store.fuse:
+                    counts["queries"][language] += int(count.sum())
+            counts["passages_without_queries"] += int(without.sum())
+            yield self.vectors(block)
+            bar.update(len(block[0]))
+
+
+def _rows(block: Block, rows: Any) -> Block:
+    passages, sums, counts = block
+    return passages[rows], {key: s[rows] for key, s in sums.items()}, {key: c[rows] for key, c in counts.items()}
+
+
+def shard_sizes(passages: int, shards: int) -> list[int]:
+    """Passages of each shard: as equal as can be, in order.
+
+    >>> shard_sizes(10, 3)
+    [3, 3, 4]
+    """
+    if shards > passages:
+        raise XqgError(f"--shards {shards:,}: there are {passages:,} passages. Use at most so many shards.")
+    bounds = [passages * number // shards for number in range(shards + 1)]
+    return [end - first for first, end in pairwise(bounds)]
+
+
+def cut_blocks(blocks: Iterator[Block], sizes: Sequence[int]) -> Iterator[Iterator[Block]]:
+    """Cut consecutive blocks where a shard ends; each shard's blocks must be taken before the next shard's."""
+    rest: Block | None = None
+
+    def shard(size: int) -> Iterator[Block]:
+        nonlocal rest
+        while size and (block := rest or next(blocks, None)):
+            number = len(block[0])
+            rest = _rows(block, slice(size, None)) if number > size else None
+            yield _rows(block, slice(size)) if number > size else block
+            size -= min(size, number)
+
+    for size in sizes:
+        yield shard(size)
+
+
+def _write_index(
+    store: EmbeddingStore, directory: Path, recipe: Recipe, languages: Sequence[str], layout: Layout
+) -> dict[str, Any]:
+    """Write one index, or one of several shards, into an empty directory; returns the manifest."""
+    from pyserini_xqg.faiss_index import index_writer
+
+    composer = _Composer(store, recipe, languages)
+    dimension = recipe.dimension(store)
+    write, trained_on = index_writer(
+        layout.factory,
+        dimension,
+        composer.sample,
+        store.passages,
+        parameters=layout.parameters,
+        train_size=layout.train_size,
+        threads=layout.threads,
+    )
+    sizes = shard_sizes(store.passages, layout.shards)
+    names = [f"{number:0{len(str(layout.shards))}d}" for number in range(1, layout.shards + 1)]
+    places = [directory / name for name in names] if layout.shards > 1 else [directory]
+    counted = [
+        {"passages": size, "passages_without_queries": 0, "queries": dict.fromkeys(languages, 0)} for size in sizes
+    ]
+    described = {
+        "fields": store.manifest["fields"],
+        "augmentation": {
             "alpha": recipe.alpha,
             "aggregate": recipe.aggregate,
             "languages": list(languages),
             "max_queries": recipe.max_queries if recipe.max_queries is not None else store.manifest["max_queries"],
             "normalize": recipe.normalize,
         },
-        counts={"passages": store.passages, "passages_without_queries": plain, "queries": queries},
-        corpus_sha256=store.manifest["corpus"]["sha256"],
-        sha256={name: sha256_file(directory / name) for name in ("index", "docid")},
-    )
+        "alpha_at_search": recipe.alpha_at_search,
+        "faiss": {"factory": layout.factory, "parameters": layout.parameters, "trained_on": trained_on},
+    }
+    name = f"index {directory.name}" if directory.name in languages else "index"
+    shards = cut_blocks(read_ahead(store.blocks(languages, recipe.max_queries)), sizes)
+    with (
+        progress(total=store.passages, unit="passages", description=name) as bar,
+        open(store.docids_path, "rb") as docids,
+    ):
+        for place, size, counts, blocks in zip(places, sizes, counted, shards, strict=True):
+            place.mkdir(exist_ok=True)
+            checksums = {"index": write(place / "index", size, composer.compose(blocks, counts, bar))}
+            with HashedFile(place / "docid") as out:
+                lines = islice(docids, size)
+                while some := b"".join(islice(lines, 10_000)):
+                    out.write(some)
+            checksums["docid"] = out.sha256
+            if store.fuse:  # which knows their number for the whole store only
+                counts["queries"] = dict(store.manifest["corpus"]["queries"]) if layout.shards == 1 else None
+            manifest = new_manifest(
+                INDEX_FORMAT,
+                encoder=store.manifest["encoder"],
+                probe=store.manifest["probe"],
+                dimension=dimension,
+                **described,
+                counts=counts,
+                corpus_sha256=store.manifest["corpus"]["sha256"],
+                sha256=checksums,
+            )
+            write_json(place / MANIFEST_NAME, manifest)
+    if layout.shards == 1:
+        return manifest
+    total = {
+        "passages": store.passages,
+        "passages_without_queries": sum(counts["passages_without_queries"] for counts in counted),
+        "queries": dict(store.manifest["corpus"]["queries"])
+        if store.fuse
+        else {language: sum(counts["queries"][language] for counts in counted) for language in languages},
+    }
+    manifest = new_manifest(SHARDED_FORMAT, shards=names, dimension=dimension, **described, counts=total)
     write_json(directory / MANIFEST_NAME, manifest)
     return manifest
 
@@ -166,9 +331,13 @@ def _write_index(store: EmbeddingStore, directory: Path, recipe: Recipe, languag
 def _report(output: Path, manifest: dict[str, Any]) -> None:
     counts, settings = manifest["counts"], manifest["augmentation"]
     queries = ", ".join(f"{language} {number:,}" for language, number in counts["queries"].items()) or "none"
+    alpha = f"{settings['alpha']:g}" + (" unless the search says otherwise" if manifest["alpha_at_search"] else "")
+    layout = ", normalized" if settings["normalize"] else ""
+    layout += f", {manifest['faiss']['factory']}" if manifest["faiss"]["factory"] != "Flat" else ""
+    layout += f", {len(manifest['shards'])} shards" if "shards" in manifest else ""
     say(
-        f"{output}: {counts['passages']:,} passages x {manifest['dimension']}, alpha {settings['alpha']:g}, "
-        f"{settings['aggregate']}{', normalized' if settings['normalize'] else ''}; queries: {queries}"
+        f"{output}: {counts['passages']:,} passages x {manifest['dimension']}, alpha {alpha}, "
+        f"{settings['aggregate']}{layout}; queries: {queries}"
     )
     if counts["passages_without_queries"]:
         say(
@@ -205,6 +374,45 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--route", action="store_true", help="one index per language, in <output>/<language>/")
     group.add_argument("--normalize", action="store_true", help="scale the final vectors to unit length")
+    group.add_argument(
+        "--alpha-at-search",
+        action="store_true",
+        help="keep passages and queries apart in vectors twice as long, so that each search chooses its alpha "
+        "(pyserini_xqg.search --alpha, or --encoder xqg@ALPHA:DIR); --alpha is then the default there",
+    )
+    group = parser.add_argument_group("FAISS")
+    group.add_argument(
+        "--factory",
+        default="Flat",
+        metavar="STRING",
+        help="kind of index, as FAISS's index_factory has it: Flat (exact), SQfp16, HNSW32, IVF4096,PQ64, …; all but "
+        "Flat are built in memory",
+    )
+    group.add_argument(
+        "--faiss-parameters",
+        metavar="STRING",
+        help="kept in the index, such as nprobe=32 or efConstruction=80,efSearch=64 "
+        "(default: FAISS's, but nprobe = square root of the number of lists)",
+    )
+    group.add_argument(
+        "--train-size",
+        type=positive,
+        metavar="VECTORS",
+        help="evenly spread passages to train on, for the kinds that need it (default: 64 a centroid, at least 65536)",
+    )
+    group.add_argument(
+        "--faiss-threads",
+        type=positive,
+        metavar="N",
+        help="threads of FAISS (default: all cores); HNSW gives the same bytes again with 1 only",
+    )
+    group.add_argument(
+        "--shards",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="N index files of consecutive passages, searched together as one index",
+    )
     add_corpus_arguments(parser, required=False)
     add_encoder_arguments(parser, required=False)
     add_store_arguments(parser)
@@ -215,20 +423,23 @@ def _store_path(args: argparse.Namespace) -> str:
     return args.store or f"{args.output.rstrip('/')}-store"
 
 
-def _store_from_corpus(args: argparse.Namespace, languages: list[str] | None) -> str:
+def _store_from_corpus(args: argparse.Namespace, languages: list[str] | None, recipe: Recipe, layout: Layout) -> str:
     from pyserini_xqg.corpus import Corpus
 
     if not args.encoder:
         raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
     store = _store_path(args)
     corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
+    embedder = encoder_from_args(args)
+    layout.check(recipe.dimension(embedder))  # before the hours of encoding
     encode_corpus(
         corpus,
-        encoder_from_args(args),
+        embedder,
         store,
         fields=args.fields,
         dtype=args.store_dtype,
         keep_query_vectors=args.keep_query_vectors,
+        fuse=args.fuse,
         chunk_size=args.chunk_size,
         reuse=True,
     )
@@ -244,21 +455,29 @@ def main(argv: list[str] | None = None) -> None:
         raise XqgError("nothing to build from: pass --store <embedding store>, or --corpus with --encoder.")
     if not args.corpus and args.queries:
         raise XqgError("--queries goes with --corpus: a store has its queries already.")
+    if args.corpus and args.fuse and (args.fuse != args.aggregate or args.route):
+        raise XqgError(
+            f"--fuse {args.fuse} makes a store for --aggregate {args.fuse} without --route. Leave --fuse out, or the "
+            "other options."
+        )
     check_index_output(args.output, args.overwrite, _store_path(args))
-    store = EmbeddingStore(_store_from_corpus(args, languages) if args.corpus else args.store)
     recipe = Recipe(
         args.alpha,
         args.aggregate,
         tuple(languages) if languages is not None else None,
         args.max_queries,
         args.normalize,
+        args.alpha_at_search,
     )
+    layout = Layout(args.factory, args.faiss_parameters, args.train_size, args.faiss_threads, args.shards)
+    store = EmbeddingStore(_store_from_corpus(args, languages, recipe, layout) if args.corpus else args.store)
+    layout.check(recipe.dimension(store))
     output = Path(args.output)
     if args.route:
-        for language, manifest in build_routed_index(store, output, recipe, overwrite=args.overwrite).items():
+        for language, manifest in build_routed_index(store, output, recipe, layout, overwrite=args.overwrite).items():
             _report(output / language, manifest)
     else:
-        _report(output, build_index(store, output, recipe, overwrite=args.overwrite))
+        _report(output, build_index(store, output, recipe, layout, overwrite=args.overwrite))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ from pyserini_xqg.files import read_json
 MANIFEST_NAME = "xqg.json"
 INDEX_FORMAT = "pyserini-xqg index"
 ROUTED_FORMAT = "pyserini-xqg routed index"
+SHARDED_FORMAT = "pyserini-xqg sharded index"
 _FORMAT_VERSION = 1
+MMAP_VARIABLE = "PYSERINI_XQG_MMAP"
+"""Environment variable: with 1, index files are mapped instead of read, in stock commands too."""
 
 
 def package_versions() -> dict[str, str]:
@@ -41,13 +44,18 @@ def read_manifest(directory: str | Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     manifest = read_json(path)
-    if manifest.get("format") not in (INDEX_FORMAT, ROUTED_FORMAT):
+    if manifest.get("format") not in (INDEX_FORMAT, ROUTED_FORMAT, SHARDED_FORMAT):
         raise XqgError(f"{path}: not an xQG manifest (format {manifest.get('format')!r}). Build the index again.")
     if manifest.get("format_version") != _FORMAT_VERSION:
         raise XqgError(
             f"{path}: format version {manifest.get('format_version')!r}, this version reads {_FORMAT_VERSION}. "
             "Use the pyserini-xqg that wrote it, or build the index again."
         )
+    if manifest["format"] == SHARDED_FORMAT:
+        shards = manifest.get("shards")
+        if not isinstance(shards, list) or not shards or not all(isinstance(shard, str) for shard in shards):
+            raise XqgError(f"{path}: no shards in the manifest of a sharded index. Build the index again.")
+        return manifest
     probe = manifest.get("probe")
     described = isinstance(manifest.get("encoder"), dict) and isinstance(probe, dict)
     if not described or not {"dimension", "length", "head"} <= set(probe):
@@ -57,11 +65,27 @@ def read_manifest(directory: str | Path) -> dict[str, Any] | None:
     return manifest
 
 
-def manifest_encoder(directory: str | Path) -> EncoderConfig:
-    """The encoder's configuration from an index's manifest; :class:`XqgError` where there is no manifest."""
+def shard_directories(directory: str | Path, manifest: dict[str, Any]) -> list[Path]:
+    """Directories of a sharded index, in order; relative ones lie in the index."""
+    return [Path(directory) / shard for shard in manifest["shards"]]
+
+
+def read_encoder_manifest(directory: str | Path) -> dict[str, Any]:
+    """The manifest that describes an index's encoder: its own, or that of its first shard that has one.
+
+    Raises :class:`XqgError` where there is none.
+    """
     manifest = read_manifest(directory)
+    if manifest is not None and manifest["format"] == SHARDED_FORMAT:
+        shards = [read_manifest(shard) for shard in shard_directories(directory, manifest)]
+        manifest = next((shard for shard in shards if shard is not None and "encoder" in shard), None)
     if manifest is None:
         raise XqgError(
             f"{directory}: no {MANIFEST_NAME} there. Pass the directory of an index that pyserini_xqg.index built."
         )
-    return EncoderConfig.from_dict(manifest["encoder"], str(Path(directory) / MANIFEST_NAME))
+    return manifest
+
+
+def manifest_encoder(directory: str | Path) -> EncoderConfig:
+    """The encoder's configuration from an index's manifest; :class:`XqgError` where there is no manifest."""
+    return EncoderConfig.from_dict(read_encoder_manifest(directory)["encoder"], str(Path(directory) / MANIFEST_NAME))

@@ -4,7 +4,9 @@ All of Pyserini's options are taken and passed on; they are listed below. On top
   * --encoder may be left out: the index's own encoder is used (from its xqg.json);
   * queries are encoded and searched in batches (--batch-size 64 unless given);
   * topics are checked before anything is loaded, and may be irds:<dataset-id>;
-  * --route sends each topic to its language's index of a routed index.
+  * --route sends each topic to its language's index of a routed index;
+  * --index takes several directories, which are searched as one index;
+  * --mmap leaves the index on the disk, --alpha weighs queries in an index built with --alpha-at-search.
 
 Examples
 --------
@@ -22,15 +24,24 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.augmentation import check_alpha
 from pyserini_xqg.cli import HelpFormatter, run, say
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import write_whole
-from pyserini_xqg.manifest import MANIFEST_NAME, ROUTED_FORMAT, read_manifest
+from pyserini_xqg.files import write_json, write_whole
+from pyserini_xqg.manifest import (
+    MANIFEST_NAME,
+    MMAP_VARIABLE,
+    ROUTED_FORMAT,
+    SHARDED_FORMAT,
+    new_manifest,
+    read_manifest,
+    shard_directories,
+)
 from pyserini_xqg.topics import (
     IRDS_PREFIX,
     TSV_SUFFIXES,
@@ -54,7 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this help and Pyserini's, and exit")
-    parser.add_argument("--index", metavar="DIR", help="index directory, or a prebuilt index of Pyserini")
+    parser.add_argument(
+        "--index",
+        metavar="DIR",
+        nargs="+",
+        help="index directory, or several that are searched as one; or a prebuilt index of Pyserini",
+    )
     parser.add_argument(
         "--topics", metavar="NAME", help="topics file, irds:<dataset-id>, or a name that Pyserini knows"
     )
@@ -64,6 +80,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--topics-format", metavar="FORMAT", default="default", help="Pyserini's topic formats")
     parser.add_argument(
         "--batch-size", metavar="N", type=int, default=BATCH_SIZE, help="queries encoded and searched together"
+    )
+    parser.add_argument(
+        "--mmap",
+        action="store_true",
+        help=f"map the index files instead of reading them, for indexes larger than memory (stock: {MMAP_VARIABLE}=1)",
+    )
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        metavar="WEIGHT",
+        help="weight of the generated queries, 0 to 1, for an index built with --alpha-at-search (stock: --encoder "
+        "xqg@WEIGHT:DIR; default: the --alpha of the build)",
     )
     parser.add_argument("--route", action="store_true", help="send each topic to its language's index")
     parser.add_argument(
@@ -97,21 +125,54 @@ def _take_back_interrupt() -> None:
 
 
 def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]) -> list[str]:
-    """Options that name the encoder: the user's, else the index's own."""
+    """Options that name the encoder: the user's, else that of ``index``."""
     if args.encoder_class == "xqg":
-        if not args.encoder:
-            return ["--encoder", f"xqg:{index}"]
-        return ["--encoder", args.encoder if args.encoder.startswith("xqg:") else f"xqg:{args.encoder}"]
+        return ["--encoder", _named_encoder((args.encoder or index).removeprefix("xqg:"), args.alpha)]
     chosen = ["--encoder-class", args.encoder_class] if args.encoder_class else []
     if args.encoder:
-        return ["--encoder", args.encoder, *chosen]
+        if args.alpha is None:
+            return ["--encoder", args.encoder, *chosen]
+        if args.encoder.startswith(("xqg:", "xqg@")) or (Path(args.encoder) / MANIFEST_NAME).exists():
+            return ["--encoder", _named_encoder(args.encoder.removeprefix("xqg:"), args.alpha), *chosen]
+        raise XqgError(f"--alpha with --encoder {args.encoder}: only an index's encoder takes it. Leave --encoder out.")
     if any(option.split("=")[0] == "--encoded-queries" for option in rest):
+        if args.alpha is not None:
+            raise XqgError("--alpha with --encoded-queries: those vectors are ready-made. Leave one of them out.")
         return chosen
     if not Path(index).exists():
         raise XqgError(f"{index}: no such directory. Check --index; for a prebuilt index of Pyserini, pass --encoder.")
     if not (Path(index) / MANIFEST_NAME).exists():
         raise XqgError(f"{index}: has no {MANIFEST_NAME} to take the query encoder from. Pass --encoder.")
-    return ["--encoder", f"xqg:{index}"]
+    return ["--encoder", _named_encoder(index, args.alpha)]
+
+
+def _named_encoder(name: str, alpha: float | None) -> str:
+    if name.startswith("xqg@"):
+        if alpha is not None:
+            raise XqgError(f"--alpha {alpha:g} and --encoder {name} both name an alpha. Leave one of them out.")
+        return name
+    return f"xqg:{name}" if alpha is None else f"xqg@{alpha}:{name}"
+
+
+@contextmanager
+def _one_index(directories: Sequence[str]) -> Iterator[str]:
+    """The index to search: the only one, or a temporary sharded one of several (and of their shards)."""
+    if len(directories) == 1:
+        yield directories[0]
+        return
+    shards: list[str] = []
+    for directory in directories:
+        if not Path(directory).is_dir():
+            raise XqgError(f"{directory}: no such directory. Check --index.")
+        manifest = read_manifest(directory)
+        if manifest is not None and manifest["format"] == ROUTED_FORMAT:
+            raise XqgError(f"{directory}: a routed index, which is searched alone. Pass one --index, with --route.")
+        sharded = manifest is not None and manifest["format"] == SHARDED_FORMAT
+        parts = shard_directories(directory, manifest) if sharded else [directory]
+        shards.extend(os.path.abspath(part) for part in parts)
+    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as together:
+        write_json(Path(together) / MANIFEST_NAME, new_manifest(SHARDED_FORMAT, shards=shards))
+        yield together
 
 
 @contextmanager
@@ -134,12 +195,14 @@ def _json_topics(topics: Mapping[Any, Any]) -> Any:
         yield str(path)
 
 
-def _search(args: argparse.Namespace, rest: list[str], index: str, topics: str, output: Path) -> None:
+def _search(
+    args: argparse.Namespace, rest: list[str], index: str, topics: str, output: Path, encoder_of: str | None = None
+) -> None:
     try:
         run_pyserini(
             [
                 *("--index", index, "--topics", topics, "--output", str(output), "--batch-size", str(args.batch_size)),
-                *("--topics-format", args.topics_format, *_encoder_arguments(args, index, rest), *rest),
+                *("--topics-format", args.topics_format, *_encoder_arguments(args, encoder_of or index, rest), *rest),
             ]
         )
     except SystemExit as end:
@@ -149,7 +212,24 @@ def _search(args: argparse.Namespace, rest: list[str], index: str, topics: str, 
         raise XqgError(f"{index}: neither a directory nor a prebuilt index of Pyserini. Check --index.") from end
 
 
-def _search_routed(args: argparse.Namespace, rest: list[str], manifest: Mapping[str, Any], output: Path) -> None:
+@contextmanager
+def _mapping(wanted: bool) -> Iterator[None]:
+    """Ask for mapped index files inside the block, where :func:`~pyserini_xqg.fit.guard_searcher` looks."""
+    before = os.environ.get(MMAP_VARIABLE)
+    if wanted:
+        os.environ[MMAP_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[MMAP_VARIABLE] = before
+        elif wanted:
+            del os.environ[MMAP_VARIABLE]
+
+
+def _search_routed(
+    args: argparse.Namespace, rest: list[str], index: str, manifest: Mapping[str, Any], output: Path
+) -> None:
     """One run of Pyserini's command a language, then one file with the topics in Pyserini's order."""
     from pyserini_xqg import encoders  # noqa: F401 (chooses the Java before Pyserini starts it)
 
@@ -166,15 +246,15 @@ def _search_routed(args: argparse.Namespace, rest: list[str], manifest: Mapping[
     with _topics_argument(args) as path:
         iterator = get_query_iterator(path, TopicsFormat(args.topics_format))
     routed = split_by_language(
-        {topic: iterator.topics[topic] for topic in iterator.order}, languages, manifest["languages"], args.index
+        {topic: iterator.topics[topic] for topic in iterator.order}, languages, manifest["languages"], index
     )
     lines: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as directory:
         for language, topics in routed.items():
-            say(f"{language}: {len(topics):,} topics -> {Path(args.index) / manifest['languages'][language]}")
+            say(f"{language}: {len(topics):,} topics -> {Path(index) / manifest['languages'][language]}")
             part = Path(directory) / f"{language}.txt"
             with _json_topics(topics) as path:
-                _search(args, rest, str(Path(args.index) / manifest["languages"][language]), path, part)
+                _search(args, rest, str(Path(index) / manifest["languages"][language]), path, part)
             with open(part, encoding="utf-8") as run_file:
                 for line in run_file:
                     lines.setdefault(line.split(None, 1)[0], []).append(line)
@@ -204,27 +284,31 @@ def main(argv: list[str] | None = None) -> None:
     missing = [f"--{name}" for name in ("index", "topics", "output") if getattr(args, name) is None]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
-    manifest = read_manifest(args.index)
+    if args.alpha is not None:
+        check_alpha(args.alpha)
+    index = args.index[0]
+    manifest = read_manifest(index)
     routed = manifest is not None and manifest["format"] == ROUTED_FORMAT
+    if args.route and len(args.index) > 1:
+        raise XqgError("--route with several --index: a routed index is searched alone. Pass one.")
     if args.route and not routed:
-        raise XqgError(
-            f"{args.index}: not a routed index. Build one with pyserini_xqg.index --route, or leave --route out."
-        )
-    if routed and not args.route:
+        raise XqgError(f"{index}: not a routed index. Build one with pyserini_xqg.index --route, or leave --route out.")
+    if routed and not args.route and len(args.index) == 1:
         languages = manifest["languages"]
         raise XqgError(
-            f"{args.index}: a routed index ({', '.join(languages)}). Pass --route, or search one language's index, "
-            f"such as {Path(args.index) / next(iter(languages.values()))}."
+            f"{index}: a routed index ({', '.join(languages)}). Pass --route, or search one language's index, "
+            f"such as {Path(index) / next(iter(languages.values()))}."
         )
     if args.topic_languages and not args.route:
         raise XqgError("--topic-languages goes with --route.")
     with write_whole(args.output) as out:
         partial = Path(out.name)
-        if routed:
-            _search_routed(args, rest, manifest, partial)
-        else:
-            with _topics_argument(args) as topics:
-                _search(args, rest, args.index, topics, partial)
+        with _mapping(args.mmap):
+            if args.route:
+                _search_routed(args, rest, index, manifest, partial)
+            else:
+                with _topics_argument(args) as topics, _one_index(args.index) as together:
+                    _search(args, rest, together, topics, partial, encoder_of=index)
         out.seek(0, os.SEEK_END)
     say(f"{args.output}: written")
 

@@ -17,10 +17,7 @@ was written after the last entry is written again on resume, byte for byte the s
 A shard is a store of some consecutive passages, a whole number of chunks; ``"shard"`` in its manifest says
 which. :mod:`pyserini_xqg.shards` joins the shards of a corpus to the store that one process would have written.
 
-examples:
-  python -m pyserini_xqg.store info stores/mbert
-  python -m pyserini_xqg.store verify stores/mbert
-  python -m pyserini_xqg.store merge stores/part0 stores/part1 --output stores/mbert
+``python -m pyserini_xqg.store`` runs :mod:`pyserini_xqg.store_commands`.
 """
 
 from __future__ import annotations
@@ -92,9 +89,10 @@ def stored_queries(manifest: Mapping[str, Any]) -> dict[str, int]:
     """
     queries = manifest["corpus"]["queries"]
     if "shard" in manifest:
+        if "queries" in manifest["shard"]:
+            return dict(manifest["shard"]["queries"])
         rows, passages = stored_rows(manifest), manifest["corpus"]["passages"]
-        share = {language: -(-total * rows // passages) for language, total in queries.items()}
-        queries = manifest["shard"].get("queries", share)
+        queries = {language: -(-total * rows // passages) for language, total in queries.items()}
     return {FUSED: sum(queries.values())} if manifest.get("fuse") and queries else dict(queries)
 
 
@@ -283,10 +281,9 @@ class StoreWriter:
                 f"{self.directory}: {self.rows_done:,} of {expected:,} passages were written. The corpus changed "
                 "while it was read; run the command again."
             )
-        if "shard" in self.manifest and not self.manifest.get("fuse"):
+        if "shard" in self.manifest:
             # Known only now. Headers leave room for any number of rows, so no data has to move.
-            languages = self.manifest["corpus"]["queries"]
-            done = {language: self._vectors_done.get(language, 0) for language in languages}
+            done = {language: self._vectors_done.get(language, 0) for language in stored_queries(self.manifest)}
             self.manifest["shard"] = {**self.manifest["shard"], "queries": done}
             self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
         self.manifest["complete"] = True
@@ -481,6 +478,31 @@ class EmbeddingStore:
         return list(self.manifest["corpus"]["queries"])
 
     @property
+    def fuse(self) -> str | None:
+        """``sum`` or ``mean`` if the store keeps one query vector a passage for all languages, else None."""
+        return self.manifest.get("fuse")
+
+    def check_use(
+        self, aggregate: str, languages: Sequence[str] | None, max_queries: int | None = None, route: bool = False
+    ) -> None:
+        """Raise :class:`XqgError` for what a fused store cannot give: other than all that was fused, as it was."""
+        if self.fuse is None:
+            return
+        wrong = {
+            f"--aggregate {aggregate}": aggregate != self.fuse,
+            "--route": route,
+            f"--languages {','.join(languages or ())}": languages is not None and set(languages) != set(self.languages),
+            f"--max-queries {max_queries}": max_queries is not None
+            and max_queries < max(self.manifest["most_queries"].values(), default=0),
+        }
+        if refused := [option for option, is_wrong in wrong.items() if is_wrong]:
+            raise XqgError(
+                f"{self.directory}: keeps one fused {self.fuse} over all queries in {', '.join(self.languages)}, so "
+                f"{' and '.join(refused)} cannot be had from it. Use --aggregate {self.fuse} over all languages, or "
+                "encode again without --fuse."
+            )
+
+    @property
     def encoder(self) -> EncoderConfig:
         """Configuration of the encoder that made the vectors."""
         return EncoderConfig.from_dict(self.manifest["encoder"], str(self.directory / STORE_NAME))
@@ -504,22 +526,27 @@ class EmbeddingStore:
                 )
 
     def array(self, name: str) -> np.memmap:
-        """One array, memory-mapped read-only: ``passages``, ``sum.<l>``, ``count.<l>`` or ``vectors.<l>``."""
+        """One array, memory-mapped read-only: ``passages``, ``sum.<l>``, ``count.<l>``, ``vectors.<l>``, …"""
         return np.load(self.directory / f"{name}.npy", mmap_mode="r")
 
     def blocks(
-        self, languages: Sequence[str], max_queries: int | None = None, block_bytes: int = 32 << 20
+        self, languages: Sequence[str], max_queries: int | None = None, block_bytes: int = 1 << 19
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Yield (passages, sums, counts) of consecutive rows, float32 and int32, about ``block_bytes`` an array.
 
         ``max_queries`` keeps the first so many queries per passage and language, which takes the single
-        query vectors where the store's passages have more.
+        query vectors where the store's passages have more. A fused store yields its one array as ``all``
+        (:meth:`check_use` first); counts are 0 and 1 for a mean, which is not to be divided again.
         """
+        # Blocks of this size stay in the CPU's cache from the reading to the last sum, which larger ones leave.
         rows = max(1, block_bytes // (4 * self.dimension))
+        kind = self.fuse or "sum"
+        if self.fuse and languages:
+            languages, max_queries = [FUSED], None
         recount = {language: self._must_recount(language, max_queries) for language in languages}
         with ExitStack() as stack:
             streams = {
-                name: stack.enter_context(open(self.directory / name, "rb"))
+                name: stack.enter_context(open(self.directory / name, "rb", buffering=0))
                 for name, spec in self._specs.items()
                 if name == "passages.npy" or name.split(".")[1] in languages
             }
@@ -534,7 +561,9 @@ class EmbeddingStore:
                         vectors = self._read(streams, f"vectors.{language}.npy", int(counts[language].sum()))
                         sums[language], counts[language] = sum_first(vectors, counts[language], max_queries)
                     else:
-                        sums[language] = self._read(streams, f"sum.{language}.npy", number)
+                        sums[language] = self._read(streams, f"{kind}.{language}.npy", number)
+                    if kind == "mean":
+                        counts[language] = np.minimum(counts[language], 1)
                 yield self._read(streams, "passages.npy", number), sums, counts
 
     def _must_recount(self, language: str, max_queries: int | None) -> bool:
@@ -550,14 +579,16 @@ class EmbeddingStore:
 
     def _read(self, streams: Mapping[str, IO[bytes]], name: str, rows: int) -> np.ndarray:
         spec = self._specs[name]
-        shape = (rows, *spec.shape[1:])
-        values = np.fromfile(streams[name], dtype=np.dtype(spec.dtype).newbyteorder("<"), count=int(np.prod(shape)))
-        if values.size != int(np.prod(shape)):
-            raise XqgError(
-                f"{self.directory / name}: ends too early. The store is damaged; encode again with --overwrite."
-            )
-        wanted = np.int32 if spec.dtype == "int32" else np.float32
-        return values.reshape(shape).astype(wanted, copy=False)
+        values = np.empty((rows, *spec.shape[1:]), dtype=np.dtype(spec.dtype).newbyteorder("<"))
+        left = memoryview(values.reshape(-1).view(np.uint8))
+        while left:
+            number = streams[name].readinto(left)
+            if not number:
+                raise XqgError(
+                    f"{self.directory / name}: ends too early. The store is damaged; encode again with --overwrite."
+                )
+            left = left[number:]
+        return values.astype(np.int32 if spec.dtype == "int32" else np.float32, copy=False)
 
 
 def sum_first(vectors: np.ndarray, counts: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -582,3 +613,10 @@ def sum_first(vectors: np.ndarray, counts: np.ndarray, most: int | None = None) 
         starts = (np.cumsum(kept) - kept)[present]
         sums[present] = np.add.reduceat(np.asarray(vectors, dtype=np.float32), starts, axis=0)
     return sums, kept.astype(np.int32)
+
+
+if __name__ == "__main__":
+    from pyserini_xqg.cli import run
+    from pyserini_xqg.store_commands import main
+
+    run(main)

@@ -1,6 +1,7 @@
 """From a corpus to a store: the numbers, and that killing it at any moment changes nothing in the end."""
 
 import json
+import multiprocessing
 import random
 import signal
 import subprocess
@@ -151,39 +152,64 @@ def test_raise_in_the_middle(tiny_encoder, tmp_path, capsys, monkeypatch, chunks
     assert directory_bytes(tmp_path / "store") == directory_bytes(tmp_path / "whole")
 
 
-def test_kill_nine_at_random_moments(tiny_encoder, tmp_path):
-    """Six kills of the real command while it writes; what it then finishes is what it writes undisturbed."""
+def where_it_stands(store) -> tuple[int, str]:
+    """Chunks committed, and whether some of the next one lies on the disk."""
+    if not (store / "store.json").exists():
+        return 0, "before store.json"
+    try:
+        EmbeddingStore(store)
+    except XqgError as error:
+        assert "unfinished" in str(error)
+    else:
+        pytest.fail("the store was finished before the kill")
+    if not (store / "chunks.jsonl").exists():
+        return 0, "opening files"
+    lines = (store / "chunks.jsonl").read_bytes()
+    done = lines.count(b"\n")
+    rows = sum(json.loads(line)["rows"] for line in lines[: lines.rfind(b"\n") + 1].splitlines())
+    sizes = {name: (store / name).stat().st_size if (store / name).exists() else 0 for name in WRITTEN}
+    torn = [name for name, row_bytes in WRITTEN.items() if sizes[name] > 128 + rows * row_bytes]
+    return done, f"in a write, {len(torn)} of {len(WRITTEN)} files" if torn else "between writes"
+
+
+WRITTEN = {"passages.npy": 32 * 4, **{f"sum.{code}.npy": 32 * 4 for code in LANGUAGES},
+           **{f"count.{code}.npy": 4 for code in LANGUAGES}}  # fmt: skip
+"""Files that get bytes with every chunk, and how many a row."""
+
+
+def test_kill_nine_at_twenty_random_moments(tiny_encoder, tmp_path, record_property):
+    """Kills spread over the whole of the encoding; what is then finished is what an undisturbed process writes."""
     corpus = write_jsonl(tmp_path / "a.jsonl", corpus_records(500))
+    store = tmp_path / "store"
     options = ("--chunk-size", "2", "--keep-query-vectors")
     encode_main(corpus, tiny_encoder, tmp_path / "whole", *options)
-    whole = directory_bytes(tmp_path / "whole")
-    chance = random.Random()  # other moments each time
-    log, killed = tmp_path / "store" / "chunks.jsonl", []
-    command = [sys.executable, "-m", "pyserini_xqg.encode", "--corpus", corpus, "--encoder", tiny_encoder]
-    for number in range(6):
-        done = log.read_bytes().count(b"\n") if log.exists() else 0
-        # The first kill comes as soon as the directory is there; the others some chunks later.
-        target = 0 if number == 0 else done + chance.randint(1, 50)
-        with subprocess.Popen(
-            [*command, "--output", tmp_path / "store", *PLAIN, *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=command_environment(),
-        ) as process:
-            while process.poll() is None:
-                if (tmp_path / "store").exists() and (log.read_bytes().count(b"\n") if log.exists() else 0) >= target:
-                    time.sleep(chance.random() * 0.01)
-                    break
-                time.sleep(0.0005)
-            process.send_signal(signal.SIGKILL)
-            killed.append(process.wait())
-        with pytest.raises(XqgError, match=r"unfinished|no embedding store"):
-            EmbeddingStore(tmp_path / "store")
-    assert killed == [-signal.SIGKILL] * 6
-    result = run_module("pyserini_xqg.encode", *command[3:], "--output", tmp_path / "store", *PLAIN, *options)
+    arguments = ["--corpus", corpus, "--encoder", tiny_encoder, "--output", store, *PLAIN, *options]
+    # Forked from a process that has torch already: kills hit the work, not the imports, and cost 0.3 s each.
+    processes = multiprocessing.get_context("forkserver")
+    models = [f"transformers.models.{name}" for name in ("auto.modeling_auto", "auto.tokenization_auto", "bert")]
+    processes.set_forkserver_preload(
+        ["pyserini_xqg.encode", "torch", *models, "transformers.models.bert.modeling_bert"]
+    )
+    chance, log, ends = random.Random(2305), store / "chunks.jsonl", []
+    for target in sorted(chance.sample(range(240), 20)):  # of 250 chunks
+        pause = chance.random() * 0.01  # about a chunk's time, most of which is its write
+        process = processes.Process(target=encode.main, args=([str(argument) for argument in arguments],))
+        process.start()
+        while process.is_alive() and (log.read_bytes().count(b"\n") if log.exists() else -1) < target:
+            time.sleep(0.0005)
+        time.sleep(pause)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        ends.append(where_it_stands(store))
+    moments = "; ".join(f"chunk {done} {where}" for done, where in ends)
+    record_property("kills", moments)
+    print(f"killed at {moments}")
+    assert any("in a write" in where for _, where in ends), moments
+    result = run_module("pyserini_xqg.encode", *arguments)
     assert result.returncode == 0, result.stderr
     assert "continues after" in result.stderr
-    assert directory_bytes(tmp_path / "store") == whole
+    assert directory_bytes(store) == directory_bytes(tmp_path / "whole")
 
 
 # What is refused

@@ -13,9 +13,11 @@ from helpers import command_environment
 
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import (
+    HashedFile,
     check_output,
     exclusive,
     open_text,
+    read_ahead,
     read_json,
     read_jsonl,
     read_lines,
@@ -258,3 +260,54 @@ def test_check_output(tmp_path):
     check_output(tmp_path, overwrite=True)
     with pytest.raises(XqgError, match=r"exists\. Remove it, choose another --output, or pass --overwrite"):
         check_output(tmp_path, overwrite=False)
+
+
+# Reading ahead, hashing while writing
+
+
+def test_read_ahead_keeps_order_and_stays_a_few_items_ahead():
+    made = []
+
+    def items():
+        for number in range(50):
+            made.append(number)
+            yield number
+
+    for number in read_ahead(items(), 3):
+        assert number == made[number]
+        assert len(made) <= number + 1 + 3
+    assert made == list(range(50))
+
+
+@pytest.mark.parametrize("error", [XqgError("damaged"), KeyboardInterrupt(), OSError("no disk")])
+def test_an_error_ahead_comes_in_its_place(error):
+    def items():
+        yield from range(4)
+        raise error
+
+    taken = []
+    with pytest.raises(type(error)) as caught:
+        taken.extend(read_ahead(items()))
+    assert caught.value is error
+    seen = []
+    with pytest.raises(type(error)):
+        for number in read_ahead(items()):
+            seen.append(number)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_read_ahead_that_is_left_early_reads_no_further():
+    made = []
+    for number in read_ahead((made.append(number) or number for number in range(1000)), 2):
+        if number == 5:
+            break
+    assert len(made) < 12
+
+
+def test_hashed_file(tmp_path):
+    with HashedFile(tmp_path / "file") as out:
+        for part in (b"abc", bytes(3_000_000), b""):
+            out.write(part)
+    data = b"abc" + bytes(3_000_000)
+    assert (tmp_path / "file").read_bytes() == data
+    assert out.sha256 == hashlib.sha256(data).hexdigest() == sha256_file(tmp_path / "file")

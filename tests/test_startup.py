@@ -10,7 +10,7 @@ from integration import flows
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "ir_datasets", "pandas", "sklearn")
 # search shows Pyserini's own help below its own, and so imports Pyserini.
-COMMANDS = ("activate", "datasets", "demo", "encode", "evaluate", "generate", "index")
+COMMANDS = ("activate", "datasets", "demo", "encode", "evaluate", "generate", "index", "store")
 
 _HELP = f"""
 import contextlib, io, json, runpy, sys
@@ -36,7 +36,7 @@ def run(code, *arguments, python=sys.executable) -> str:
 
 def test_neither_the_import_nor_any_help_imports_anything_heavy():
     commands = [command for command in COMMANDS if importlib.util.find_spec(f"pyserini_xqg.{command}")]
-    assert {"activate", "demo", "encode", "evaluate", "index"} <= set(commands)
+    assert {"activate", "demo", "encode", "evaluate", "index", "store"} <= set(commands)
     found = json.loads(run(_HELP, *commands))
     assert found == {"import": [], **{command: [] for command in commands}}
 
