@@ -300,6 +300,8 @@ def start(python, output, built, topics) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         env=command_environment(),
+        # A job in the background is begun with interrupts ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
