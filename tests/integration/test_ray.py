@@ -59,15 +59,15 @@ def wait_until(process, condition) -> None:
 
 
 def test_a_node_is_killed_in_the_middle(cluster, tiny_encoder, tmp_path):
-    corpus = write_jsonl(tmp_path / "a.jsonl", corpus_records(1200))
+    corpus = write_jsonl(tmp_path / "a.jsonl", corpus_records(4800))
     encode.main(command(corpus, tiny_encoder, tmp_path / "whole", "--chunk-size", 2))
     output = tmp_path / "store"
     process = start(cluster, *command(corpus, tiny_encoder, output, "--chunk-size", 2, "--shard-num", 2))
-    # One shard on each node, of 300 chunks: both are at work.
+    # One shard on each node, of 1,200 chunks: long enough that the node that begins later finds the other at work.
     wait_until(process, lambda: all(chunks_done(output, shard) >= 10 for shard in range(2)))
     cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
     at_kill = [chunks_done(output, shard) for shard in range(2)]
-    assert max(at_kill) < 300
+    assert max(at_kill) < 1200
     _, errors = process.communicate(timeout=300)
     cluster.add_node(num_cpus=1)
     assert process.returncode == 0, errors
