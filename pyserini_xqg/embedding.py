@@ -23,7 +23,7 @@ POOLINGS = ("cls", "mean")
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 PROBE_TEXT = "xQG probe: which passage answers this question?"
 """Embedded when a store is made and again at search: equal vectors mean the same encoder, wherever it lies."""
-BATCH_TOKENS_CPU = 2048
+BATCH_TOKENS_CPU = 4096
 BATCH_TOKENS_GPU = 65536
 _BATCHES_IN_FLIGHT = 32
 _UNLIMITED = 1_000_000  # tokenizers without a limit of their own report about 1e30
