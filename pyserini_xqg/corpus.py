@@ -154,6 +154,7 @@ class Corpus:
                 available.update(complete.queries)
                 passage = self._select(complete)
                 hashes.write(_hash64(passage.docid))
+                self._query_index.mark_used(passage.docid)
                 content = [passage.docid, passage.title, passage.text, [list(item) for item in passage.queries.items()]]
                 digest.update(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
                 without += not passage.queries
@@ -384,10 +385,10 @@ class _QueryIndex:
         if self._database is None:
             return passage
         rows = self._database.execute(
-            "SELECT rowid, file, line, value FROM queries WHERE docid = ? ORDER BY file", (passage.docid,)
+            "SELECT file, line, value FROM queries WHERE docid = ? ORDER BY file", (passage.docid,)
         ).fetchall()
         queries = dict(passage.queries)
-        for row, file, line, value in rows:
+        for file, line, value in rows:
             for language, texts in json.loads(value).items():
                 if language in queries:
                     raise XqgError(
@@ -395,11 +396,15 @@ class _QueryIndex:
                         "before, by the passage itself or by another file. Give each language once."
                     )
                 queries[language] = texts
-            self._database.execute("UPDATE queries SET used = 1 WHERE rowid = ?", (row,))
         return Passage(passage.docid, passage.title, passage.text, queries, passage.where)
 
+    def mark_used(self, docid: str) -> None:
+        """Note that the queries of a docid belong to a passage."""
+        if self._database is not None:
+            self._database.execute("UPDATE queries SET used = 1 WHERE docid = ?", (docid,))
+
     def refuse_unknown(self, source: str) -> None:
-        """After a full pass: :class:`XqgError` if some queries belong to no passage."""
+        """After :meth:`mark_used` for each passage: :class:`XqgError` if some queries belong to no passage."""
         if self._database is None:
             return
         unused = self._database.execute("SELECT count(*) FROM queries WHERE used = 0").fetchone()[0]

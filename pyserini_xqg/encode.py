@@ -26,7 +26,7 @@ from pyserini_xqg.embedding import PRECISIONS
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.shards import Shard, scan_once
-from pyserini_xqg.store import DTYPES, FUSED, Chunk, StoreWriter, check_new_store, sum_first
+from pyserini_xqg.store import DTYPES, FUSED, Chunk, StoreWriter, check_new_store, is_complete, sum_first
 
 if TYPE_CHECKING:
     from pyserini_xqg.embedding import Embedder
@@ -150,25 +150,6 @@ def encode_corpus(
             f"{output}: {summary.passages_without_queries:,} passages have no generated query "
             "and keep their plain vector"
         )
-
-
-def is_complete(directory: str | Path, settings: dict[str, Any]) -> bool:
-    """True if ``directory`` is a complete store with these settings; :class:`XqgError` if made with others."""
-    from pyserini_xqg.files import read_json
-    from pyserini_xqg.store import FORMAT_VERSION, STORE_FORMAT, STORE_NAME, settings_differences
-
-    path = Path(directory) / STORE_NAME
-    if not path.exists():
-        return False
-    there = read_json(path)
-    if not there.get("complete"):
-        return False
-    wanted = {"format": STORE_FORMAT, "format_version": FORMAT_VERSION, **settings}
-    if differences := settings_differences(there, wanted):
-        raise XqgError(
-            f"{directory}: a store made otherwise: {'; '.join(differences)}. Name another --store, or remove this one."
-        )
-    return True
 
 
 def _texts(passages: Sequence[Passage]) -> int:
@@ -321,13 +302,27 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def encode_from_args(args: argparse.Namespace, shard: Shard | None, **how: Any) -> None:
-    """Encode what the command's options describe, or a shard of it; ``how`` goes to :func:`encode_corpus`."""
+def encode_from_args(
+    args: argparse.Namespace,
+    output: str,
+    shard: Shard | None = None,
+    *,
+    check: Callable[[Embedder], None] | None = None,
+    **how: Any,
+) -> None:
+    """Encode what the options describe, or a shard of it, into the store ``output``.
+
+    ``check`` sees the loaded encoder before the work begins; ``how`` goes to :func:`encode_corpus`.
+    """
     languages = parse_languages(args.languages) if args.languages is not None else None
+    corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
+    embedder = encoder_from_args(args)
+    if check:
+        check(embedder)
     encode_corpus(
-        Corpus(args.corpus, args.queries, languages, args.max_queries),
-        encoder_from_args(args),
-        args.output,
+        corpus,
+        embedder,
+        output,
         fields=args.fields,
         dtype=args.store_dtype,
         keep_query_vectors=args.keep_query_vectors,
@@ -364,7 +359,7 @@ def main(argv: list[str] | None = None) -> None:
 
         encode_on_ray(args)
         return
-    encode_from_args(args, shard, overwrite=args.overwrite)
+    encode_from_args(args, args.output, shard, overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ def encode_shard(args: argparse.Namespace, number: int) -> dict[str, Any]:
     """One task: encode a shard, or continue it; returns which worker did how much."""
     import socket
 
-    args.output = str(_shards(args) / str(number))
+    output = str(_shards(args) / str(number))
     report = ProgressLines(f"shard {number} of {args.shard_num}")
-    encode_from_args(args, Shard(number, args.shard_num), reuse=True, wait=LOCK_SECONDS, report=report)
+    encode_from_args(args, output, Shard(number, args.shard_num), reuse=True, wait=LOCK_SECONDS, report=report)
     return {"worker": f"{socket.gethostname()}:{os.getpid()}", "texts": report.texts, "seconds": report.seconds}
 
 

@@ -6,7 +6,6 @@ Importing this module imports Pyserini, which starts the Java virtual machine, a
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,15 +15,20 @@ from pyserini_xqg import java
 from pyserini_xqg.augmentation import check_alpha, stack_query
 from pyserini_xqg.embedding import Embedder, EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.manifest import MANIFEST_NAME, manifest_encoder, read_encoder_manifest
+from pyserini_xqg.manifest import (
+    ALPHA_PREFIX,
+    INDEX_PREFIX,
+    MANIFEST_NAME,
+    manifest_encoder,
+    names_index,
+    read_encoder_manifest,
+)
 
 java.configure()  # before Pyserini starts the virtual machine
 
 from pyserini.encode import DocumentEncoder, QueryEncoder  # noqa: E402
 
 CLASS_KEY = "xqg"
-INDEX_PREFIX = "xqg:"
-ALPHA_PREFIX = "xqg@"
 
 _loaded: dict[tuple[EncoderConfig, str], Embedder] = {}
 
@@ -37,7 +41,7 @@ def resolve_config(name: str, **settings: Any) -> EncoderConfig:
     ``settings`` say otherwise. Settings that are None are left as they are.
     """
     place, _ = split_name(name)
-    config = manifest_encoder(place) if _names_index(name) else EncoderConfig(place)
+    config = manifest_encoder(place) if names_index(name) else EncoderConfig(place)
     return config.replace(**{key: value for key, value in settings.items() if value is not None})
 
 
@@ -67,7 +71,7 @@ def query_alpha(name: str, alpha: float | None = None) -> float | None:
     """
     place, named = split_name(name)
     alpha = named if alpha is None else check_alpha(alpha, "alpha")
-    manifest = read_encoder_manifest(place) if _names_index(name) else {}
+    manifest = read_encoder_manifest(place) if names_index(name) else {}
     if manifest.get("alpha_at_search"):
         return manifest["augmentation"]["alpha"] if alpha is None else alpha
     if alpha is not None:
@@ -76,10 +80,6 @@ def query_alpha(name: str, alpha: float | None = None) -> float | None:
             "--alpha-at-search, or build another with that --alpha."
         )
     return None
-
-
-def _names_index(name: str) -> bool:
-    return name.startswith((INDEX_PREFIX, ALPHA_PREFIX)) or (Path(name) / MANIFEST_NAME).exists()
 
 
 def _refuse_picked_by_name(name: str) -> None:
@@ -136,7 +136,7 @@ class XqgDocumentEncoder(DocumentEncoder):
         **kwargs: Any,
     ) -> None:
         if _in_stock_encode():
-            if not _names_index(model_name):
+            if not names_index(model_name):
                 _refuse_picked_by_name(model_name)
             pooling = l2_norm = prefix = None  # guessed from other parts of the index's path, not given by the user
         config = resolve_config(
@@ -208,7 +208,7 @@ class XqgQueryEncoder(QueryEncoder):
         # Pyserini's command, which alone passes fp16, picked this class because the name holds 'xqg'. It leaves the
         # user's settings out, and may pass others that it guesses from the name ('sentence', 'contriever', 'dse', …).
         if fp16 is not None:
-            if _names_index(encoder_dir):
+            if names_index(encoder_dir):
                 pooling = l2_norm = max_length = None
             elif pooling is None:
                 _refuse_picked_by_name(encoder_dir)

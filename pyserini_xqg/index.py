@@ -29,8 +29,7 @@ from pyserini_xqg.encode import (
     add_corpus_arguments,
     add_encoder_arguments,
     add_store_arguments,
-    encode_corpus,
-    encoder_from_args,
+    encode_from_args,
     positive,
 )
 from pyserini_xqg.errors import XqgError
@@ -423,26 +422,12 @@ def _store_path(args: argparse.Namespace) -> str:
     return args.store or f"{args.output.rstrip('/')}-store"
 
 
-def _store_from_corpus(args: argparse.Namespace, languages: list[str] | None, recipe: Recipe, layout: Layout) -> str:
-    from pyserini_xqg.corpus import Corpus
-
+def _store_from_corpus(args: argparse.Namespace, recipe: Recipe, layout: Layout) -> str:
     if not args.encoder:
         raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
     store = _store_path(args)
-    corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
-    embedder = encoder_from_args(args)
-    layout.check(recipe.dimension(embedder))  # before the hours of encoding
-    encode_corpus(
-        corpus,
-        embedder,
-        store,
-        fields=args.fields,
-        dtype=args.store_dtype,
-        keep_query_vectors=args.keep_query_vectors,
-        fuse=args.fuse,
-        chunk_size=args.chunk_size,
-        reuse=True,
-    )
+    # The layout is checked before the hours of encoding.
+    encode_from_args(args, store, check=lambda embedder: layout.check(recipe.dimension(embedder)), reuse=True)
     return store
 
 
@@ -470,7 +455,7 @@ def main(argv: list[str] | None = None) -> None:
         args.alpha_at_search,
     )
     layout = Layout(args.factory, args.faiss_parameters, args.train_size, args.faiss_threads, args.shards)
-    store = EmbeddingStore(_store_from_corpus(args, languages, recipe, layout) if args.corpus else args.store)
+    store = EmbeddingStore(_store_from_corpus(args, recipe, layout) if args.corpus else args.store)
     layout.check(recipe.dimension(store))
     output = Path(args.output)
     if args.route:

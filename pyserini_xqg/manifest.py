@@ -11,12 +11,25 @@ from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_json
 
 MANIFEST_NAME = "xqg.json"
+INDEX_PREFIX = "xqg:"
+"""Begins an ``--encoder`` value that names an index, for the encoder that built it."""
+ALPHA_PREFIX = "xqg@"
+"""Begins one that names an alpha too: ``xqg@0.3:<index>``."""
 INDEX_FORMAT = "pyserini-xqg index"
 ROUTED_FORMAT = "pyserini-xqg routed index"
 SHARDED_FORMAT = "pyserini-xqg sharded index"
 _FORMAT_VERSION = 1
 MMAP_VARIABLE = "PYSERINI_XQG_MMAP"
 """Environment variable: with 1, index files are mapped instead of read, in stock commands too."""
+
+
+def names_index(encoder: str) -> bool:
+    """True if an ``--encoder`` value stands for an index, False for a model.
+
+    >>> names_index("xqg:indexes/a"), names_index("xqg@0.3:indexes/a"), names_index("models/a")
+    (True, True, False)
+    """
+    return encoder.startswith((INDEX_PREFIX, ALPHA_PREFIX)) or (Path(encoder) / MANIFEST_NAME).exists()
 
 
 def package_versions() -> dict[str, str]:

@@ -31,19 +31,22 @@ from typing import Any
 
 from pyserini_xqg.augmentation import check_alpha
 from pyserini_xqg.cli import HelpFormatter, run, say
+from pyserini_xqg.corpus import IRDS_PREFIX
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import write_json, write_whole
 from pyserini_xqg.manifest import (
+    ALPHA_PREFIX,
+    INDEX_PREFIX,
     MANIFEST_NAME,
     MMAP_VARIABLE,
     ROUTED_FORMAT,
     SHARDED_FORMAT,
+    names_index,
     new_manifest,
     read_manifest,
     shard_directories,
 )
 from pyserini_xqg.topics import (
-    IRDS_PREFIX,
     TSV_SUFFIXES,
     check_topics_file,
     irds_topics,
@@ -127,13 +130,13 @@ def _take_back_interrupt() -> None:
 def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]) -> list[str]:
     """Options that name the encoder: the user's, else that of ``index``."""
     if args.encoder_class == "xqg":
-        return ["--encoder", _named_encoder((args.encoder or index).removeprefix("xqg:"), args.alpha)]
+        return ["--encoder", _named_encoder((args.encoder or index).removeprefix(INDEX_PREFIX), args.alpha)]
     chosen = ["--encoder-class", args.encoder_class] if args.encoder_class else []
     if args.encoder:
         if args.alpha is None:
             return ["--encoder", args.encoder, *chosen]
-        if args.encoder.startswith(("xqg:", "xqg@")) or (Path(args.encoder) / MANIFEST_NAME).exists():
-            return ["--encoder", _named_encoder(args.encoder.removeprefix("xqg:"), args.alpha), *chosen]
+        if names_index(args.encoder):
+            return ["--encoder", _named_encoder(args.encoder.removeprefix(INDEX_PREFIX), args.alpha), *chosen]
         raise XqgError(f"--alpha with --encoder {args.encoder}: only an index's encoder takes it. Leave --encoder out.")
     if any(option.split("=")[0] == "--encoded-queries" for option in rest):
         if args.alpha is not None:
@@ -147,11 +150,11 @@ def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]
 
 
 def _named_encoder(name: str, alpha: float | None) -> str:
-    if name.startswith("xqg@"):
+    if name.startswith(ALPHA_PREFIX):
         if alpha is not None:
             raise XqgError(f"--alpha {alpha:g} and --encoder {name} both name an alpha. Leave one of them out.")
         return name
-    return f"xqg:{name}" if alpha is None else f"xqg@{alpha}:{name}"
+    return f"{INDEX_PREFIX}{name}" if alpha is None else f"{ALPHA_PREFIX}{alpha}:{name}"
 
 
 @contextmanager

@@ -26,6 +26,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -151,12 +152,12 @@ class StoreWriter:
     ) -> None:
         self.directory = Path(directory)
         self.wait = wait
-        self.manifest = {"format": STORE_FORMAT, "format_version": FORMAT_VERSION, **settings, "complete": False}
+        self.manifest = {**new_store_manifest(settings), "complete": False}
         self.overwrite = overwrite
         self.rows_done = 0
         self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
         self._headers = {spec.name: spec.header() for spec in self._specs.values()}
-        self._vectors_done: dict[str, int] = {}
+        self._vectors_done: Counter[str] = Counter()
 
     def __enter__(self) -> StoreWriter:
         self._stack = ExitStack()
@@ -200,8 +201,7 @@ class StoreWriter:
         for entry in committed_chunks(self.directory):
             self.rows_done += entry["rows"]
             docid_bytes += entry["docid_bytes"]
-            for language, number in entry["queries"].items():
-                self._vectors_done[language] = self._vectors_done.get(language, 0) + number
+            self._vectors_done.update(entry["queries"])
         if docid_bytes:
             self._check_committed(docid_bytes)
         self._files: dict[str, IO[bytes]] = {}
@@ -219,8 +219,7 @@ class StoreWriter:
         """Refuse to continue files that have lost bytes: the gap would be read as zeros."""
         expected = {DOCIDS_NAME: docid_bytes}
         for name, spec in self._specs.items():
-            rows = self._vectors_done.get(name.split(".")[1], 0) if name.startswith("vectors.") else self.rows_done
-            expected[name] = len(self._headers[name]) + rows * spec.row_bytes
+            expected[name] = self._committed_bytes(name, spec)
         for name, size in expected.items():
             path = self.directory / name
             found = path.stat().st_size if path.exists() else None
@@ -230,6 +229,11 @@ class StoreWriter:
                     f"{path} {what}, at least {size:,} bytes were committed. The half-done store is damaged: restore "
                     "it from a copy, or pass --overwrite to begin anew."
                 )
+
+    def _committed_bytes(self, name: str, spec: ArraySpec) -> int:
+        """Length of an array file up to where the next chunk goes, header included."""
+        rows = self._vectors_done[name.split(".")[1]] if name.startswith("vectors.") else self.rows_done
+        return len(self._headers[name]) + rows * spec.row_bytes
 
     def write(self, chunk: Chunk) -> None:
         """Commit one chunk: after this returns, no crash can lose it."""
@@ -261,8 +265,7 @@ class StoreWriter:
         }
         with self._full_disk_named():
             for name, spec in self._specs.items():
-                first = self._vectors_done.get(name.split(".")[1], 0) if name.startswith("vectors.") else self.rows_done
-                self._write_at(name, len(self._headers[name]) + first * spec.row_bytes, data[name])
+                self._write_at(name, self._committed_bytes(name, spec), data[name])
             _write_all(self._files[DOCIDS_NAME], data[DOCIDS_NAME])
             for name, stream in self._files.items():
                 if name != CHUNKS_NAME:
@@ -270,8 +273,7 @@ class StoreWriter:
             _write_all(self._files[CHUNKS_NAME], _entry_line(entry))
             os.fsync(self._files[CHUNKS_NAME].fileno())
         self.rows_done += rows
-        for language, number in queries.items():
-            self._vectors_done[language] = self._vectors_done.get(language, 0) + number
+        self._vectors_done.update(queries)
 
     def finish(self) -> None:
         """Mark the store complete; every row must have been written."""
@@ -283,7 +285,7 @@ class StoreWriter:
             )
         if "shard" in self.manifest:
             # Known only now. Headers leave room for any number of rows, so no data has to move.
-            done = {language: self._vectors_done.get(language, 0) for language in stored_queries(self.manifest)}
+            done = {language: self._vectors_done[language] for language in stored_queries(self.manifest)}
             self.manifest["shard"] = {**self.manifest["shard"], "queries": done}
             self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
         self.manifest["complete"] = True
@@ -385,6 +387,26 @@ def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any], word:
         if distance > TOLERANCE:
             differences.append(f"the encoder's vector of the probe text differs by {distance:.0%}: other weights")
     return differences
+
+
+def new_store_manifest(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest of this version's format."""
+    return {"format": STORE_FORMAT, "format_version": FORMAT_VERSION, **settings}
+
+
+def is_complete(directory: str | Path, settings: Mapping[str, Any]) -> bool:
+    """True if ``directory`` is a complete store with these settings; :class:`XqgError` if made with others."""
+    path = Path(directory) / STORE_NAME
+    if not path.exists():
+        return False
+    there = read_json(path)
+    if not there.get("complete"):
+        return False
+    if differences := settings_differences(there, new_store_manifest(settings)):
+        raise XqgError(
+            f"{directory}: a store made otherwise: {'; '.join(differences)}. Name another --store, or remove this one."
+        )
+    return True
 
 
 def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[str, Any] | None = None) -> None:

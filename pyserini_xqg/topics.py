@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.corpus import IRDS_PREFIX
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_jsonl, read_lines
 from pyserini_xqg.languages import NAMES, check_language
 
-IRDS_PREFIX = "irds:"
 TSV_SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
 
 
