@@ -19,11 +19,13 @@ from pyserini_xqg.errors import XqgError
 if TYPE_CHECKING:
     import torch
 
+    from pyserini_xqg.packed import PackedEncoder
+
 POOLINGS = ("cls", "mean")
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 PROBE_TEXT = "xQG probe: which passage answers this question?"
 """Embedded when a store is made and again at search: equal vectors mean the same encoder, wherever it lies."""
-BATCH_TOKENS_CPU = 4096
+BATCH_TOKENS_CPU = 2048
 BATCH_TOKENS_GPU = 65536
 _BATCHES_IN_FLIGHT = 32
 _UNLIMITED = 1_000_000  # tokenizers without a limit of their own report about 1e30
@@ -152,8 +154,10 @@ class Embedder:
     device : ``cpu``, ``cuda:0``, …, or ``auto``.
     batch_tokens : most tokens in a batch, padding included; None for what suits the device.
     precision : arithmetic of the model's layers, ``float32``, ``bfloat16``, ``float16`` (CUDA), ``int8`` (CPU:
-        dynamic quantisation of the linear layers), or ``auto`` (see :func:`choose_precision`). Pooling and
+        linear layers with dynamic quantisation), or ``auto`` (see :func:`choose_precision`). Pooling and
         results are float32 always.
+
+    On the CPU, BERT-shaped models run without padding (:mod:`pyserini_xqg.packed`).
 
     Raises :class:`XqgError` if the model is not an encoder, or lacks weights that would be random.
 
@@ -174,10 +178,28 @@ class Embedder:
         self.device = resolve_device(device)
         self.precision = choose_precision(precision, self.device)
         self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
-        self.model, self.tokenizer = _load(config)
-        self.model = _to_precision(self.model.eval(), self.precision).to(self.device)
-        self.dimension: int = self.model.config.hidden_size
-        self._limit = _position_limit(self.model, self.tokenizer)
+        from pyserini_xqg.packed import is_packable
+
+        model, self.tokenizer = _load(config)
+        model.eval()
+        self.dimension: int = model.config.hidden_size
+        self._limit = _position_limit(model, self.tokenizer)
+        self._packed = self._model = None
+        if self.device == "cpu" and is_packable(model.config):
+            self._packed = self._pack(model)
+            model = None if self._packed else _load(config)[0].eval()
+        if model:
+            self._model = _to_precision(model, self.precision).to(self.device)
+
+    def _pack(self, model: Any) -> PackedEncoder | None:
+        from pyserini_xqg.packed import pack
+
+        rest = self.precision
+        if rest == "int8":
+            rest = "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+        # Of unlike lengths, so that a model whose positions or attention are others is found out.
+        ids = self.tokenize([PROBE_TEXT, "xQG", PROBE_TEXT[:9], PROBE_TEXT[9:]], None)
+        return pack(model, self.config.pooling, self.precision, rest, ids)
 
     def embed_passages(self, texts: Sequence[str], titles: Sequence[str | None] | None = None) -> np.ndarray:
         """Vectors of passages, float32 (len(texts), dimension); a title stands before the text, with a blank."""
@@ -200,7 +222,8 @@ class Embedder:
         rows: list[int] = []
         results: list[torch.Tensor] = []
         with torch.inference_mode():
-            for batch in batches_by_length([len(tokens) for tokens in ids], self.batch_tokens):
+            padded = self._packed is None
+            for batch in batches_by_length([len(tokens) for tokens in ids], self.batch_tokens, padded):
                 rows += batch
                 results.append(self._run([ids[row] for row in batch]))
                 if len(results) == _BATCHES_IN_FLIGHT:  # a GPU is not waited for after each batch
@@ -221,6 +244,11 @@ class Embedder:
 
     def _run(self, ids: list[Sequence[int]]) -> torch.Tensor:
         """One batch: float32 (len(ids), dimension), on the device."""
+        import torch
+
+        if self._packed:
+            pooled = self._packed.embed(ids)
+            return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
         shortest, longest = min(map(len, ids)), max(map(len, ids))
         if shortest == longest:  # nothing is padded: without a mask, attention takes its fastest path
             tokens, mask = np.array(ids, dtype=np.int64), None
@@ -232,7 +260,7 @@ class Embedder:
                 mask[row, : len(text)] = 1
         input_ids = self._to_device(tokens)
         attention_mask = self._to_device(mask) if mask is not None else None
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+        hidden = self._model(input_ids=input_ids, attention_mask=attention_mask)[0]
         return self._pool(hidden, attention_mask)
 
     def _to_device(self, values: np.ndarray) -> torch.Tensor:
@@ -286,10 +314,10 @@ def compose_passages(
     return [f"{title} {body}" if title else body for title, body in zip(titles, bodies, strict=True)]
 
 
-def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Row numbers in batches of similar length, longest first; each at most ``batch_tokens`` with padding.
+def batches_by_length(lengths: Sequence[int], batch_tokens: int, padded: bool = True) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length, longest first; each at most ``batch_tokens``, with padding if any.
 
-    A batch of at least half that size ends where the length changes, so that most batches have no padding.
+    A ``padded`` batch of at least half that size ends where the length changes, so that most have no padding.
     The same lengths give the same batches, so the same texts give the same bytes.
 
     >>> list(batches_by_length([2, 9, 3], 12))
@@ -297,14 +325,16 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[lis
     """
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     batch: list[int] = []
+    tokens = 0
     for row in order:
         longest = lengths[batch[0]] if batch else 0
-        full = (len(batch) + 1) * longest > batch_tokens
-        good_end = lengths[row] < longest and len(batch) * longest * 2 >= batch_tokens
+        full = ((len(batch) + 1) * longest if padded else tokens + lengths[row]) > batch_tokens
+        good_end = padded and lengths[row] < longest and len(batch) * longest * 2 >= batch_tokens
         if batch and (full or good_end):
             yield batch
-            batch = []
+            batch, tokens = [], 0
         batch.append(row)
+        tokens += lengths[row]
     if batch:
         yield batch
 

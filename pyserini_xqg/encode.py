@@ -222,7 +222,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool) -> No
         "--batch-tokens",
         type=positive,
         metavar="TOKENS",
-        help="most tokens in a batch, with padding (default: 4096 on the CPU, 65536 on a GPU)",
+        help="most tokens in a batch, with padding (default: 2048 on the CPU, 65536 on a GPU)",
     )
     group.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the model (default: all cores)")
 

@@ -226,7 +226,7 @@ def half_done(corpus, encoder, output, monkeypatch):
         (["--chunk-size", "4"], "chunk_size is 3 there and 4 now"),
         (["--pooling", "mean"], "encoder.pooling is 'cls' there and 'mean' now"),
         (["--max-length", "9"], "encoder.max_length is 256 there and 9 now"),
-        (["--batch-tokens", "99"], "batch_tokens is 4096 there and 99 now"),
+        (["--batch-tokens", "99"], "batch_tokens is 2048 there and 99 now"),
         (["--fields", "text"], "fields is ['title', 'text'] there and ['text'] now"),
         (["--max-queries", "1"], "max_queries is None there and 1 now"),
         (["--languages", "fi"], "corpus.queries.ar is "),
