@@ -11,7 +11,7 @@ import shutil
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -81,7 +81,8 @@ def sha256_file(path: str | Path) -> str:
 class HashedFile:
     """A new file that is hashed as it is written, instead of being read again for its checksum.
 
-    Use as a context manager; on leaving, what was written is on the disk.
+    Use as a context manager; on leaving, what was written is on the disk. A thread does the hashing, so what is
+    given to :meth:`write` must not change afterwards.
 
     >>> with HashedFile("/tmp/xqg-doctest.bin") as out:
     ...     out.write(b"abc")
@@ -91,12 +92,15 @@ class HashedFile:
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._hash = path, hashlib.sha256()
+        self._hashing: deque[Future[None]] = deque()
 
     def __enter__(self) -> HashedFile:
         self._stream = open(self._path, "wb")
+        self._thread = ThreadPoolExecutor(1)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self._thread.shutdown()
         with self._stream:
             if kind is None:
                 self._stream.flush()
@@ -104,15 +108,18 @@ class HashedFile:
 
     def write(self, data: Any) -> None:
         """Write the bytes of ``data``, all of them."""
+        self._hashing.append(self._thread.submit(self._hash.update, data))
         self._stream.write(data)
-        self._hash.update(data)
+        if len(self._hashing) > _HASHED_LATER:  # bounds what is kept for the thread
+            self._hashing.popleft().result()
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what was written, in hexadecimal."""
+        """SHA-256 of what was written, in hexadecimal; once the file is closed."""
         return self._hash.hexdigest()
 
 
+_HASHED_LATER = 4
 _END: Any = object()
 
 
