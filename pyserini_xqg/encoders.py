@@ -95,12 +95,12 @@ def _in_stock_encode() -> bool:
     return spec is not None and spec.name == "pyserini.encode.__main__"
 
 
-def _embedder(config: EncoderConfig, device: str) -> Embedder:
+def _embedder(config: EncoderConfig, device: str, precision: str = "float32") -> Embedder:
     """Load an encoder once a process: routing searches one index after the other with the same model."""
-    key = (config, device)
+    key = (config, device, precision)
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = Embedder(config, device)
+        _loaded[key] = Embedder(config, device, precision=precision)
     return _loaded[key]
 
 
@@ -174,7 +174,8 @@ class XqgQueryEncoder(QueryEncoder):
     tokenizer_name, pooling, l2_norm, prefix, max_length : None keeps the index's setting, or cls, no
         normalisation, no prefix, the tokenizer's own limit, as Pyserini's ``AutoQueryEncoder`` has them.
     device : ``cpu``, ``cuda:0``, …, or ``auto``.
-    fp16 : what Pyserini's command passes; without effect, as in ``AutoQueryEncoder``.
+    fp16 : half precision where the device has units for it: bfloat16 or float16 on a GPU, bfloat16 on a CPU, else
+        float32. What the ``--fp16`` of Pyserini's command passes.
     alpha : for an index built with ``--alpha-at-search``, also as ``xqg@ALPHA:<index directory>``; None for the
         index's own. Vectors are then twice as long.
 
@@ -221,7 +222,7 @@ class XqgQueryEncoder(QueryEncoder):
             query_max_length=max_length,
         )
         self.alpha = query_alpha(encoder_dir, alpha)
-        self.embedder = _embedder(config, device)
+        self.embedder = _embedder(config, device, "auto" if fp16 else "float32")
         self.config = config
         self.device = self.embedder.device
         self.dimension = self.embedder.dimension * (1 if self.alpha is None else 2)

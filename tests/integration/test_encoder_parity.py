@@ -183,3 +183,16 @@ def test_add_sep_is_refused(models):
 
     with pytest.raises(XqgError, match="Leave --add-sep out"):
         XqgDocumentEncoder(models["bert"], device="cpu").encode(TEXTS, titles=TITLES, add_sep=True)
+
+
+def test_fp16_is_the_precision_that_the_device_multiplies(model):
+    from pyserini_xqg.embedding import choose_precision
+    from pyserini_xqg.encoders import XqgQueryEncoder
+
+    exact = XqgQueryEncoder(model, pooling="mean", fp16=False).encode_batch(QUERIES)
+    half = XqgQueryEncoder(model, pooling="mean", fp16=True)
+    found = half.encode_batch(QUERIES)
+    assert half.embedder.precision == choose_precision("auto", "cpu")
+    cosines = (exact * found).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() > 0.999
+    assert np.array_equal(exact, found) == (half.embedder.precision == "float32")
