@@ -94,6 +94,7 @@ def encode_corpus(
     """
     if fuse and keep_query_vectors:
         raise XqgError("--fuse keeps one vector for all queries, --keep-query-vectors each one. Leave one of them out.")
+    state = corpus.file_state()
     summary = scan_once(corpus, Path(output).parent) if shard else corpus.scan()
     say(f"{embedder.config.describe()}: {embedder.precision} on {embedder.device}")
     settings: dict[str, Any] = {
@@ -139,6 +140,11 @@ def encode_corpus(
             bar.update(_texts(passages))
             if report:
                 report(writer.rows_done, rows, _texts(passages))
+        if corpus.file_state() != state and corpus.scan().sha256 != summary.sha256:
+            raise XqgError(
+                f"{corpus.source}: its passages were changed while they were encoded, so {output} may hold vectors of "
+                "both versions. Leave the files alone and run the command again, with --overwrite."
+            )
         writer.finish()
     if shard:
         say(f"{output}: shard {shard.id} of {shard.num}, {rows:,} of {summary.passages:,} passages")

@@ -256,6 +256,27 @@ def test_changed_corpus_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_pa
         encode_main(tiny_corpus, tiny_encoder, tmp_path / "store", "--chunk-size", 3)
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_corpus_changed_while_it_is_encoded(tiny_encoder, tiny_corpus, tmp_path, monkeypatch, changed):
+    own = encode.encode_chunk
+
+    def encode_and_write(*arguments):
+        records = corpus_records(23)
+        records[0]["text"] = "changed" if changed else records[0]["text"]
+        write_jsonl(tiny_corpus, records)  # the time of change is another, even where the content is not
+        return own(*arguments)
+
+    monkeypatch.setattr(encode, "encode_chunk", encode_and_write)
+    if changed:
+        with pytest.raises(XqgError, match=r"were changed while they were encoded.*--overwrite"):
+            encode_main(tiny_corpus, tiny_encoder, tmp_path / "store")
+        with pytest.raises(XqgError, match="unfinished"):
+            EmbeddingStore(tmp_path / "store")
+    else:
+        encode_main(tiny_corpus, tiny_encoder, tmp_path / "store")
+        assert EmbeddingStore(tmp_path / "store").passages == 23
+
+
 def test_retrained_encoder_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch):
     """The same directory, other weights: nothing in the settings tells, the probe does."""
     import torch
