@@ -1,0 +1,157 @@
+"""Rules that a generated query must pass: what is no question at all, what was said before, what is copied, and
+what is in another language.
+
+All comparisons are made on a folded form: Unicode NFKC, case folded, punctuation and white space dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.scripts import in_script
+
+REASONS = ("empty", "too_long", "duplicate", "near_duplicate", "copy", "wrong_language")
+"""Why a query is refused, in the order in which the rules are tried."""
+
+LANGUAGE_CHECKS = ("model", "script", "none")
+
+
+@dataclass(frozen=True)
+class QualityRules:
+    """Which queries are refused; None switches a rule off.
+
+    max_characters : most characters of a query.
+    duplicates : whether a query that was accepted before for the same passage and language is refused.
+    near_duplicate : Jaccard similarity of character 3-grams at which a query counts as said before; queries whose
+        numbers differ never do.
+    copied : share of the query that stands in the passage as one run, from which on it is a copy.
+    language_check : ``model`` (scripts, then language identification; needs the ``quality`` extra), ``script``
+        or ``none``.
+
+    Raises :class:`XqgError` for values out of range.
+    """
+
+    max_characters: int | None = 300
+    duplicates: bool = True
+    near_duplicate: float | None = 0.8
+    copied: float | None = 0.8
+    language_check: str = "script"
+
+    def __post_init__(self) -> None:
+        if self.max_characters is not None and self.max_characters < 1:
+            raise XqgError(f"--max-query-characters {self.max_characters}: must be at least 1.")
+        for name, value in (("--near-duplicate", self.near_duplicate), ("--copied", self.copied)):
+            if value is not None and not 0.5 < value <= 1:
+                raise XqgError(f"{name} {value}: must be above 0.5 and at most 1.")
+        if self.language_check not in LANGUAGE_CHECKS:
+            raise XqgError(f"--language-check {self.language_check}: must be {', '.join(LANGUAGE_CHECKS)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, in the order of the fields."""
+        return asdict(self)
+
+
+def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str], rules: QualityRules) -> str | None:
+    """Why a query is refused, one of :data:`REASONS`, or None if it is good.
+
+    passage_text : what the query was generated from (title and text). accepted : the queries of the same passage and
+    language that were accepted before.
+
+    >>> rules = QualityRules()
+    >>> refusal("Missä Helsinki sijaitsee?", "fi", "Helsinki is in Finland.", [], rules)
+    >>> refusal("missä  Helsinki sijaitsee", "fi", "Helsinki is in Finland.", ["Missä Helsinki sijaitsee?"], rules)
+    'duplicate'
+    >>> refusal("Where is Helsinki?", "te", "Helsinki is in Finland.", [], rules)
+    'wrong_language'
+    """
+    folded = fold(query)
+    if not folded:
+        return "empty"
+    if rules.max_characters is not None and len(query) > rules.max_characters:
+        return "too_long"
+    others = [fold(text) for text in accepted]
+    if rules.duplicates and folded in others:
+        return "duplicate"
+    if rules.near_duplicate is not None and any(
+        near_duplicates(folded, other, rules.near_duplicate) for other in others
+    ):
+        return "near_duplicate"
+    if rules.copied is not None and is_copy(folded, fold(passage_text), rules.copied):
+        return "copy"
+    if rules.language_check != "none" and is_wrong_language(query, language, rules.language_check):
+        return "wrong_language"
+    return None
+
+
+class _Folding(dict[int, str | None]):
+    """Code point to what it becomes; filled as characters occur."""
+
+    def __missing__(self, code: int) -> str | None:
+        kind = unicodedata.category(chr(code))
+        value = None if kind == "Cf" else " " if kind[0] in "PZC" or kind == "Sk" else chr(code)
+        self[code] = value
+        return value
+
+
+_FOLDING = _Folding()
+_DROPPED_SPACE = re.compile(r"(?<!\d) +| +(?!\d)")
+_NUMBER = re.compile(r"\d+")
+
+
+@functools.lru_cache(maxsize=1024)
+def fold(text: str) -> str:
+    """The form in which texts are compared: NFKC, case folded, without punctuation and white space.
+
+    What stood between two digits becomes one space (1.5 is not 15). Letters, marks, digits and symbols stay.
+
+    >>> fold("Ｗas  kostet „C++“, 1.5 €?")
+    'waskostetc++1 5€'
+    """
+    text = unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING)
+    return _DROPPED_SPACE.sub("", text)
+
+
+def character_ngrams(folded: str, size: int = 3) -> set[str]:
+    """The character n-grams of a folded text."""
+    return {folded[start : start + size] for start in range(len(folded) - size + 1)}
+
+
+def near_duplicates(folded: str, other: str, threshold: float) -> bool:
+    """Whether two folded texts share at least ``threshold`` of their 3-grams (Jaccard) and all their numbers."""
+    first, second = character_ngrams(folded), character_ngrams(other)
+    if min(len(first), len(second)) < threshold * max(len(first), len(second), 1):
+        return False
+    shared = len(first & second)
+    if shared < threshold * (len(first) + len(second) - shared):
+        return False
+    return _NUMBER.findall(folded) == _NUMBER.findall(other)
+
+
+_LEAST_RUN = 20
+"""Characters of a run below which nothing is a copy: a name of a few words is none."""
+
+
+def is_copy(folded: str, folded_passage: str, share: float) -> bool:
+    """Whether one run of at least ``share`` (above a half) of the query's characters stands in the passage.
+
+    Such a run holds the query's middle, so one search for that decides nearly every query.
+    """
+    least = max(math.ceil(share * len(folded)), _LEAST_RUN)
+    if least > len(folded):
+        return False
+    middle = folded[len(folded) - least : least] or folded[len(folded) // 2]
+    if middle not in folded_passage:
+        return False
+    return any(folded[start : start + least] in folded_passage for start in range(len(folded) - least + 1))
+
+
+def is_wrong_language(query: str, language: str, check: str = "script") -> bool:
+    """Whether a query is in another language than asked for."""
+    return not in_script(query, language, 0.2)
