@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_xqg.augmentation import AGGREGATES, aggregate_queries
-from pyserini_xqg.cli import HelpFormatter, progress, run, say
+from pyserini_xqg.cli import HelpFormatter, positive, progress, run, say
 from pyserini_xqg.corpus import FIELDS, Corpus, Passage
 from pyserini_xqg.embedding import PRECISIONS
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import parse_languages
-from pyserini_xqg.shards import Shard, scan_once
+from pyserini_xqg.shards import Shard, add_shard_arguments, check_shard_options, scan_once
 from pyserini_xqg.store import DTYPES, FUSED, Chunk, StoreWriter, check_new_store, is_complete, sum_first
 
 if TYPE_CHECKING:
@@ -170,14 +170,6 @@ def _chunks(passages: Iterator[Passage], size: int, done: int, bar: Any) -> Iter
         yield chunk
 
 
-def positive(value: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a number of at least 1")
-    return number
-
-
 def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
     """The options that say what is encoded."""
     group = parser.add_argument_group("corpus")
@@ -291,20 +283,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_encoder_arguments(parser, required=True)
     add_store_arguments(parser)
-    group = parser.add_argument_group("several processes or machines")
-    group.add_argument("--shard-id", type=int, metavar="I", help="encode part I of the corpus, counted from 0")
-    group.add_argument("--shard-num", type=positive, default=1, metavar="N", help="number of parts")
-    group.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="local: this process; ray: all N parts as tasks on a Ray cluster, then merged (needs the extra [ray])",
-    )
-    group.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="the Ray cluster, such as 10.0.0.1:6379 (default: RAY_ADDRESS, or one that runs here, else a new one)",
-    )
+    add_shard_arguments(parser, "encode")
     return parser
 
 
@@ -339,26 +318,10 @@ def encode_from_args(
     )
 
 
-def check_shard_options(args: argparse.Namespace) -> Shard | None:
-    """The shard to encode, None for the whole corpus; :class:`XqgError` for options that contradict each other."""
-    if args.engine == "ray":
-        if args.shard_id is not None:
-            raise XqgError("--engine ray encodes all shards: leave --shard-id out.")
-        return None
-    if args.ray_address:
-        raise XqgError("--ray-address goes with --engine ray.")
-    if args.shard_id is None and args.shard_num > 1:
-        raise XqgError(
-            f"--shard-num {args.shard_num} needs --shard-id, 0 to {args.shard_num - 1}: which part to encode."
-        )
-    shard = Shard(args.shard_id or 0, args.shard_num)
-    return shard if shard.num > 1 else None
-
-
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.encode``."""
     args = build_parser().parse_args(argv)
-    shard = check_shard_options(args)
+    shard = check_shard_options(args, "encode")
     check_new_store(args.output, args.overwrite)
     if args.engine == "ray":
         from pyserini_xqg.encode_ray import encode_on_ray

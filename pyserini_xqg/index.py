@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_xqg.augmentation import AGGREGATES, PAPER_ALPHA, augment, check_alpha, stack_parts
-from pyserini_xqg.cli import HelpFormatter, progress, run, say
+from pyserini_xqg.cli import HelpFormatter, positive, progress, run, say
 from pyserini_xqg.encode import (
     add_corpus_arguments,
     add_encoder_arguments,
     add_store_arguments,
     encode_from_args,
-    positive,
 )
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import HashedFile, check_output, read_ahead, whole_directory, write_json

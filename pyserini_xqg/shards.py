@@ -1,30 +1,34 @@
-"""One corpus over several processes or machines: each encodes a shard, a merge makes the store of them.
+"""One corpus over several processes or machines: each takes a shard, a merge makes the whole of them.
 
-A shard is a whole number of chunks, and a chunk's vectors depend on its own texts alone. So the merged store
-is, byte for byte, the one that a single process writes with the same settings on the same kind of machine.
+A shard is a whole number of chunks, and what a chunk becomes depends on its own texts alone. So the merged store, or
+file of generated queries, is byte for byte the one that a single process writes with the same settings on the same
+kind of machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_xqg.cli import progress, say
+from pyserini_xqg.cli import positive, progress, say
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_json, write_json
+from pyserini_xqg.journal import StoredChunk, rows_done, stored_chunks
 from pyserini_xqg.store import (
     DOCIDS_NAME,
+    STORE_KIND,
     StoreWriter,
     array_specs,
     check_new_store,
-    committed_chunks,
+    chunk_sizes,
     read_store_manifest,
     settings_differences,
-    stored_rows,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +66,40 @@ class Shard:
         return {"id": self.id, "num": self.num, "first": first, "rows": last - first}
 
 
+def add_shard_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The options for work on several processes or machines; ``verb`` says what is done with a part of the corpus."""
+    group = parser.add_argument_group("several processes or machines")
+    group.add_argument("--shard-id", type=int, metavar="I", help=f"{verb} part I of the corpus, counted from 0")
+    group.add_argument("--shard-num", type=positive, default=1, metavar="N", help="number of parts")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local: this process; ray: all N parts as tasks on a Ray cluster, then merged (needs the extra [ray])",
+    )
+    group.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="the Ray cluster, such as 10.0.0.1:6379 (default: RAY_ADDRESS, or one that runs here, else a new one)",
+    )
+
+
+def check_shard_options(args: argparse.Namespace, verb: str) -> Shard | None:
+    """The shard to work on, None for the whole corpus; :class:`XqgError` for options that contradict each other."""
+    if args.engine == "ray":
+        if args.shard_id is not None:
+            raise XqgError(f"--engine ray {verb}s all shards: leave --shard-id out.")
+        return None
+    if args.ray_address:
+        raise XqgError("--ray-address goes with --engine ray.")
+    if args.shard_id is None and args.shard_num > 1:
+        raise XqgError(
+            f"--shard-num {args.shard_num} needs --shard-id, 0 to {args.shard_num - 1}: which part to {verb}."
+        )
+    shard = Shard(args.shard_id or 0, args.shard_num)
+    return shard if shard.num > 1 else None
+
+
 def scan_once(corpus: Corpus, directory: str | Path) -> CorpusSummary:
     """What :meth:`Corpus.scan` found, kept in ``directory`` for the other shards of the same files.
 
@@ -84,88 +122,82 @@ def scan_once(corpus: Corpus, directory: str | Path) -> CorpusSummary:
     return summary
 
 
-@dataclass(frozen=True)
-class StoredChunk:
-    """A committed chunk as it lies on the disk, which may be less than, or other than, what was committed.
-
-    entry : its line of ``chunks.jsonl``. first : row of its first passage in this store.
-    data : file name to the bytes found; None for a file that is missing.
-    """
-
-    entry: Mapping[str, Any]
-    first: int
-    data: Mapping[str, bytes | None]
-
-    def damaged(self) -> list[str]:
-        """Names of the files whose bytes do not have the SHA-256 that was recorded."""
-        found = {name: hashlib.sha256(data).hexdigest() for name, data in self.data.items() if data is not None}
-        recorded = self.entry["sha256"]
-        return [name for name in dict.fromkeys([*self.data, *recorded]) if found.get(name) != recorded.get(name)]
-
-
 def read_chunks(directory: str | Path, manifest: Mapping[str, Any]) -> Iterator[StoredChunk]:
     """Yield a store's committed chunks, one in memory."""
-    from contextlib import ExitStack
-
-    directory = Path(directory)
-    row_bytes = {spec.name: spec.row_bytes for spec in array_specs(manifest)}
-    with ExitStack() as stack:
-        streams = {
-            name: stack.enter_context(open(directory / name, "rb")) if (directory / name).exists() else None
-            for name in (DOCIDS_NAME, *row_bytes)  # the order in which chunks.jsonl names them
-        }
-        for spec in array_specs(manifest):
-            if streams[spec.name]:
-                streams[spec.name].seek(len(spec.header()))
-        first = 0
-        for entry in committed_chunks(directory):
-            sizes = {DOCIDS_NAME: entry["docid_bytes"]}
-            for name, size in row_bytes.items():
-                vectors = name.startswith("vectors.")
-                sizes[name] = size * (entry["queries"].get(name.split(".")[1], 0) if vectors else entry["rows"])
-            data = {name: stream.read(sizes[name]) if stream else None for name, stream in streams.items()}
-            yield StoredChunk(entry, first, data)
-            first += entry["rows"]
+    headers = {DOCIDS_NAME: 0} | {spec.name: len(spec.header()) for spec in array_specs(manifest)}
+    return stored_chunks(directory, STORE_KIND, headers, chunk_sizes(manifest))
 
 
-def _check_shards(shards: Sequence[str | Path]) -> list[tuple[str | Path, dict[str, Any]]]:
-    """The shards with their manifests in the order of the corpus; :class:`XqgError` unless they make one store."""
+@dataclass(frozen=True)
+class ShardKind:
+    """What the parts of one kind of output are called, and how they are compared.
+
+    command : what makes them. whole : what they make together. parts : what to pass. made : what was done with the
+    passages of a corpus. read : manifest of a part; :class:`XqgError` for what is none, or is unfinished.
+    differences : phrases for what differs between two manifests (there, here).
+    """
+
+    command: str
+    whole: str
+    parts: str
+    made: str
+    read: Callable[[str | Path], dict[str, Any]]
+    differences: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+
+
+def ordered_shards(shards: Sequence[str | Path], kind: ShardKind) -> list[tuple[str | Path, dict[str, Any]]]:
+    """The shards with their manifests in the order of the corpus; :class:`XqgError` unless they make one whole."""
     found: dict[int, tuple[str | Path, dict[str, Any]]] = {}
     reference: tuple[str | Path, dict[str, Any]] | None = None
-    for directory in shards:
-        manifest = read_store_manifest(directory)
+    for path in shards:
+        manifest = kind.read(path)
         if "shard" not in manifest:
-            raise XqgError(f"{directory}: a whole store, not a shard. Pass what encode --shard-id … wrote.")
+            raise XqgError(f"{path}: a whole {kind.whole}, not a shard. Pass what {kind.command} --shard-id … wrote.")
         shard = manifest["shard"]
-        if not manifest.get("complete"):
-            done = sum(entry["rows"] for entry in committed_chunks(directory))
+        reference = reference or (path, manifest)
+        if differences := kind.differences(_common(reference[1]), _common(manifest)):
             raise XqgError(
-                f"{directory}: shard {shard['id']} is unfinished, {done:,} of {stored_rows(manifest):,} passages are "
-                "encoded. Run the pyserini_xqg.encode command it was begun with: it continues there."
-            )
-        reference = reference or (directory, manifest)
-        if differences := settings_differences(_common(reference[1]), _common(manifest), "here"):
-            raise XqgError(
-                f"{directory}: no shard of the same store as {reference[0]}: {'; '.join(differences)}. Merge shards of "
-                "one corpus, encoded with the same options."
+                f"{path}: no shard of the same {kind.whole} as {reference[0]}: {'; '.join(differences)}. Merge shards "
+                f"of one corpus, {kind.made} with the same options."
             )
         if shard["id"] in found:
-            raise XqgError(f"{directory}: shard {shard['id']} again, after {found[shard['id']][0]}. Pass each once.")
-        found[shard["id"]] = directory, manifest
+            raise XqgError(f"{path}: shard {shard['id']} again, after {found[shard['id']][0]}. Pass each once.")
+        found[shard["id"]] = path, manifest
     if reference is None:
-        raise XqgError("no shards to merge. Pass the directories that encode --shard-id … wrote.")
+        raise XqgError(f"no shards to merge. Pass the {kind.parts} that {kind.command} --shard-id … wrote.")
     number = reference[1]["shard"]["num"]
     if missing := [str(shard) for shard in range(number) if shard not in found]:
         raise XqgError(
             f"shard {', '.join(missing)} of {number} is missing. Pass all of them; one that was never made needs "
-            f"encode --shard-id {missing[0]} --shard-num {number}."
+            f"{kind.command} --shard-id {missing[0]} --shard-num {number}."
         )
     return [found[shard] for shard in range(number)]
 
 
+def unfinished_shard(path: str | Path, manifest: Mapping[str, Any], done: int, kind: ShardKind) -> XqgError:
+    """The error for a shard with ``done`` passages, as it is to be raised by :attr:`ShardKind.read`."""
+    shard = manifest["shard"]
+    return XqgError(
+        f"{path}: shard {shard['id']} is unfinished, {done:,} of {shard['rows']:,} passages are {kind.made}. Run the "
+        f"pyserini_xqg.{kind.command} command it was begun with: it continues there."
+    )
+
+
 def _common(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What all shards of a store have in common."""
+    """What all shards of a whole have in common."""
     return {**manifest, "shard": {"num": manifest["shard"]["num"]}}
+
+
+def _read_store_shard(directory: str | Path) -> dict[str, Any]:
+    manifest = read_store_manifest(directory)
+    if "shard" in manifest and not manifest.get("complete"):
+        raise unfinished_shard(directory, manifest, rows_done(directory, STORE_KIND), STORE_SHARDS)
+    return manifest
+
+
+STORE_SHARDS = ShardKind(
+    "encode", "store", "directories", "encoded", _read_store_shard, partial(settings_differences, word="here")
+)
 
 
 def merge_shards(shards: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> None:
@@ -175,7 +207,7 @@ def merge_shards(shards: Sequence[str | Path], output: str | Path, *, overwrite:
     Raises :class:`XqgError` if the shards do not make one store or are damaged, and as :class:`StoreWriter` does.
     """
     check_new_store(output, overwrite)
-    ordered = _check_shards(shards)
+    ordered = ordered_shards(shards, STORE_SHARDS)
     dropped = ("format", "format_version", "complete", "manifest_sha256", "shard")
     settings = {key: value for key, value in ordered[0][1].items() if key not in dropped}
     total = settings["corpus"]["passages"]

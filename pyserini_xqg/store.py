@@ -11,8 +11,7 @@ Layout (N passages, D dimensions, T_l queries in language l)::
     sum.all.npy, mean.all.npy, count.all.npy    in place of the languages' files, with --fuse sum or --fuse mean
     chunks.jsonl        one line a committed chunk: rows, queries, SHA-256 of what it wrote to each file
 
-A chunk is written to all arrays, flushed to the disk, and only then entered in ``chunks.jsonl``; what
-was written after the last entry is written again on resume, byte for byte the same.
+How chunks are committed, and half-done stores continued, is :mod:`pyserini_xqg.journal`.
 
 A shard is a store of some consecutive passages, a whole number of chunks; ``"shard"`` in its manifest says
 which. :mod:`pyserini_xqg.shards` joins the shards of a corpus to the store that one process would have written.
@@ -22,13 +21,11 @@ which. :mod:`pyserini_xqg.shards` joins the shards of a corpus to the store that
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -37,12 +34,19 @@ import numpy as np
 
 from pyserini_xqg.embedding import EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import exclusive, fsync_directory, full_disk_named, read_json, write_json
+from pyserini_xqg.files import fsync_directory, read_json, write_json
+from pyserini_xqg.journal import (
+    ChunkSizes,
+    Journal,
+    JournalKind,
+    check_new_journal,
+    differing,
+    manifest_digest,
+    read_entries,
+)
 
 STORE_NAME = "store.json"
 DOCIDS_NAME = "docids.txt"
-CHUNKS_NAME = "chunks.jsonl"
-LOCK_NAME = ".lock"
 STORE_FORMAT = "pyserini-xqg store"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float16")
@@ -137,7 +141,7 @@ class Chunk:
         return files
 
 
-class StoreWriter:
+class StoreWriter(Journal):
     """Fills a store chunk by chunk; continues a half-done one that has the same settings.
 
     Use as a context manager: it holds the store's lock, which ends with the process.
@@ -150,40 +154,13 @@ class StoreWriter:
     def __init__(
         self, directory: str | Path, settings: Mapping[str, Any], overwrite: bool = False, wait: float = 0
     ) -> None:
-        self.directory = Path(directory)
-        self.wait = wait
-        self.manifest = {**new_store_manifest(settings), "complete": False}
-        self.overwrite = overwrite
-        self.rows_done = 0
-        self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
-        self._headers = {spec.name: spec.header() for spec in self._specs.values()}
-        self._vectors_done: Counter[str] = Counter()
-
-    def __enter__(self) -> StoreWriter:
-        self._stack = ExitStack()
-        with self._full_disk_named(), self._stack:
-            check_new_store(self.directory, self.overwrite, self.manifest)
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(exclusive(self.directory / LOCK_NAME, self.directory, self.wait))
-            check_new_store(self.directory, self.overwrite, self.manifest)
-            if self.overwrite:
-                self._clear()
-            for leftover in self.directory.glob(".*.partial"):
-                leftover.unlink()
-            if not (self.directory / STORE_NAME).exists():
-                self._start()
-            self._open()
-            self._stack = self._stack.pop_all()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def _clear(self) -> None:
-        # store.json last: killed in between, the directory is still known for a store.
-        for entry in sorted(self.directory.iterdir(), key=lambda entry: entry.name == STORE_NAME):
-            if entry.name != LOCK_NAME:
-                entry.unlink()
+        manifest = {**new_store_manifest(settings), "complete": False}
+        self._specs = {spec.name: spec for spec in array_specs(manifest)}
+        headers = {spec.name: spec.header() for spec in self._specs.values()} | {DOCIDS_NAME: b""}
+        self._queries_done: Counter[str] = Counter()
+        super().__init__(
+            directory, STORE_KIND, manifest, headers, chunk_sizes(manifest), overwrite=overwrite, wait=wait
+        )
 
     def _start(self) -> None:
         needed = sum(spec.file_bytes for spec in self._specs.values())
@@ -193,47 +170,11 @@ class StoreWriter:
                 f"{self.directory}: the store needs {needed / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB free. "
                 "Free some, choose another --output, or use --store-dtype float16."
             )
-        write_json(self.directory / STORE_NAME, self.manifest)
+        super()._start()
 
-    def _open(self) -> None:
-        _cut_torn_line(self.directory / CHUNKS_NAME)
-        docid_bytes = 0
-        for entry in committed_chunks(self.directory):
-            self.rows_done += entry["rows"]
-            docid_bytes += entry["docid_bytes"]
-            self._vectors_done.update(entry["queries"])
-        if docid_bytes:
-            self._check_committed(docid_bytes)
-        self._files: dict[str, IO[bytes]] = {}
-        for name in (*self._specs, DOCIDS_NAME, CHUNKS_NAME):
-            path = self.directory / name
-            path.touch()
-            self._files[name] = self._stack.enter_context(open(path, "r+b", buffering=0))  # noqa: SIM115 (closed by the stack)
-        self._files[DOCIDS_NAME].truncate(docid_bytes)
-        self._files[DOCIDS_NAME].seek(0, os.SEEK_END)
-        self._files[CHUNKS_NAME].seek(0, os.SEEK_END)
-        for name, header in self._headers.items():
-            self._write_at(name, 0, header)
-
-    def _check_committed(self, docid_bytes: int) -> None:
-        """Refuse to continue files that have lost bytes: the gap would be read as zeros."""
-        expected = {DOCIDS_NAME: docid_bytes}
-        for name, spec in self._specs.items():
-            expected[name] = self._committed_bytes(name, spec)
-        for name, size in expected.items():
-            path = self.directory / name
-            found = path.stat().st_size if path.exists() else None
-            if found is None or found < size:
-                what = "is missing" if found is None else f"has {found:,} bytes"
-                raise XqgError(
-                    f"{path} {what}, at least {size:,} bytes were committed. The half-done store is damaged: restore "
-                    "it from a copy, or pass --overwrite to begin anew."
-                )
-
-    def _committed_bytes(self, name: str, spec: ArraySpec) -> int:
-        """Length of an array file up to where the next chunk goes, header included."""
-        rows = self._vectors_done[name.split(".")[1]] if name.startswith("vectors.") else self.rows_done
-        return len(self._headers[name]) + rows * spec.row_bytes
+    def _count(self, entry: Mapping[str, Any]) -> None:
+        super()._count(entry)
+        self._queries_done.update(entry["queries"])
 
     def write(self, chunk: Chunk) -> None:
         """Commit one chunk: after this returns, no crash can lose it."""
@@ -257,23 +198,7 @@ class StoreWriter:
 
     def commit(self, rows: int, queries: Mapping[str, int], data: Mapping[str, bytes]) -> None:
         """Commit ``rows`` passages with so many ``queries`` a language: the bytes that each file gets."""
-        entry: dict[str, Any] = {
-            "rows": rows,
-            "queries": dict(queries),
-            "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
-            "docid_bytes": len(data[DOCIDS_NAME]),
-        }
-        with self._full_disk_named():
-            for name, spec in self._specs.items():
-                self._write_at(name, self._committed_bytes(name, spec), data[name])
-            _write_all(self._files[DOCIDS_NAME], data[DOCIDS_NAME])
-            for name, stream in self._files.items():
-                if name != CHUNKS_NAME:
-                    os.fsync(stream.fileno())
-            _write_all(self._files[CHUNKS_NAME], _entry_line(entry))
-            os.fsync(self._files[CHUNKS_NAME].fileno())
-        self.rows_done += rows
-        self._vectors_done.update(queries)
+        self.append({"rows": rows, "queries": dict(queries), "docid_bytes": len(data[DOCIDS_NAME])}, data)
 
     def finish(self) -> None:
         """Mark the store complete; every row must have been written."""
@@ -285,12 +210,12 @@ class StoreWriter:
             )
         if "shard" in self.manifest:
             # Known only now. Headers leave room for any number of rows, so no data has to move.
-            done = {language: self._vectors_done[language] for language in stored_queries(self.manifest)}
+            done = {language: self._queries_done[language] for language in stored_queries(self.manifest)}
             self.manifest["shard"] = {**self.manifest["shard"], "queries": done}
             self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
         self.manifest["complete"] = True
         self.manifest["manifest_sha256"] = manifest_digest(self.manifest)
-        with self._full_disk_named():
+        with self.full_disk_named():
             for name, spec in self._specs.items():
                 self._write_at(name, 0, spec.header())
                 self._files[name].truncate(spec.file_bytes)
@@ -298,69 +223,24 @@ class StoreWriter:
             fsync_directory(self.directory)
             write_json(self.directory / STORE_NAME, self.manifest)
 
-    def _write_at(self, name: str, offset: int, data: bytes) -> None:
-        self._files[name].seek(offset)
-        _write_all(self._files[name], data)
 
-    def _full_disk_named(self) -> AbstractContextManager[None]:
-        return full_disk_named(
-            self.directory, "Free some space and run the same command again: it continues where it stopped."
-        )
+def chunk_sizes(manifest: Mapping[str, Any]) -> ChunkSizes:
+    """The bytes of a store's chunks in each of its files."""
+    row_bytes = {spec.name: spec.row_bytes for spec in array_specs(manifest)}
 
+    def sizes(entry: Mapping[str, Any]) -> dict[str, int]:
+        found = {DOCIDS_NAME: entry["docid_bytes"]}
+        for name, size in row_bytes.items():
+            vectors = name.startswith("vectors.")
+            found[name] = size * (entry["queries"].get(name.split(".")[1], 0) if vectors else entry["rows"])
+        return found
 
-def _write_all(stream: IO[bytes], data: bytes) -> None:
-    """Unbuffered files may write less than they are given."""
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
-
-
-def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest without its own checksum."""
-    content = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8")).hexdigest()
+    return sizes
 
 
 def committed_chunks(directory: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a store's ``chunks.jsonl``, one in memory; a last line that a crash tore does not count.
-
-    Raises :class:`XqgError` for a line that is not as :meth:`StoreWriter.commit` wrote it.
-    """
-    path = Path(directory) / CHUNKS_NAME
-    if not path.exists():
-        return
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                entry = json.loads(line)
-                if list(entry) != ["rows", "queries", "sha256", "docid_bytes"] or line != _entry_line(entry):
-                    raise ValueError("not as it was written")
-            except (ValueError, TypeError) as error:
-                raise XqgError(f"{path}: damaged in line {number} ({error}). Encode again with --overwrite.") from error
-            yield entry
-
-
-def _entry_line(entry: Mapping[str, Any]) -> bytes:
-    return json.dumps(entry).encode("utf-8") + b"\n"
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Take a last line without its end off the file, which only the process that holds the lock may do."""
-    if path.exists():
-        with open(path, "r+b") as stream:
-            stream.truncate(sum(len(line) for line in stream if line.endswith(b"\n")))
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+    """Yield the entries of a store's ``chunks.jsonl``, see :func:`pyserini_xqg.journal.read_entries`."""
+    return read_entries(directory, STORE_KIND)
 
 
 # The probe's digits depend on the machine's arithmetic: it is compared with a tolerance.
@@ -375,18 +255,23 @@ def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any], word:
     """
     from pyserini_xqg.fit import TOLERANCE, probe_distance
 
-    old, new = _flat(there), _flat(now)
-    names = [name for name in dict.fromkeys([*old, *new]) if not name.startswith(_NOT_COMPARED)]
-    differences = [
-        f"{name} is {old.get(name)!r} there and {new.get(name)!r} {word}"
-        for name in names
-        if old.get(name) != new.get(name)
-    ]
+    differences = differing(there, now, word, _NOT_COMPARED)
     if not differences and "probe" in there and "probe" in now:
         distance = probe_distance(there["probe"], now["probe"])
         if distance > TOLERANCE:
             differences.append(f"the encoder's vector of the probe text differs by {distance:.0%}: other weights")
     return differences
+
+
+STORE_KIND = JournalKind(
+    STORE_NAME,
+    "embedding store",
+    "store",
+    ("rows", "queries", "sha256", "docid_bytes"),
+    "Encode again with --overwrite.",
+    "pass --overwrite to begin anew",
+    settings_differences,
+)
 
 
 def new_store_manifest(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -409,32 +294,9 @@ def is_complete(directory: str | Path, settings: Mapping[str, Any]) -> bool:
     return True
 
 
-def check_new_store(directory: str | Path, overwrite: bool, manifest: Mapping[str, Any] | None = None) -> None:
-    """Refuse a directory that cannot become this store (``manifest``, if known), naming why."""
-    directory = Path(directory)
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise XqgError(f"{directory} is a file. Choose another --output.")
-    entries = {entry.name for entry in directory.iterdir()} - {LOCK_NAME}
-    if STORE_NAME not in entries:
-        foreign = sorted(name for name in entries if not name.endswith(".partial"))
-        if foreign:
-            raise XqgError(
-                f"{directory} exists and is no embedding store (it holds {foreign[0]}). Choose another --output."
-            )
-        return
-    if overwrite:
-        return
-    there = read_json(directory / STORE_NAME)
-    if there.get("complete"):
-        raise XqgError(f"{directory} exists. Remove it, choose another --output, or pass --overwrite.")
-    differences = settings_differences(there, manifest) if manifest is not None else []
-    if differences:
-        raise XqgError(
-            f"{directory} holds a half-done store with other settings: {'; '.join(differences)}. Run the command it "
-            "was begun with to finish it, choose another --output, or pass --overwrite to begin anew."
-        )
+def check_new_store(directory: str | Path, overwrite: bool) -> None:
+    """Refuse a directory that cannot become a store, naming why."""
+    check_new_journal(directory, STORE_KIND, overwrite)
 
 
 def read_store_manifest(directory: str | Path) -> dict[str, Any]:

@@ -19,14 +19,13 @@ from typing import Any
 from pyserini_xqg.cli import HelpFormatter, progress, say
 from pyserini_xqg.embedding import EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.shards import StoredChunk, merge_shards, read_chunks
+from pyserini_xqg.journal import CHUNKS_NAME, StoredChunk, manifest_digest
+from pyserini_xqg.shards import merge_shards, read_chunks
 from pyserini_xqg.store import (
-    CHUNKS_NAME,
     DOCIDS_NAME,
     STORE_NAME,
     array_specs,
     committed_chunks,
-    manifest_digest,
     read_store_manifest,
     stored_queries,
     stored_rows,
