@@ -6,21 +6,20 @@ All comparisons are made on a folded form: Unicode NFKC, case folded, punctuatio
 
 from __future__ import annotations
 
+import argparse
 import functools
 import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.scripts import in_script
+from pyserini_xqg.language_check import CHECKS, PACKAGE, found_instead, identification_version, resolve_check
 
 REASONS = ("empty", "too_long", "duplicate", "near_duplicate", "copy", "wrong_language")
 """Why a query is refused, in the order in which the rules are tried."""
-
-LANGUAGE_CHECKS = ("model", "script", "none")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class QualityRules:
         numbers differ never do.
     copied : share of the query that stands in the passage as one run, from which on it is a copy.
     language_check : ``model`` (scripts, then language identification; needs the ``quality`` extra), ``script``
-        or ``none``.
+        or ``none``. See :func:`pyserini_xqg.language_check.resolve_check`.
 
     Raises :class:`XqgError` for values out of range.
     """
@@ -41,7 +40,7 @@ class QualityRules:
     max_characters: int | None = 300
     duplicates: bool = True
     near_duplicate: float | None = 0.8
-    copied: float | None = 0.8
+    copied: float | None = 0.95
     language_check: str = "script"
 
     def __post_init__(self) -> None:
@@ -50,12 +49,60 @@ class QualityRules:
         for name, value in (("--near-duplicate", self.near_duplicate), ("--copied", self.copied)):
             if value is not None and not 0.5 < value <= 1:
                 raise XqgError(f"{name} {value}: must be above 0.5 and at most 1.")
-        if self.language_check not in LANGUAGE_CHECKS:
-            raise XqgError(f"--language-check {self.language_check}: must be {', '.join(LANGUAGE_CHECKS)}.")
+        if self.language_check not in CHECKS:
+            raise XqgError(f"--language-check {self.language_check}: must be {', '.join(CHECKS)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, in the order of the fields."""
-        return asdict(self)
+        """JSON values: the fields, and which release of the language identification decides, if one does."""
+        model = f"{PACKAGE} {identification_version()}" if self.language_check == "model" else None
+        return asdict(self) | {"language_model": model}
+
+
+def add_quality_options(parser: argparse.ArgumentParser) -> None:
+    """The options that :func:`quality_rules` reads."""
+    rules = QualityRules()
+    group = parser.add_argument_group("quality of the queries")
+    group.add_argument(
+        "--max-query-characters",
+        type=int,
+        default=rules.max_characters,
+        metavar="N",
+        help="a query of more characters is too long",
+    )
+    group.add_argument("--keep-duplicates", action="store_true", help="accept a query that the passage already has")
+    group.add_argument(
+        "--near-duplicate",
+        type=_share_or_off,
+        default=rules.near_duplicate,
+        metavar="SHARE",
+        help="Jaccard similarity of character 3-grams (above 0.5, at most 1) from which on a query counts as one "
+        "that the passage already has; 'off' for never",
+    )
+    group.add_argument(
+        "--copied",
+        type=_share_or_off,
+        default=rules.copied,
+        metavar="SHARE",
+        help="share of the query (above 0.5, at most 1) that stands in the passage as one run, from which on it is a "
+        "copy; 'off' for never",
+    )
+    group.add_argument(
+        "--language-check",
+        choices=("auto", *CHECKS),
+        default="auto",
+        help=f"how the language of a query is checked: model, by scripts and language identification ({PACKAGE}, the "
+        "'quality' extra); script, by scripts alone; auto, model if it is installed, else script",
+    )
+
+
+def quality_rules(args: argparse.Namespace, languages: Sequence[str]) -> QualityRules:
+    """The rules of a parsed command line; says what the check of these languages cannot tell."""
+    rules = QualityRules(args.max_query_characters, not args.keep_duplicates, args.near_duplicate, args.copied, "none")
+    return replace(rules, language_check=resolve_check(args.language_check, languages))
+
+
+def _share_or_off(value: str) -> float | None:
+    return None if value == "off" else float(value)
 
 
 def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str], rules: QualityRules) -> str | None:
@@ -85,7 +132,7 @@ def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str
         return "near_duplicate"
     if rules.copied is not None and is_copy(folded, fold(passage_text), rules.copied):
         return "copy"
-    if rules.language_check != "none" and is_wrong_language(query, language, rules.language_check):
+    if rules.language_check != "none" and found_instead(query, language, rules.language_check):
         return "wrong_language"
     return None
 
@@ -150,8 +197,3 @@ def is_copy(folded: str, folded_passage: str, share: float) -> bool:
     if middle not in folded_passage:
         return False
     return any(folded[start : start + least] in folded_passage for start in range(len(folded) - least + 1))
-
-
-def is_wrong_language(query: str, language: str, check: str = "script") -> bool:
-    """Whether a query is in another language than asked for."""
-    return not in_script(query, language, 0.2)

@@ -121,13 +121,24 @@ def count_letters(text: str, language: str) -> tuple[int, int, int]:
     return own, latin, max(0, len(ALL_LETTERS.findall(text)) - own - latin)
 
 
+_FOREIGN = {
+    "ru": "іїєґўјљњћџђѓќѕ",
+    "uk": "ыэёъўјљњћџђѓќѕ",
+    "bg": "ыэёіїєґўјљњћџђ",
+    "bn": "ৰৱ",
+}
+"""Letters of the same script that a language does not use: they tell Ukrainian from Russian, Assamese from Bengali."""
+_FOREIGN_LETTERS = {language: re.compile(f"[{letters}]", re.IGNORECASE) for language, letters in _FOREIGN.items()}
+_LEAST_FOREIGN = 0.04
+"""Share of such letters, one in 25, from which on a text is in another language: a name may bring one."""
+
+
 def in_script(text: str, language: str, least: float) -> bool:
-    """Whether a text may be in a language as far as its script tells.
+    """Whether a text may be in a language as far as its letters tell.
 
     least : share of the letters that must be in the language's own scripts where the others are Latin (names and
-    abbreviations); of other scripts as many are let pass as of its own. Digits, punctuation and symbols do not count,
-    and a text without a letter passes.
-    Korean needs some Hangul (its Han characters alone would be Chinese), Chinese has no kana to speak of.
+    abbreviations); of other scripts fewer are let pass than of its own. Digits, punctuation and symbols do not count,
+    and a text without a letter passes. Korean needs some Hangul, and Chinese has hardly any kana.
 
     >>> in_script("Windows 10 ఎప్పుడు వచ్చింది?", "te", 0.2), in_script("When did Windows 10 come out?", "te", 0.2)
     (True, False)
@@ -141,9 +152,40 @@ def in_script(text: str, language: str, least: float) -> bool:
         return _HANGUL.search(text) is not None
     if language == "zh":
         return len(_KANA.findall(text)) * 5 <= own
-    return True
+    foreign = _FOREIGN_LETTERS.get(language)
+    return foreign is None or len(foreign.findall(text)) < _LEAST_FOREIGN * own
 
 
-def has_kana(text: str) -> bool:
-    """Whether a text holds Japanese syllables, which Chinese has not."""
-    return _KANA.search(text) is not None
+@functools.cache
+def _alone(language: str) -> bool:
+    """Whether no other language here is written in the scripts of this one (Assamese letters are told apart)."""
+    users = {code for script in scripts_of(language) for code in _LANGUAGES[script].split()} - {language}
+    return users <= ({"as"} if language == "bn" else set())
+
+
+def script_settles(language: str, text: str | None = None) -> bool:
+    """Whether :func:`in_script` alone tells a language; ``text`` settles Japanese by its kana.
+
+    >>> [code for code in ("ar", "bn", "fi", "ja", "ko", "ru", "te") if script_settles(code)]
+    ['bn', 'ja', 'ko', 'te']
+    """
+    if language == "ko":
+        return True
+    if language == "ja":
+        return text is None or _KANA.search(text) is not None
+    return "Latin" not in scripts_of(language) and _alone(language)
+
+
+def main_script(text: str) -> str:
+    """The script that most letters of a text are in.
+
+    >>> main_script("NASA ఎప్పుడు ఏర్పడింది?")
+    'Telugu'
+    """
+    counts = {script: len(letters_of(frozenset({script})).findall(text)) for script in _RANGES}
+    return max(counts, key=counts.__getitem__)
+
+
+def without_latin(text: str, language: str) -> str:
+    """A text without its Latin letters, unless the language is written in them."""
+    return text if "Latin" in scripts_of(language) else _LATIN.sub("", text)
