@@ -1,0 +1,205 @@
+"""Round trip: at which rank does a generated query retrieve the passage it was made from?
+
+Ranks count from 1. Passages that score as the query's own do not stand before it, so a copy of a passage does no
+harm and the order of the passages decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pyserini_xqg.cli import say
+from pyserini_xqg.embedding import EncoderConfig
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import read_lines
+from pyserini_xqg.fit import TOLERANCE, check_shards, probe_distance
+from pyserini_xqg.manifest import (
+    MANIFEST_NAME,
+    ROUTED_FORMAT,
+    SHARDED_FORMAT,
+    read_encoder_manifest,
+    read_manifest,
+    shard_directories,
+)
+from pyserini_xqg.store import EmbeddingStore
+
+_QUERIES_AT_ONCE = 1024
+_PASSAGES_AT_ONCE = 4096
+
+
+class Ranker(Protocol):
+    """Something that ranks all passages for a query."""
+
+    def describe(self) -> dict[str, Any]:
+        """What is searched, and ``depth``: how far down ranks are known (None: to the end), as JSON."""
+        ...
+
+    def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
+        """Row numbers of passages of which the first is row ``first`` of the corpus; int64."""
+        ...
+
+    def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Rank of passage ``rows[i]`` for ``queries[i]`` (queries, dimension); int32, 0 where it is below the depth."""
+        ...
+
+
+class StoreRanker:
+    """Exact ranks among the passages of a store, at any depth, read in blocks.
+
+    Inner products are taken in float64 and compared as float32, so that neither the blocks nor the order of the
+    passages decides a tie.
+    """
+
+    def __init__(self, store: EmbeddingStore) -> None:
+        self.passages = store.array("passages")
+
+    def describe(self) -> dict[str, Any]:
+        """As in :class:`Ranker`."""
+        return {"searched": "the passages of the store", "passages": len(self.passages), "depth": None}
+
+    def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
+        """As in :class:`Ranker`: the store has the rows of the corpus."""
+        return np.arange(first, first + len(docids), dtype=np.int64)
+
+    def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """As in :class:`Ranker`."""
+        parts = range(0, len(queries), _QUERIES_AT_ONCE)
+        found = [self._ranks(queries[at : at + _QUERIES_AT_ONCE], rows[at : at + _QUERIES_AT_ONCE]) for at in parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
+
+    def _ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        queries = queries.astype(np.float64)
+        own = np.einsum("ij,ij->i", queries, self.passages[rows].astype(np.float64)).astype(np.float32)
+        ranks = np.ones(len(queries), dtype=np.int32)
+        for first in range(0, len(self.passages), _PASSAGES_AT_ONCE):
+            block = self.passages[first : first + _PASSAGES_AT_ONCE].astype(np.float64)
+            scores = (queries @ block.T).astype(np.float32)
+            here = np.flatnonzero((rows >= first) & (rows < first + len(block)))
+            scores[here, rows[here] - first] = -np.inf  # a passage does not stand before itself
+            ranks += np.count_nonzero(scores > own[:, None], axis=1).astype(np.int32)
+        return ranks
+
+
+class IndexRanker:
+    """Ranks down to ``depth`` in a FAISS index of Pyserini's layout, of any kind: ours, a sharded one, a stock one.
+
+    Which passages get the last place among equal scores there is FAISS's choice.
+    Raises :class:`XqgError` for an index that cannot be read, is routed, or was built with another encoder
+    (``probe``, as in manifests; an index without a manifest is checked for its dimension alone).
+    """
+
+    def __init__(self, directory: str | Path, depth: int, probe: dict[str, Any]) -> None:
+        self.directory, self.depth = Path(directory), depth
+        places = self._check(probe)
+        self.index = _open(places)
+        if self.index.d != probe["dimension"]:
+            raise XqgError(
+                f"{directory}: its vectors have {self.index.d} dimensions, the encoder's {probe['dimension']}. Pass an "
+                "index of the same encoder, built without --alpha-at-search."
+            )
+        digest = hashlib.sha256()
+        hashes = np.fromiter((hash(docid) for docid in _docids(places, digest)), dtype=np.int64)
+        self._digest = digest.hexdigest()
+        if len(hashes) != self.index.ntotal:
+            raise XqgError(
+                f"{directory}: its docid has {len(hashes):,} lines, its index {self.index.ntotal:,} vectors. Build the "
+                "index again."
+            )
+        # 16 bytes a docid, where the docids themselves would take a hundred.
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+        if (self._hashes[1:] == self._hashes[:-1]).any():
+            raise XqgError(f"{directory}: a docid is in it twice. Build the index from distinct docids.")
+
+    def _check(self, probe: dict[str, Any]) -> list[Path]:
+        """Directories of the index files, once the manifests have been found to fit."""
+        manifest = read_manifest(self.directory)
+        if manifest is None:
+            return [self.directory]
+        if manifest["format"] == ROUTED_FORMAT:
+            raise XqgError(
+                f"{self.directory}: a routed index ({', '.join(manifest['languages'])}), whose passages hold generated "
+                "queries. Pass a plain one: pyserini_xqg.index --alpha 0."
+            )
+        places = [self.directory]
+        if manifest["format"] == SHARDED_FORMAT:
+            check_shards(self.directory, manifest)
+            places = shard_directories(self.directory, manifest)
+        described = read_encoder_manifest(self.directory)
+        if (distance := probe_distance(described["probe"], probe)) > TOLERANCE:
+            config = EncoderConfig.from_dict(described["encoder"], str(self.directory / MANIFEST_NAME))
+            raise XqgError(
+                f"{self.directory}: built with another encoder, {config.describe()}: its vector of the probe text "
+                f"differs by {distance:.0%}. Pass an index of the encoder that scores the queries."
+            )
+        if described["augmentation"]["alpha"] > 0 and described["augmentation"]["languages"]:
+            say(
+                f"{self.directory}: has alpha {described['augmentation']['alpha']:g}, so queries help to retrieve "
+                "themselves; an index with --alpha 0 judges them by the passages alone"
+            )
+        return places
+
+    def describe(self) -> dict[str, Any]:
+        """As in :class:`Ranker`."""
+        return {
+            "searched": str(self.directory.resolve()),
+            "kind": type(self.index).__name__,
+            "passages": self.index.ntotal,
+            "docids_sha256": self._digest,
+            "depth": self.depth,
+        }
+
+    def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
+        """As in :class:`Ranker`; :class:`XqgError` for a passage that is not in the index."""
+        wanted = np.fromiter(map(hash, docids), dtype=np.int64, count=len(docids))
+        at = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
+        missing = np.flatnonzero(self._hashes[at] != wanted)
+        if len(missing):
+            raise XqgError(
+                f"{self.directory}: has no passage with docid {docids[missing[0]]!r}. Pass an index that holds the "
+                "passages of the queries."
+            )
+        return self._order[at]
+
+    def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """As in :class:`Ranker`."""
+        ranks = np.zeros(len(queries), dtype=np.int32)
+        for first in range(0, len(queries), _QUERIES_AT_ONCE):
+            part = slice(first, first + _QUERIES_AT_ONCE)
+            scores, found = self.index.search(np.ascontiguousarray(queries[part], dtype=np.float32), self.depth)
+            query, place = np.nonzero(found == rows[part, None])
+            better = np.count_nonzero(scores[query] > scores[query, place][:, None], axis=1)
+            ranks[first + query] = better + 1
+        return ranks
+
+
+def _open(places: Sequence[Path]) -> Any:
+    """The FAISS index, of several files as one."""
+    import faiss
+
+    from pyserini_xqg import faiss_index
+
+    indexes = []
+    for place in places:
+        path = place / "index"
+        if not path.exists():
+            raise XqgError(f"{place}: no FAISS index there (index is missing). Pass the directory that holds it.")
+        try:
+            mapped = faiss_index.mapping_wanted()
+            indexes.append(faiss_index.read_mapped(path) if mapped else faiss.read_index(str(path)))
+        except RuntimeError as error:  # FAISS's, with its own source lines in front
+            reason = str(error).split("failed: ")[-1]
+            raise XqgError(f"{path}: cannot be read as a FAISS index ({reason}). Build the index again.") from error
+    return indexes[0] if len(indexes) == 1 else faiss_index.Shards(indexes)
+
+
+def _docids(places: Sequence[Path], digest: Any) -> Iterable[str]:
+    for place in places:
+        for _, docid in read_lines(place / "docid"):
+            digest.update(docid.encode("utf-8") + b"\n")
+            yield docid
