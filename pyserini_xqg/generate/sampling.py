@@ -53,10 +53,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One input of a generator: the text, and the language (ISO 639-1) its queries must be in."""
+    """One input of a generator: the text, and the language (ISO 639-1) its queries must be in.
+
+    tail : how many characters at the end of the text stay when it is cut to the model's input: what a prompt says
+    after its passage ("… Question in Finnish:") is not lost with a long passage.
+    """
 
     text: str
     language: str
+    tail: int = 0
 
 
 @dataclass(frozen=True)
