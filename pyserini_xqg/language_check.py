@@ -26,7 +26,7 @@ LEAST_PROBABILITY, MOST_EXPECTED = 0.4, 0.2
 """A text is in another language if that one's probability is at least 0.4, and the expected language's at most a
 fifth of it. Chosen on real questions: README, "Quality of generated queries"."""
 
-_SAME = ("no nb nn", "bs hr sr sh", "id ms", "zh wuu yue", "ar arz", "de als bar", "pa pnb", "az azb", "ku ckb",
+_SAME = ("da no nb nn", "bs hr sr sh", "id ms", "zh wuu yue", "ar arz", "de als bar", "pa pnb", "az azb", "ku ckb",
          "fa lrc mzn", "hi bh mai", "ne dty")  # fmt: skip
 """Languages and varieties that are not told apart in one question."""
 

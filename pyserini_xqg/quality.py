@@ -50,7 +50,7 @@ class QualityRules:
             if value is not None and not 0.5 < value <= 1:
                 raise XqgError(f"{name} {value}: must be above 0.5 and at most 1.")
         if self.language_check not in CHECKS:
-            raise XqgError(f"--language-check {self.language_check}: must be {', '.join(CHECKS)}.")
+            raise XqgError(f"--language-check {self.language_check}: must be one of {', '.join(CHECKS)}.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: the fields, and which release of the language identification decides, if one does."""
@@ -165,9 +165,10 @@ def fold(text: str) -> str:
     return _DROPPED_SPACE.sub("", text)
 
 
-def character_ngrams(folded: str, size: int = 3) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def character_ngrams(folded: str, size: int = 3) -> frozenset[str]:
     """The character n-grams of a folded text."""
-    return {folded[start : start + size] for start in range(len(folded) - size + 1)}
+    return frozenset(folded[start : start + size] for start in range(len(folded) - size + 1))
 
 
 def near_duplicates(folded: str, other: str, threshold: float) -> bool:
@@ -193,7 +194,7 @@ def is_copy(folded: str, folded_passage: str, share: float) -> bool:
     least = max(math.ceil(share * len(folded)), _LEAST_RUN)
     if least > len(folded):
         return False
-    middle = folded[len(folded) - least : least] or folded[len(folded) // 2]
+    middle = folded[len(folded) - least : least]
     if middle not in folded_passage:
         return False
     return any(folded[start : start + least] in folded_passage for start in range(len(folded) - least + 1))
