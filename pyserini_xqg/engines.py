@@ -111,14 +111,16 @@ def _check_room(ray: ModuleType, worker: Worker) -> None:
 
 
 class ProgressLines:
-    """Reports for :func:`pyserini_xqg.encode.encode_corpus` from a worker, which has no terminal: some lines a minute.
+    """Reports from where there is no terminal: a line every ``REPORT_SECONDS``, or every ``seconds``.
 
-    ``texts`` and ``seconds`` tell in the end what this process did itself.
+    ``done`` and ``seconds`` tell in the end what this process did itself, in its ``unit``, and in what time.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: str = "texts", every: float | None = None) -> None:
         self.name = name
-        self.texts = 0
+        self.unit = unit
+        self.every = every
+        self.done = 0
         self._started = self._last = time.monotonic()
 
     @property
@@ -126,9 +128,10 @@ class ProgressLines:
         """Since it was made."""
         return time.monotonic() - self._started
 
-    def __call__(self, done: int, total: int, texts: int) -> None:
-        """``done`` of ``total`` passages; ``texts`` more since the last call."""
-        self.texts += texts
-        if time.monotonic() - self._last >= REPORT_SECONDS:
+    def __call__(self, passages: int, total: int, more: int, note: str = "") -> None:
+        """``passages`` of ``total`` are done; ``more`` units since the last call; ``note`` ends the line."""
+        self.done += more
+        if time.monotonic() - self._last >= (REPORT_SECONDS if self.every is None else self.every):
             self._last = time.monotonic()
-            say(f"{self.name}: {done:,} of {total:,} passages, {self.texts / self.seconds:,.0f} texts/s")
+            speed = f"{self.done / self.seconds:,.0f} {self.unit}/s"
+            say(f"{self.name}: {passages:,} of {total:,} passages, {speed}{note}")

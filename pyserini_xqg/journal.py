@@ -156,12 +156,13 @@ class Journal:
 
     Parameters
     ----------
-    manifest : what decides the content; its ``complete`` must be false.
+    manifest : what decides the content, not marked as complete.
     headers : file name to the bytes it begins with, before those of the first chunk; in the order of writing.
     sizes : bytes of a chunk in each of these files, from its entry.
     overwrite : begin anew where there is such a directory.
     wait : seconds in which another process may still finish writing it.
     lock : the lock's file, if it is not to lie in the directory.
+    output : what messages name where the directory is only on the way to it.
 
     Use as a context manager: it holds the lock, which ends with the process.
 
@@ -181,6 +182,7 @@ class Journal:
         overwrite: bool = False,
         wait: float = 0,
         lock: str | Path | None = None,
+        output: str | Path | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.kind = kind
@@ -188,6 +190,7 @@ class Journal:
         self.overwrite = overwrite
         self.wait = wait
         self.rows_done = 0
+        self.output = Path(output or directory)
         self._lock = Path(lock or self.directory / LOCK_NAME)
         self._headers = dict(headers)
         self._sizes = sizes
@@ -199,7 +202,7 @@ class Journal:
         with self.full_disk_named(), self._stack:
             self._check()
             self.directory.parent.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(exclusive(self._lock, self.directory, self.wait))
+            self._stack.enter_context(exclusive(self._lock, self.output, self.wait))
             self._check()
             self.directory.mkdir(exist_ok=True)
             if self.overwrite:
@@ -286,9 +289,9 @@ class Journal:
         _write_all(self._files[name], data)
 
     def full_disk_named(self) -> AbstractContextManager[None]:
-        """A full disk becomes an error that names the directory and says how to go on."""
+        """A full disk becomes an error that names the output and says how to go on."""
         return full_disk_named(
-            self.directory, "Free some space and run the same command again: it continues where it stopped."
+            self.output, "Free some space and run the same command again: it continues where it stopped."
         )
 
 

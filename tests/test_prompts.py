@@ -3,7 +3,7 @@
 import pytest
 
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.generate.prompts import check_prompt, format_prompt, names_language
+from pyserini_xqg.generate.prompts import build_prompt, check_prompt, format_prompt, names_language
 from pyserini_xqg.generate.sampling import PAPER_PROMPT
 
 
@@ -63,3 +63,18 @@ def test_whether_the_language_is_named():
     assert names_language("in {language}: {text}")
     assert names_language("<{language_code}> {text}")
     assert not names_language("{{language}} {text}")
+
+
+@pytest.mark.parametrize(
+    ("template", "tail"),
+    [
+        (PAPER_PROMPT, ""),
+        ("{title}: {text}\n\nAsk a question in {language}:", "\n\nAsk a question in Finnish:"),
+        ("{text} {{{title}}} {language_code}", " {A title} fi"),
+    ],
+)
+def test_what_stands_behind_the_text_stays_when_a_prompt_is_cut(template, tail):
+    prompt = build_prompt(template, "fi", "A title", "Some text.")
+    assert prompt.text == format_prompt(template, "fi", "A title", "Some text.")
+    assert prompt.text.endswith(f"Some text.{tail}")
+    assert prompt.tail == len(tail)

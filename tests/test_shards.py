@@ -290,7 +290,7 @@ def test_progress_of_a_worker(monkeypatch, capsys):
     report(1024, 50000, 3000)
     report(2048, 50000, 500)
     lines = capsys.readouterr().err.splitlines()
-    assert report.texts == 3500
+    assert report.done == 3500
     assert lines[0].startswith("shard 3 of 8: 1,024 of 50,000 passages, ")
     assert lines[1].startswith("shard 3 of 8: 2,048 of 50,000 passages, ")
     assert all(line.endswith(" texts/s") for line in lines)

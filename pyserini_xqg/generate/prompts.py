@@ -6,6 +6,7 @@ from functools import lru_cache
 from string import Formatter
 
 from pyserini_xqg.errors import XqgError
+from pyserini_xqg.generate.sampling import Prompt
 from pyserini_xqg.languages import NAMES
 
 PROMPT_FIELDS = ("language", "language_code", "title", "text")
@@ -60,6 +61,29 @@ def format_prompt(template: str, language: str, title: str, text: str) -> str:
     return template.format(language=NAMES[language], language_code=language, title=title, text=text)
 
 
+def build_prompt(template: str, language: str, title: str, text: str) -> Prompt:
+    """:func:`format_prompt` for a generator, with how much of its end must stay when it is cut.
+
+    >>> build_prompt("Passage: {text} Ask in {language}:", "fi", "", "The river.")
+    Prompt(text='Passage: The river. Ask in Finnish:', language='fi', tail=16)
+    """
+    last = _last_part(template)
+    tail = len(format_prompt(last, language, title, "")) if last else 0
+    return Prompt(format_prompt(template, language, title, text), language, tail)
+
+
+@lru_cache(maxsize=64)
+def _last_part(template: str) -> str:
+    """What stands behind the passage's text, as a template of its own."""
+    pieces = list(_parse(template))
+    place = max(number for number, (_, name, _, _) in enumerate(pieces) if name == "text")
+    rest = [f"{literal.translate(_ESCAPED)}{'' if name is None else f'{{{name}}}'}" for literal, name, _, _ in pieces]
+    return "".join(rest[place + 1 :])
+
+
+_ESCAPED = str.maketrans({"{": "{{", "}": "}}"})
+
+
 @lru_cache(maxsize=64)
 def _without(template: str, empty: tuple[str, ...]) -> str:
     """The template without some of its fields, and without the gaps that they would leave."""
@@ -84,8 +108,7 @@ def _without(template: str, empty: tuple[str, ...]) -> str:
                 before = pieces[place - 1] = before.rstrip(" \t")
         if place + 1 < len(pieces):
             pieces[place + 1] = after
-    escape = str.maketrans({"{": "{{", "}": "}}"})
-    return "".join(piece.translate(escape) if place % 2 == 0 else piece for place, piece in enumerate(pieces))
+    return "".join(piece.translate(_ESCAPED) if place % 2 == 0 else piece for place, piece in enumerate(pieces))
 
 
 @lru_cache(maxsize=64)
