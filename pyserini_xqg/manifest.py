@@ -32,10 +32,10 @@ def names_index(encoder: str) -> bool:
     return encoder.startswith((INDEX_PREFIX, ALPHA_PREFIX)) or (Path(encoder) / MANIFEST_NAME).exists()
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide an index's numbers."""
+def package_versions(*more: str) -> dict[str, str]:
+    """Versions of the packages that decide an index's numbers, and of ``more``; without those not installed."""
     versions = {}
-    for name in ("pyserini-xqg", "torch", "transformers", "tokenizers", "faiss-cpu", "numpy"):
+    for name in ("pyserini-xqg", "torch", "transformers", "tokenizers", "faiss-cpu", "numpy", *more):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -132,8 +132,8 @@ def read_chunks(directory: str | Path, manifest: Mapping[str, Any]) -> Iterator[
 class ShardKind:
     """What the parts of one kind of output are called, and how they are compared.
 
-    command : what makes them. whole : what they make together. parts : what to pass. made : what was done with the
-    passages of a corpus. read : manifest of a part; :class:`XqgError` for what is none, or is unfinished.
+    command : what makes them. whole : what they make together. parts : what to pass. made : what was done with a
+    corpus. read : manifest of a part; :class:`XqgError` for what is none, or is unfinished.
     differences : phrases for what differs between two manifests (there, here).
     """
 
@@ -178,7 +178,7 @@ def unfinished_shard(path: str | Path, manifest: Mapping[str, Any], done: int, k
     """The error for a shard with ``done`` passages, as it is to be raised by :attr:`ShardKind.read`."""
     shard = manifest["shard"]
     return XqgError(
-        f"{path}: shard {shard['id']} is unfinished, {done:,} of {shard['rows']:,} passages are {kind.made}. Run the "
+        f"{path}: shard {shard['id']} is unfinished, {done:,} of {shard['rows']:,} passages are done. Run the "
         f"pyserini_xqg.{kind.command} command it was begun with: it continues there."
     )
 

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial as _partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,14 @@ EXAMPLES = 5
 
 _NOT_COMPARED = ("versions.", "sidecar.", "counts.", "bytes", "sha256")
 
-generation_differences = _partial(differing, ignored=_NOT_COMPARED)
-"""What differs between two manifests or sidecars (there, now), as phrases for a message."""
+
+def generation_differences(there: Mapping[str, Any], now: Mapping[str, Any], word: str = "now") -> list[str]:
+    """What differs between two manifests or sidecars, as phrases for a message; ``word`` stands for the second."""
+    old, new = (manifest.get("generator") or {} for manifest in (there, now))
+    moved = "fingerprint" in old and old.get("fingerprint") == new.get("fingerprint")
+    # The same checkpoint may lie elsewhere now.
+    return differing(there, now, word, (*_NOT_COMPARED, "generator.model") if moved else _NOT_COMPARED)
+
 
 WORK_KIND = JournalKind(
     MANIFEST_NAME,
@@ -57,6 +62,11 @@ def work_directory(output: str | Path) -> Path:
 def sidecar_path(output: str | Path) -> Path:
     """The description beside an output."""
     return Path(f"{output}.json")
+
+
+def lock_path(output: str | Path) -> Path:
+    """Held by whoever writes an output; stays behind as an empty file."""
+    return Path(output).with_name(f".{Path(output).name}.lock")
 
 
 def new_counts(languages: Sequence[str]) -> dict[str, Any]:
@@ -167,7 +177,7 @@ class QueriesWriter(Journal):
             _chunk_sizes,
             overwrite=overwrite,
             wait=wait,
-            lock=output.with_name(f".{output.name}.lock"),
+            lock=lock_path(output),
             output=output,
         )
 
@@ -190,7 +200,7 @@ class QueriesWriter(Journal):
             return {}
 
     def _start(self) -> None:
-        self.manifest["versions"] = package_versions()
+        self.manifest["versions"] = package_versions("ctranslate2")
         super()._start()
 
     def _open(self) -> None:

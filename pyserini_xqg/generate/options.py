@@ -1,0 +1,262 @@
+r"""Generate queries for the passages of a corpus, in any set of languages, with a multilingual language model.
+
+The corpus is checked from end to end before the model is loaded. Every query is checked too, and a refused one is
+generated again: see --quality-check. Work is committed in chunks; after a crash, the same command continues where it
+stopped, and the same --seed gives the same file, however often it was interrupted. Several processes or machines
+generate a shard each (--shard-id, --shard-num; joined by pyserini_xqg.queries merge), or leave that to a Ray cluster
+(--engine ray).
+
+The output has the passages with their queries, as pyserini_xqg.encode takes them, and beside it <output>.json with
+settings, counts, and checksum.
+
+example:
+  python -m pyserini_xqg.generate --corpus passages.jsonl --output queries.jsonl --languages ar,bn,fi,ja,ko,ru,te
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyserini_xqg.cli import HelpFormatter, positive, say
+from pyserini_xqg.corpus import Corpus
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.generate.backends import BACKENDS, load_generator
+from pyserini_xqg.generate.output import check_queries_output
+from pyserini_xqg.generate.pipeline import (
+    CPU_CHUNK,
+    GPU_CHUNK,
+    QUALITY_CHECKS,
+    Plan,
+    check_half_done,
+    check_languages,
+    generate_corpus,
+)
+from pyserini_xqg.generate.prompts import check_prompt, names_language
+from pyserini_xqg.generate.sampling import PAPER_PROMPT, Generator, Sampling
+from pyserini_xqg.languages import XOR_TYDI_LANGUAGES, parse_languages
+from pyserini_xqg.quality import add_quality_options, quality_rules
+from pyserini_xqg.shards import Shard, add_shard_arguments, check_shard_options, scan_once
+
+if TYPE_CHECKING:
+    from pyserini_xqg.corpus import CorpusSummary
+
+DEFAULT_MODEL = "ielabgroup/xor-tydi-docTquery-mt5-base"
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what generates, and on what."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="Hugging Face model, name or directory")
+    group.add_argument(
+        "--model-type",
+        choices=("auto", "seq2seq", "causal"),
+        default="auto",
+        help="encoder-decoder (mT5, mBART, NLLB, …), or causal (chat models too); auto: what its configuration says",
+    )
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="transformers",
+        help="ctranslate2: several times faster on CPUs; seq2seq models only; needs the extra [ctranslate2]",
+    )
+    group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda:0, cuda:1, …")
+    group.add_argument(
+        "--dtype",
+        default="auto",
+        metavar="TYPE",
+        help="arithmetic of the model: float32, bfloat16, float16, with ctranslate2 int8 too; auto: the fastest that "
+        "the device has units for",
+    )
+    group.add_argument(
+        "--batch-tokens",
+        type=positive,
+        metavar="TOKENS",
+        help="most tokens in a batch, prompts and queries to come (default: what suits backend and device)",
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the model (default: all cores)")
+
+
+def add_query_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is generated."""
+    default = Sampling()
+    group = parser.add_argument_group("queries")
+    group.add_argument(
+        "--languages",
+        default=",".join(XOR_TYDI_LANGUAGES),
+        metavar="CODES",
+        help="languages to generate queries in, ISO 639-1 codes",
+    )
+    group.add_argument("--num-queries", type=positive, default=5, metavar="N", help="queries per passage and language")
+    group.add_argument(
+        "--prompt",
+        default=PAPER_PROMPT,
+        metavar="TEXT",
+        help="input of the model; {language} (its English name), {language_code}, {title} and {text} are filled in",
+    )
+    group.add_argument("--top-k", type=int, default=default.top_k, metavar="K", help="sample among K tokens; 0: all")
+    group.add_argument(
+        "--top-p", type=float, default=default.top_p, metavar="P", help="among the likeliest that make up P"
+    )
+    group.add_argument(
+        "--temperature", type=float, default=default.temperature, metavar="T", help="above 1 flatter, below 1 sharper"
+    )
+    group.add_argument(
+        "--num-beams",
+        type=int,
+        default=default.num_beams,
+        metavar="N",
+        help="above 1: beam search instead of sampling, the best beams are the queries",
+    )
+    group.add_argument(
+        "--max-new-tokens", type=int, default=default.max_new_tokens, metavar="TOKENS", help="most tokens of a query"
+    )
+    group.add_argument(
+        "--max-input-length",
+        type=positive,
+        metavar="TOKENS",
+        help="tokens kept of a prompt; longer ones are cut and counted (default: the model's limit)",
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same queries")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyserini_xqg.generate", description=__doc__, formatter_class=HelpFormatter
+    )
+    parser.add_argument(
+        "--corpus",
+        required=True,
+        metavar="PATH",
+        help="JSONL file (.gz too), directory of them, or irds:<dataset-id>; lines of docid, title, text",
+    )
+    parser.add_argument("--output", required=True, metavar="FILE", help="the JSONL file to make or to continue")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an output that exists, and discard half-done work that has other settings",
+    )
+    parser.add_argument(
+        "--queries-only",
+        action="store_true",
+        help="lines of docid and generated_queries, for encode --queries, without the passages",
+    )
+    add_query_arguments(parser)
+    group = parser.add_argument_group("checks")
+    group.add_argument(
+        "--quality-check",
+        choices=QUALITY_CHECKS,
+        default="resample",
+        help="resample: generate refused queries again; drop: leave them out; off: refuse empty ones alone",
+    )
+    group.add_argument(
+        "--tries", type=positive, default=3, metavar="N", help="rounds of resample at most, the first included"
+    )
+    add_quality_options(parser)
+    add_model_arguments(parser)
+    group = parser.add_argument_group("commits")
+    group.add_argument(
+        "--chunk-size",
+        type=positive,
+        metavar="PASSAGES",
+        help=f"passages between two commits to the disk (default: {CPU_CHUNK} on the CPU, {GPU_CHUNK} on a GPU)",
+    )
+    add_shard_arguments(parser, "generate")
+    return parser
+
+
+def sampling_from_args(args: argparse.Namespace) -> Sampling:
+    """How the model chooses tokens; :class:`XqgError` for values out of range."""
+    sampling = Sampling(
+        args.top_k, args.top_p, args.temperature, args.num_beams, args.max_new_tokens, args.max_input_length
+    )
+    if 1 < sampling.num_beams < args.num_queries:
+        raise XqgError(
+            f"--num-beams {sampling.num_beams}: gives that many queries at most, and --num-queries {args.num_queries} "
+            f"are asked for. Use --num-beams {args.num_queries} or more, or sampling (--num-beams 1)."
+        )
+    return sampling
+
+
+def plan_from_args(args: argparse.Namespace) -> Plan:
+    """What is to be generated; :class:`XqgError` for an unknown language, a prompt that cannot be filled in, …"""
+    languages = parse_languages(args.languages)
+    check_prompt(args.prompt)
+    check, tries = args.quality_check, args.tries
+    if check == "resample" and args.num_beams > 1:
+        say("beam search finds the same queries every time: refused ones are dropped, not generated again")
+    if check != "resample" or args.num_beams > 1:
+        tries = 1
+    rules = quality_rules(args, languages)
+    return Plan(languages, args.num_queries, args.prompt, args.seed, check, tries, rules, args.queries_only)
+
+
+def generator_from_args(args: argparse.Namespace) -> Generator:
+    """Load the model that the options describe."""
+    generator = load_generator(
+        args.model,
+        model_type=args.model_type,
+        backend=args.backend,
+        device=args.device,
+        dtype=args.dtype,
+        sampling=sampling_from_args(args),
+        batch_tokens=args.batch_tokens,
+        threads=args.threads,
+    )
+    described = generator.describe()
+    if not (names_language(args.prompt) or described.get("language_tokens") or "," not in args.languages):
+        raise XqgError(
+            f"--prompt {args.prompt!r}: does not tell the model which language to write. Add {{language}}, or generate "
+            "one of --languages at a time."
+        )
+    return generator
+
+
+def check_corpus(
+    args: argparse.Namespace, plan: Plan, output: str | Path, directory: str | Path | None
+) -> tuple[Corpus, CorpusSummary]:
+    """Check the corpus, and all that can be told before the model is loaded.
+
+    What the check found is kept in ``directory`` for other shards, if one is named.
+    """
+    corpus = Corpus(args.corpus)
+    summary = scan_once(corpus, directory) if directory else corpus.scan()
+    check_languages(corpus, summary, plan)
+    check_half_done(output, args.overwrite, summary, plan)
+    return corpus, summary
+
+
+def generate_from_args(args: argparse.Namespace, output: str, shard: Shard | None = None, **how: Any) -> None:
+    """Generate what the options describe, or a shard of it; ``how`` goes to :func:`generate_corpus`."""
+    plan = plan_from_args(args)
+    sampling_from_args(args)
+    corpus, summary = check_corpus(args, plan, output, Path(output).parent if shard else None)
+    generator = generator_from_args(args)
+    described = generator.describe()
+    say(f"{described['model']}: {described['backend']}, {described['dtype']} on {generator.device}")
+    generate_corpus(
+        corpus,
+        summary,
+        generator,
+        plan,
+        output,
+        chunk_size=args.chunk_size,
+        shard=shard,
+        overwrite=args.overwrite,
+        **how,
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of ``python -m pyserini_xqg.generate``."""
+    args = build_parser().parse_args(argv)
+    shard = check_shard_options(args, "generate")
+    check_queries_output(args.output, args.overwrite)
+    if args.engine == "ray":
+        from pyserini_xqg.generate.on_ray import generate_on_ray
+
+        generate_on_ray(args)
+        return
+    generate_from_args(args, args.output, shard)
