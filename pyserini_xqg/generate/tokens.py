@@ -82,7 +82,8 @@ class PromptTokens:
 
     def describe(self) -> dict[str, Any]:
         """What decides the tokens of a prompt, beside the tokenizer itself."""
-        return {"max_input_length": self.max_input_length, "chat_template": self._chat}
+        style = self._languages.style if self._languages else None
+        return {"max_input_length": self.max_input_length, "chat_template": self._chat, "language_tokens": style}
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
@@ -131,8 +132,8 @@ class PromptTokens:
                 high = middle - 1
         if fits is None:
             raise XqgError(
-                f"--max-input-length {self.max_input_length}: the prompt alone is longer. Allow more tokens, or shorten "
-                "--prompt."
+                f"--max-input-length {self.max_input_length}: the prompt alone is longer. Allow more tokens, or "
+                "shorten --prompt."
             )
         return fits
 
