@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,7 @@ class CorpusSummary:
 def corpus_files(source: str | Path) -> list[Path]:
     """The files of a corpus in the order they are read: the file itself, or a directory's by name.
 
+    The descriptions that generation puts beside its outputs (``a.jsonl.json`` beside ``a.jsonl``) are no part of it.
     Raises :class:`XqgError` for a path that does not exist, an empty directory, and a file of another kind.
     """
     path = Path(source)
@@ -69,12 +70,19 @@ def corpus_files(source: str | Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     files = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    names = {entry.name for entry in files}
+    files = [entry for entry in files if entry.suffix != ".json" or not _describes(entry.stem, names)]
     if not files:
         raise XqgError(f"{source}: an empty directory. Pass one that holds {', '.join(SUFFIXES)} files.")
     for entry in files:
         if entry.is_dir() or not entry.name.endswith(SUFFIXES):
             raise XqgError(f"{entry}: not a corpus file ({', '.join(SUFFIXES)}). Move it out of the corpus directory.")
     return files
+
+
+def _describes(name: str, names: Container[str]) -> bool:
+    """Whether ``<name>.json`` describes a file of JSON lines in the same directory."""
+    return name.endswith(".jsonl") and name in names
 
 
 class Corpus:

@@ -246,7 +246,7 @@ class QueriesWriter(Journal):
             if chunk.damaged():
                 raise XqgError(
                     f"{self.directory / QUERIES_NAME}: damaged in the lines of passages {chunk.first + 1:,} to "
-                    f"{chunk.first + chunk.entry['rows']:,}. Check the disk; {WORK_KIND.again}"
+                    f"{chunk.first + chunk.entry['rows']:,}. Check the disk, and {WORK_KIND.anew}."
                 )
             size += len(chunk.data[QUERIES_NAME] or b"")
             digest.update(chunk.data[QUERIES_NAME] or b"")
