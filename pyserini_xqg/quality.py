@@ -148,7 +148,7 @@ class _Folding(dict[int, str | None]):
 
 
 _FOLDING = _Folding()
-_DROPPED_SPACE = re.compile(r"(?<!\d) +| +(?!\d)")
+_DROPPED_SPACE = re.compile(r"(?<!\d) | (?!\d)")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -161,8 +161,16 @@ def fold(text: str) -> str:
     >>> fold("Ｗas  kostet „C++“, 1.5 €?")
     'waskostetc++1 5€'
     """
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING)
-    return _DROPPED_SPACE.sub("", text)
+    return _DROPPED_SPACE.sub("", " ".join(words(text)))
+
+
+def words(text: str) -> list[str]:
+    """The words between white space and punctuation, NFKC and case folded.
+
+    >>> words("L'eau, où?")
+    ['l', 'eau', 'où']
+    """
+    return unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING).split()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,0 +1,231 @@
+"""The report on generated queries as one page: no script, no request, light and dark, any writing direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pyserini_xqg.histogram_svg import Scale, histogram_svg, length_scale, share_svg
+from pyserini_xqg.query_report_text import HEADS, label, language_check_line, percent, summary_line
+from pyserini_xqg.query_statistics import FINDINGS, OVERLAP_BINS
+
+MOST_LANGUAGES = 24
+"""Languages with figures and examples, those with the most queries; the tables have all."""
+MOST_ROWS = 320
+"""Examples on the page, at least one of each kind."""
+_MARKED = ' class="some"'
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2530; --soft: #5b6877; --line: #d9dfe6; --page: #ffffff;
+  --card: #f6f8fa; --bar: #2f6fd0; --other: #c2570c; --tint: #2f6fd026; --warn: #c2570c33; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ef; --soft: #98a5b3; --line: #303b47; --page: #12171d;
+  --card: #1a212a; --bar: #6ea3f5; --other: #f0975a; --tint: #6ea3f533; --warn: #f0975a40; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1.25rem 4rem; background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK JP", sans-serif; }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1.25rem 0 .35rem; } h4 { font-size: .9rem; margin: .9rem 0 .25rem; font-weight: 600; }
+p { margin: .25rem 0; } .soft, figcaption small { color: var(--soft); } code { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: end; vertical-align: top; }
+th { font-weight: 600; font-size: .85rem; color: var(--soft); vertical-align: bottom; }
+th:first-child, td:first-child { text-align: start; white-space: nowrap; }
+td.some { background: var(--warn); }
+.examples { table-layout: fixed; }
+.examples th, .examples td { text-align: start; white-space: normal; overflow-wrap: anywhere; }
+.examples .id { width: 11rem; color: var(--soft); font-size: .85rem; }
+.text { color: var(--soft); font-size: .9rem; }
+.grid { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
+figure { margin: 0; padding: .6rem .75rem .35rem; background: var(--card); border-radius: .5rem; }
+figcaption { display: flex; justify-content: space-between; gap: .5rem; font-weight: 600; font-size: .9rem; }
+figcaption small { font-weight: 400; font-size: .8rem; }
+svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 10px; }
+svg .bar { fill: var(--bar); } svg .other { fill: var(--other); } svg .axis { stroke: var(--line); }
+details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { cursor: pointer; font-weight: 600; }
+"""
+
+
+def html_page(report: Mapping[str, Any]) -> str:
+    """One self-contained page of the report that :func:`pyserini_xqg.query_report.describe_queries` made."""
+    return "".join(_parts(report))
+
+
+def _parts(report: Mapping[str, Any]) -> Iterator[str]:
+    languages = report["languages"]
+    shown = dict(sorted(languages.items(), key=lambda item: -item[1]["queries"])[:MOST_LANGUAGES])
+    shown = {code: entry for code, entry in languages.items() if code in shown}
+    yield (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f"<title>Generated queries: {escape(report['source'])}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
+    )
+    yield f"<h1>Generated queries</h1>\n<p>{escape(summary_line(report))}</p>\n"
+    yield f'<p class="soft">{escape(language_check_line(report))}. {escape(_rules_line(report["rules"]))}</p>\n'
+    yield _section("Counts and lengths", _table(*_counts(languages)))
+    yield _section(
+        "What was found",
+        '<p class="soft">Share of a language\'s queries. A query may be found for several reasons.</p>',
+        _table(*_findings(languages)),
+    )
+    yield from _figures(shown)
+    if len(shown) < len(languages):
+        yield f'<p class="soft">Figures and examples: the {len(shown)} languages with the most queries.</p>\n'
+    yield from _generation(report.get("generation") or {})
+    yield _section("Examples", *_examples(shown))
+    yield "</body></html>\n"
+
+
+def _section(title: str, *content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{''.join(content)}</section>\n"
+
+
+def _rules_line(rules: Mapping[str, Any]) -> str:
+    """The thresholds that decided what was found."""
+    parts = []
+    if rules["near_duplicate"] is not None:
+        parts.append(f"near-duplicates share {rules['near_duplicate']:.0%} of their character 3-grams or more")
+    if rules["copied"] is not None:
+        parts.append(f"copies stand in the passage with {rules['copied']:.0%} of their characters in one run")
+    return ("; ".join(parts).capitalize() + ".") if parts else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[tuple[str, bool] | str]]) -> str:
+    """Cells are texts, or (text, whether to mark it)."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = ""
+    for row in rows:
+        body += "<tr>"
+        for cell in row:
+            text, marked = cell if isinstance(cell, tuple) else (cell, False)
+            body += f"<td{_MARKED if marked else ''}>{escape(text)}</td>"
+        body += "</tr>\n"
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+
+
+def _counts(languages: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    head = ["Language", "Passages", "Queries", "Queries a passage: mean", "min", "max", "Characters: mean", "median",
+            "95%", "max", "Words (white space): mean", "95%"]  # fmt: skip
+    rows = []
+    for code, entry in languages.items():
+        each, characters, words = entry["queries_per_passage"], entry["characters"], entry["words"]
+        numbers = [entry["passages"], entry["queries"], round(each["mean"], 1), each["min"], each["max"],
+                   round(characters["mean"], 1), characters["median"], characters["p95"], characters["max"],
+                   round(words["mean"], 1), words["p95"]]  # fmt: skip
+        rows.append([label(code, entry), *(f"{number:,}" for number in numbers)])
+    return head, rows
+
+
+def _findings(languages: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, bool] | str]]]:
+    kinds = [kind for kind in FINDINGS if kind in next(iter(languages.values()))["findings"]]
+    head = ["Language", *(HEADS[kind] for kind in kinds), "at several passages", "words in the passage",
+            "3-grams in the passage"]  # fmt: skip
+    rows: list[list[tuple[str, bool] | str]] = []
+    for code, entry in languages.items():
+        queries = entry["queries"]
+        counts = [*(entry["findings"][kind] for kind in kinds), entry["in_several_passages"]]
+        shares = [(percent(count, queries), count * 100 >= queries) for count in counts]
+        overlap = [f"{entry['overlap'][name]:.1%}" for name in ("words", "ngrams")]
+        rows.append([label(code, entry), *shares, *overlap])
+    return head, rows
+
+
+def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
+    entries = list(languages.values())
+    each = length_scale([entry["queries_per_passage"] for entry in entries], most_bins=20)
+    characters = length_scale([entry["characters"] for entry in entries], most_bins=28)
+    overlap = Scale(0, 10, OVERLAP_BINS, "%", closed=True)
+    kinds = [
+        ("Queries a passage", "share of passages", each, lambda entry: entry["queries_per_passage"]["histogram"],
+         lambda entry: f"mean {entry['queries_per_passage']['mean']:.1f}"),
+        ("Length in characters", "share of queries", characters, lambda entry: entry["characters"]["histogram"],
+         lambda entry: f"median {entry['characters']['median']}, 95% {entry['characters']['p95']}"),
+        ("Overlap: share of a query's character 3-grams that stand in its passage", "share of queries", overlap,
+         lambda entry: {place * 10: count for place, count in enumerate(entry["overlap"]["histogram"])},
+         lambda entry: f"mean {entry['overlap']['ngrams']:.1%}"),
+    ]  # fmt: skip
+    for title, unit, scale, histogram, note in kinds:
+        shares = {code: scale.shares(histogram(entry)) for code, entry in languages.items()}
+        top = max(max(values) for values in shares.values())
+        figures = [
+            _figure(label(code, entry), note(entry), histogram_svg(shares[code], scale, top, f"{title}: {code}"))
+            for code, entry in languages.items()
+        ]
+        yield _section(title, f'<p class="soft">Height: {unit}.</p>', '<div class="grid">', *figures, "</div>")
+    if all("wrong_language" in entry["findings"] for entry in entries):
+        figures = []
+        for code, entry in languages.items():
+            wrong, queries = entry["findings"]["wrong_language"], entry["queries"]
+            instead = [f"{found} {count:,}" for found, count in list(entry["found_instead"].items())[:4]]
+            note = f"{percent(queries - wrong, queries)} in the language"
+            others = f'<p class="text">Instead: {escape(", ".join(instead))}</p>' if instead else ""
+            figures.append(
+                _figure(label(code, entry), note, share_svg(1 - wrong / queries, f"In the language: {code}") + others)
+            )
+        yield _section("Language purity", '<div class="grid">', *figures, "</div>")
+
+
+def _figure(title: str, note: str, content: str) -> str:
+    return f"<figure><figcaption>{escape(title)}<small>{escape(note)}</small></figcaption>{content}</figure>\n"
+
+
+def _generation(generation: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for source, counts in generation.items():
+        reasons = list(dict.fromkeys(reason for found in counts["refused"].values() for reason in found))
+        fewer = counts.get("passages_with_fewer_queries", {})
+        rows = []
+        for code, found in counts["refused"].items():
+            numbers = [counts.get("candidates", {}).get(code, 0), *(found.get(reason, 0) for reason in reasons)]
+            rows.append([code, *(f"{number:,}" for number in [*numbers, fewer.get(code, 0)])])
+        head = ["Language", "candidates", *(reason.replace("_", " ") for reason in reasons), "passages with fewer"]
+        yield _section("Refused while they were generated", f'<p class="soft">{escape(source)}</p>', _table(head, rows))
+
+
+def _examples(languages: Mapping[str, Any]) -> Iterator[str]:
+    kinds = sum(1 + bool(entry["most_repeated"]) + len(entry["found"]) for entry in languages.values())
+    most = max(1, MOST_ROWS // kinds)
+    for number, (code, entry) in enumerate(languages.items()):
+        yield f"<details{' open' if number < 3 else ''}><summary>{escape(label(code, entry))}</summary>\n"
+        yield from _example_table(
+            ["Passage", "Query", "Title and text"],
+            [
+                (example["docid"], _query(code, example["query"]),
+                 f'<span class="text" dir="auto"><b>{escape(example["title"])}</b> {escape(example["text"])}</span>')
+                for example in entry["examples"][:most]
+            ],
+        )  # fmt: skip
+        for kind, found in entry["found"].items():
+            yield f"<h4>{escape(FINDINGS[kind].capitalize())}: {entry['findings'][kind]:,}</h4>\n"
+            yield from _example_table(
+                ["Passage", "Query", "Found"],
+                [
+                    (example["docid"], _query(code, example["query"]),
+                     f'<span class="text" dir="auto">{escape(example["detail"])}</span>')
+                    for example in found[:most]
+                ],
+            )  # fmt: skip
+        if entry["most_repeated"]:
+            yield "<h4>At most passages</h4>\n"
+            yield from _example_table(
+                ["Passages", "Query", ""],
+                [
+                    (f"{example['passages']:,}", _query(code, example["query"]), "")
+                    for example in entry["most_repeated"][:most]
+                ],
+            )
+        yield "</details>\n"
+
+
+def _query(language: str, text: str) -> str:
+    return f'<span lang="{escape(language)}" dir="auto">{escape(text)}</span>'
+
+
+def _example_table(head: Sequence[str], rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """The first cell of a row is a text, the others are markup."""
+    yield '<table class="examples"><thead><tr>'
+    yield f'<th class="id">{escape(head[0])}</th><th>{escape(head[1])}</th><th>{escape(head[2])}</th></tr></thead>\n'
+    for docid, query, rest in rows:
+        yield f'<tr><td class="id">{escape(docid)}</td><td>{query}</td><td>{rest}</td></tr>\n'
+    yield "</table>\n"

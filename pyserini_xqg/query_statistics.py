@@ -1,0 +1,217 @@
+"""What is known about the generated queries of one language after every passage was looked at once."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyserini_xqg.corpus import Passage
+from pyserini_xqg.language_check import found_instead
+from pyserini_xqg.languages import NAMES
+from pyserini_xqg.quality import QualityRules, character_ngrams, fold, is_copy, near_duplicates, words
+from pyserini_xqg.repeated_texts import RepeatedTexts
+
+FINDINGS = {
+    "duplicate": "the passage has it twice",
+    "near_duplicate": "the passage has one much like it",
+    "wrong_language": "in another language",
+    "copy": "copied from the passage",
+    "too_long": "too long",
+    "empty": "without a letter or digit",
+}
+"""Kind of finding to what it means; a query may be found for several reasons."""
+
+OVERLAP_BINS = 10
+_MOST_EXAMPLE_CHARACTERS = 280
+
+
+@dataclass(frozen=True)
+class PassageForm:
+    """A passage in the forms that its queries are compared with, made once for all of them."""
+
+    passage: Passage
+    folded: str
+    words: frozenset[str]
+    ngrams: frozenset[str]
+
+    @classmethod
+    def of(cls, passage: Passage) -> PassageForm:
+        """From title and text."""
+        text = f"{passage.title} {passage.text}".strip()
+        folded = fold(text)
+        return cls(passage, folded, frozenset(words(text)), character_ngrams(folded))
+
+
+@dataclass
+class Sample:
+    """An even sample of a stream (Vitter's algorithm R), the same for the same seed and stream."""
+
+    size: int
+    chance: random.Random
+    items: list[Any] = field(default_factory=list)
+    seen: int = 0
+
+    def offer(self, item: Any) -> None:
+        """Take the next item of the stream."""
+        self.seen += 1
+        if len(self.items) < self.size:
+            self.items.append(item)
+        elif (place := self.chance.randrange(self.seen)) < self.size:
+            self.items[place] = item
+
+
+class LanguageStatistics:
+    """Counts, distributions and examples of one language's queries; memory does not grow with the corpus."""
+
+    def __init__(self, language: str, rules: QualityRules, examples: int, seed: int) -> None:
+        self.language, self._rules = language, rules
+        self._per_passage: Counter[int] = Counter()
+        self._characters: Counter[int] = Counter()
+        self._words: Counter[int] = Counter()
+        self._findings: Counter[str] = Counter()
+        self._instead: Counter[str] = Counter()
+        self._overlap: Counter[int] = Counter()
+        self._word_share = self._ngram_share = 0.0
+        self._across = RepeatedTexts()
+        self._examples, *samples = (
+            Sample(examples, random.Random(f"{seed} {language} {kind}")) for kind in ("", *FINDINGS)
+        )
+        self._samples = dict(zip(FINDINGS, samples, strict=True))
+
+    @property
+    def passages(self) -> int:
+        """Passages with queries in this language, so far."""
+        return self._per_passage.total()
+
+    def add(self, form: PassageForm, queries: Sequence[str]) -> None:
+        """Look at the queries of one passage."""
+        self._per_passage[len(queries)] += 1
+        before: dict[str, str] = {}
+        for query in queries:
+            folded, query_words = fold(query), words(query)
+            self._characters[len(query)] += 1
+            self._words[len(query.split())] += 1
+            self._measure_overlap(form, folded, query_words)
+            for kind, detail in self._found(query, folded, form, before):
+                self._findings[kind] += 1
+                self._samples[kind].offer((form.passage.docid, query, detail))
+            if folded not in before:
+                before[folded] = query
+                if folded:
+                    self._across.add(folded, query)
+        chosen = queries[self.passages % len(queries)]
+        self._examples.offer((form.passage, chosen))
+
+    def _measure_overlap(self, form: PassageForm, folded: str, query_words: Sequence[str]) -> None:
+        ngrams = character_ngrams(folded)
+        shared = len(ngrams & form.ngrams) / len(ngrams) if ngrams else 0.0
+        self._ngram_share += shared
+        self._overlap[min(int(shared * OVERLAP_BINS), OVERLAP_BINS - 1)] += 1
+        if query_words:
+            self._word_share += sum(word in form.words for word in query_words) / len(query_words)
+
+    def _found(self, query: str, folded: str, form: PassageForm, before: dict[str, str]) -> Iterable[tuple[str, str]]:
+        """Yield (kind of finding, detail)."""
+        rules = self._rules
+        if not folded:
+            yield "empty", ""
+            return
+        if rules.max_characters is not None and len(query) > rules.max_characters:
+            yield "too_long", f"{len(query):,} characters"
+        if rules.duplicates and folded in before:
+            yield "duplicate", before[folded]
+        elif rules.near_duplicate is not None:
+            for other, text in before.items():
+                if near_duplicates(folded, other, rules.near_duplicate):
+                    yield "near_duplicate", text
+                    break
+        if rules.copied is not None and is_copy(folded, form.folded, rules.copied):
+            yield "copy", ""
+        if rules.language_check != "none" and (found := found_instead(query, self.language, rules.language_check)):
+            self._instead[found] += 1
+            yield "wrong_language", NAMES.get(found, found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; numbers of queries unless the name says passages, lengths in characters and in words."""
+        queries = self._characters.total()
+        different, elsewhere = self._across.count()
+        kinds = [kind for kind in FINDINGS if self._is_checked(kind)]
+        return {
+            "name": NAMES[self.language],
+            "passages": self.passages,
+            "queries": queries,
+            "queries_per_passage": describe_histogram(self._per_passage),
+            "characters": describe_histogram(self._characters),
+            "words": describe_histogram(self._words),
+            "findings": {kind: self._findings[kind] for kind in kinds},
+            "found_instead": dict(self._instead.most_common()),
+            "different": different,
+            "in_several_passages": elsewhere,
+            "most_repeated": [
+                {"query": shorten(text), "passages": count}
+                for text, count in self._across.most_frequent(self._examples.size)
+            ],
+            "overlap": {
+                "words": self._word_share / queries,
+                "ngrams": self._ngram_share / queries,
+                "histogram": [self._overlap[place] for place in range(OVERLAP_BINS)],
+            },
+            "examples": [
+                {"docid": passage.docid, "title": passage.title, "text": shorten(passage.text), "query": query}
+                for passage, query in self._examples.items
+            ],
+            "found": {
+                kind: [
+                    {"docid": docid, "query": shorten(query), "detail": shorten(detail)}
+                    for docid, query, detail in self._samples[kind].items
+                ]
+                for kind in kinds
+                if self._samples[kind].items
+            },
+        }
+
+    def _is_checked(self, kind: str) -> bool:
+        rules = self._rules
+        off = {
+            "duplicate": not rules.duplicates,
+            "near_duplicate": rules.near_duplicate is None,
+            "copy": rules.copied is None,
+            "wrong_language": rules.language_check == "none",
+            "too_long": rules.max_characters is None,
+        }
+        return not off.get(kind, False)
+
+
+def describe_histogram(counts: Counter[int]) -> dict[str, Any]:
+    """Mean, and the smallest value that a half, 95 % and all of the values do not exceed (nearest rank).
+
+    >>> describe_histogram(Counter({1: 3, 9: 1}))
+    {'mean': 3.0, 'min': 1, 'median': 1, 'p95': 9, 'max': 9, 'histogram': {1: 3, 9: 1}}
+    """
+    total, ordered = counts.total(), sorted(counts)
+
+    def nearest_rank(percent: int) -> int:
+        below = 0
+        for value in ordered:
+            below += counts[value]
+            if below * 100 >= percent * total:
+                return value
+        return 0
+
+    return {
+        "mean": sum(value * count for value, count in counts.items()) / total,
+        "min": ordered[0],
+        "median": nearest_rank(50),
+        "p95": nearest_rank(95),
+        "max": ordered[-1],
+        "histogram": {value: counts[value] for value in ordered},
+    }
+
+
+def shorten(text: str, most: int = _MOST_EXAMPLE_CHARACTERS) -> str:
+    """At most ``most`` characters of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
