@@ -8,40 +8,23 @@ the passage's and the query's vector; scores are kept, so that another threshold
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pyserini_xqg.cli import HelpFormatter, progress, say
+from pyserini_xqg.cli import HelpFormatter, say
 from pyserini_xqg.corpus import FIELDS, IRDS_PREFIX, SUFFIXES, Corpus, CorpusSummary, corpus_files
 from pyserini_xqg.encode import add_corpus_arguments, add_encoder_arguments, encoder_from_args, positive
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import check_output, exclusive, full_disk_named, write_json, write_whole
+from pyserini_xqg.filtered_queries import check_filter_output, describe_filter, filter_queries, finished_before
+from pyserini_xqg.filtered_store import write_filtered_store
+from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.languages import parse_languages
-from pyserini_xqg.manifest import package_versions
 from pyserini_xqg.query_scores import QueryScores
 from pyserini_xqg.query_scoring import check_query_vectors, check_store_corpus, score_corpus, score_store
-from pyserini_xqg.query_selection import (
-    KEPT,
-    LOW,
-    NOT_RETRIEVED,
-    Selection,
-    json_number,
-    parse_by_language,
-    quantiles,
-    thresholds,
-    verdicts,
-)
+from pyserini_xqg.query_selection import Selection, parse_by_language, verdicts_by_language
 from pyserini_xqg.round_trip import IndexRanker, Ranker, StoreRanker
-from pyserini_xqg.store import EmbeddingStore
-
-FILTER_FORMAT = "pyserini-xqg filtered queries"
+from pyserini_xqg.store import EmbeddingStore, check_new_store
 
 HELP = "keep the queries that the retriever scores high for their passage (Doc2Query--)"
 DESCRIPTION = """Keep the generated queries that the retriever itself scores high for their passage (Doc2Query--,
@@ -60,95 +43,6 @@ Examples
   python -m pyserini_xqg.queries filter --corpus queries.jsonl --output found.jsonl --store stores/mbert \\
       --round-trip 10
 """
-
-
-def filter_queries(
-    corpus: Corpus, scores: QueryScores, selection: Selection, output: str | Path, *, overwrite: bool = False
-) -> dict[str, Any]:
-    """Write the corpus with the queries that are kept to ``output``, whole or not at all; returns the sidecar.
-
-    The sidecar ``<output>.json`` holds settings, thresholds and counts. Passages keep their order, and stay in the
-    file where no query of theirs is left. ``scores`` must be those of this corpus (:meth:`QueryScores.check_corpus`).
-    Raises :class:`XqgError` for an output that exists, and for scores without the ranks of a round trip.
-    """
-    check_output(output, overwrite)
-    scores.check_round_trip(selection.round_trip)
-    lowest = thresholds(scores, selection)
-    names = {KEPT: "kept", LOW: "low_score", NOT_RETRIEVED: "not_retrieved"}
-    counts = {
-        language: {"queries": 0, **dict.fromkeys(names.values(), 0), "passages_left_without": 0}
-        for language in scores.languages
-    }
-    passages = {"passages": 0, "without_queries_before": 0, "left_without_queries": 0}
-    streams = {
-        language: verdicts(scores, language, lowest[language], selection.round_trip) for language in scores.languages
-    }
-    changed = f"{corpus.source}: changed while it was read. Run the command again."
-    with _whole_jsonl(output) as out, progress(total=scores.passages, unit="passages", description="filtering") as bar:
-        for passage in corpus:
-            kept = {}
-            for language, texts in passage.queries.items():
-                found = list(islice(streams[language], len(texts)))
-                if len(found) != len(texts):
-                    raise XqgError(changed)
-                count = counts[language]
-                count["queries"] += len(texts)
-                for verdict in found:
-                    count[names[verdict]] += 1
-                if some := [text for text, verdict in zip(texts, found, strict=True) if verdict == KEPT]:
-                    kept[language] = some
-                else:
-                    count["passages_left_without"] += 1
-            passages["passages"] += 1
-            passages["without_queries_before"] += not passage.queries
-            passages["left_without_queries"] += bool(passage.queries) and not kept
-            record = {"docid": passage.docid, "title": passage.title, "text": passage.text, "generated_queries": kept}
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")
-            bar.update()
-        if passages["passages"] != scores.passages or any(next(left, None) is not None for left in streams.values()):
-            raise XqgError(changed)
-        sidecar = {
-            "format": FILTER_FORMAT,
-            "format_version": 1,
-            "corpus": {"source": corpus.source, **scores.manifest["corpus"]},
-            "scores": {
-                "directory": str(scores.directory),
-                **{name: scores.manifest[name] for name in ("encoder", "fields", "precision", "dtype", "round_trip")},
-            },
-            "selection": selection.to_dict(),
-            "thresholds": {language: json_number(value) for language, value in lowest.items()},
-            "quantiles": {language: quantiles(scores, language) for language in scores.languages},
-            "queries": counts,
-            "passages": passages,
-            "versions": package_versions(),
-        }
-        write_json(sidecar_path(output), sidecar)  # first: where there is an output, its sidecar is there too
-    return sidecar
-
-
-def sidecar_path(output: str | Path) -> Path:
-    """Where settings and counts of a filtered file stand."""
-    return Path(f"{output}.json")
-
-
-@contextmanager
-def _whole_jsonl(output: str | Path) -> Iterator[IO[str]]:
-    """A text file, gzipped if its name ends in ``.gz``, that appears whole; one process at a time writes it."""
-    path = Path(output)
-    cure = "Free some space and run the command again: the scores are kept."
-    with full_disk_named(path, cure), exclusive(path.with_name(f".{path.name}.lock"), path):
-        for leftover in path.parent.glob(f".{path.name}.*.partial"):
-            leftover.unlink()
-        if path.suffix != ".gz":
-            with write_whole(path) as out:
-                yield out
-            return
-        with (
-            write_whole(path, "wb") as raw,
-            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
-            io.TextIOWrapper(packed, encoding="utf-8") as out,
-        ):
-            yield out
 
 
 def add_filter_parser(subparsers: Any) -> None:
@@ -213,6 +107,11 @@ def add_filter_parser(subparsers: Any) -> None:
         metavar="PASSAGES",
         help="passages between two commits to the disk, with --encoder",
     )
+    group.add_argument(
+        "--output-store",
+        metavar="DIR",
+        help="write the store of the filtered corpus too, from the vectors of --store: nothing is encoded again",
+    )
     add_encoder_arguments(parser, required=False)
 
 
@@ -227,8 +126,8 @@ def run_filter(args: argparse.Namespace) -> None:
     languages = parse_languages(args.languages) if args.languages is not None else None
     corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
     directory = args.scores or f"{args.output}.scores"
-    _check_output_name(args)
     _check_sources(args)
+    _check_output_name(args)
     store = EmbeddingStore(args.store) if args.store else None
     scores = None
     if store:
@@ -246,7 +145,15 @@ def run_filter(args: argparse.Namespace) -> None:
         _make_scores(args, corpus, summary, store, directory)
         scores = QueryScores(directory)
     scores.check_corpus(summary)
-    report(args.output, scores, filter_queries(corpus, scores, selection, args.output, overwrite=args.overwrite))
+    sidecar = None
+    if args.output_store:
+        sidecar = finished_before(args.output, describe_filter(corpus, scores, selection))
+    if sidecar is None:
+        sidecar = filter_queries(corpus, scores, selection, args.output, overwrite=args.overwrite)
+    report(args.output, scores, sidecar)
+    if store and args.output_store:
+        streams = verdicts_by_language(scores, selection)
+        write_filtered_store(store, streams, Corpus(args.output), args.output_store)
 
 
 def _check_output_name(args: argparse.Namespace) -> None:
@@ -260,7 +167,10 @@ def _check_output_name(args: argparse.Namespace) -> None:
         files = {path.resolve() for path in corpus_files(source)}
         if output.resolve() in files or (Path(source).is_dir() and output.resolve().parent == Path(source).resolve()):
             raise XqgError(f"{output}: lies in the corpus that is read. Choose another --output.")
-    check_output(output, args.overwrite)
+    if args.output_store:
+        check_new_store(args.output_store, False)  # an output is looked at later: the same filter may have written it
+    else:
+        check_filter_output(output, args.overwrite)
 
 
 def _check_sources(args: argparse.Namespace) -> None:
@@ -271,6 +181,8 @@ def _check_sources(args: argparse.Namespace) -> None:
         raise XqgError("--index goes with --round-trip: how far down the passage may stand.")
     if args.index and not (args.store or args.encoder):
         raise XqgError("--index goes with --encoder or --store: kept scores have their ranks already. Leave it out.")
+    if args.output_store and not args.store:
+        raise XqgError("--output-store takes the vectors from --store. Pass it, or encode the filtered corpus.")
     if args.round_trip is not None and args.encoder and not args.index:
         raise XqgError(
             "--round-trip with --encoder needs --index, a FAISS index of the passages: no vector is kept to search in."

@@ -49,6 +49,15 @@ def corpus_facts(summary: CorpusSummary) -> dict[str, Any]:
     return {name: value for name, value in asdict(summary).items() if name != "most_queries"}
 
 
+def corpus_differences(there: Mapping[str, Any], summary: CorpusSummary) -> list[str]:
+    """What differs between what a manifest says of its corpus and what was found in one, as phrases."""
+    found = corpus_facts(summary)
+    if there["sha256"] == found["sha256"]:
+        return []
+    numbers = differing(there, found, "in the corpus", ignored=("sha256",))
+    return numbers or [f"as many passages and queries, but other ones (SHA-256 {there['sha256'][:12]}… there)"]
+
+
 class ScoresWriter(Journal):
     """Commits the scores of chunks."""
 
@@ -209,7 +218,7 @@ class QueryScores:
 
     def check_corpus(self, summary: CorpusSummary) -> None:
         """Refuse a corpus that these are not the scores of, naming what differs."""
-        if differences := differing(self.manifest["corpus"], corpus_facts(summary), "in the corpus"):
+        if differences := corpus_differences(self.manifest["corpus"], summary):
             raise XqgError(
                 f"{self.directory}: scores of another corpus: {'; '.join(differences)}. Pass the corpus that was "
                 "scored (with the same --languages and --max-queries), or another --scores."

@@ -14,8 +14,7 @@ from pyserini_xqg.cli import progress, say
 from pyserini_xqg.corpus import FIELDS, Corpus, CorpusSummary
 from pyserini_xqg.encode import encode_chunk
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.journal import differing
-from pyserini_xqg.query_scores import ScoresWriter, corpus_facts, has_scores, new_scores_manifest
+from pyserini_xqg.query_scores import ScoresWriter, corpus_differences, corpus_facts, has_scores, new_scores_manifest
 from pyserini_xqg.store import Chunk, EmbeddingStore
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def check_query_vectors(store: EmbeddingStore) -> None:
 
 def check_store_corpus(store: EmbeddingStore, summary: CorpusSummary) -> None:
     """Refuse a store of another corpus, naming what differs."""
-    if differences := differing(store.manifest["corpus"], corpus_facts(summary), "in the corpus"):
+    if differences := corpus_differences(store.manifest["corpus"], summary):
         raise XqgError(
             f"{store.directory}: a store of another corpus: {'; '.join(differences)}. Pass the corpus it was encoded "
             "from (with the same --languages and --max-queries), or encode this one."
@@ -121,7 +120,8 @@ def score_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
     scores = {}
     for language, vectors in chunk.vectors.items():
         own = np.repeat(chunk.passages, chunk.counts[language], axis=0)
-        scores[language] = np.einsum("ij,ij->i", own, vectors, dtype=np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinities are refused where scores are written
+            scores[language] = np.einsum("ij,ij->i", own, vectors, dtype=np.float64).astype(np.float32)
     return scores
 
 

@@ -161,3 +161,11 @@ def verdicts(scores: QueryScores, language: str, threshold: float | None, round_
         if threshold is not None:
             verdict[~(values >= np.float32(threshold))] = LOW
         yield from verdict.tolist()
+
+
+def verdicts_by_language(scores: QueryScores, selection: Selection) -> dict[str, Iterator[int]]:
+    """Language to :func:`verdicts` of its queries, as a selection has them."""
+    return {
+        language: verdicts(scores, language, lowest, selection.round_trip)
+        for language, lowest in thresholds(scores, selection).items()
+    }
