@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from generation import passages
+from generators import build_tiny_t5
 from helpers import build_tiny_encoder, corpus_records, write_jsonl
 
 # The encoders here are tiny: a second thread costs more than it brings.
@@ -32,6 +34,18 @@ def tiny_encoder(tmp_path_factory) -> str:
 def tiny_corpus(tmp_path) -> Path:
     """A JSONL of 23 passages with ragged queries in three languages."""
     return write_jsonl(tmp_path / "tiny.jsonl", corpus_records(23))
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory) -> str:
+    """Directory of a real mT5 with two layers of 32 dimensions, which writes words of four languages in no order."""
+    return build_tiny_t5(tmp_path_factory.mktemp("tiny-t5"))
+
+
+@pytest.fixture
+def bare_corpus(tmp_path) -> Path:
+    """A JSONL of 11 passages without queries."""
+    return write_jsonl(tmp_path / "bare.jsonl", passages(11))
 
 
 @pytest.fixture

@@ -189,6 +189,8 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
         say("beam search finds the same queries every time: refused ones are dropped, not generated again")
     if check != "resample" or args.num_beams > 1:
         tries = 1
+    if check == "off":
+        args = argparse.Namespace(**{**vars(args), "language_check": "none"})
     rules = quality_rules(args, languages)
     return Plan(languages, args.num_queries, args.prompt, args.seed, check, tries, rules, args.queries_only)
 
