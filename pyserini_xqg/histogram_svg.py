@@ -49,18 +49,28 @@ class Scale:
         return str(start) if self.width == 1 else f"{start}-{start + self.width - 1}"
 
 
-def length_scale(descriptions: Sequence[Mapping[str, Any]], most_bins: int) -> Scale:
+def length_scale(descriptions: Sequence[Mapping[str, Any]], most_bins: int, first: int = 0) -> Scale:
     """Bins of a round width for the histograms of several languages, so that few values fall beyond the last.
 
-    >>> length_scale([{"min": 3, "p95": 90, "max": 400}], 28)
+    >>> length_scale([{"p95": 90, "max": 400}], 28)
     Scale(first=0, width=5, bins=25, unit='', closed=False)
     """
     top = min(max(entry["max"] for entry in descriptions), int(max(entry["p95"] for entry in descriptions) * 1.3) + 3)
+    top = max(top, first + 9)
     width = 1
     for width in (scale * step for scale in (1, 10, 100, 1000, 10_000) for step in (1, 2, 5)):
-        if top // width < most_bins:
+        if (top - first) // width < most_bins:
             break
-    return Scale(0, width, top // width + 1)
+    return Scale(first, width, (top - first) // width + 1)
+
+
+def round_top(share: float) -> float:
+    """The share at the top of an axis that reaches ``share``.
+
+    >>> round_top(0.37), round_top(0.08), round_top(0.93)
+    (0.4, 0.1, 1.0)
+    """
+    return next((top for top in (0.02, 0.04, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8) if share <= top), 1.0)
 
 
 def histogram_svg(shares: Sequence[float], scale: Scale, top: float, title: str) -> str:
@@ -105,4 +115,4 @@ def share_svg(share: float, title: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.095 or share == 0 else f"{share:.1%}"
+    return f"{share:.1%}".replace(".0%", "%")

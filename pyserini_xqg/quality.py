@@ -102,7 +102,11 @@ def quality_rules(args: argparse.Namespace, languages: Sequence[str]) -> Quality
 
 
 def _share_or_off(value: str) -> float | None:
-    return None if value == "off" else float(value)
+    """An argparse type."""
+    try:
+        return None if value == "off" else float(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor 'off'") from error
 
 
 def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str], rules: QualityRules) -> str | None:
@@ -173,15 +177,17 @@ def words(text: str) -> list[str]:
     return unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING).split()
 
 
-@functools.lru_cache(maxsize=1024)
 def character_ngrams(folded: str, size: int = 3) -> frozenset[str]:
     """The character n-grams of a folded text."""
     return frozenset(folded[start : start + size] for start in range(len(folded) - size + 1))
 
 
+_query_ngrams = functools.lru_cache(maxsize=256)(character_ngrams)
+
+
 def near_duplicates(folded: str, other: str, threshold: float) -> bool:
     """Whether two folded texts share at least ``threshold`` of their 3-grams (Jaccard) and all their numbers."""
-    first, second = character_ngrams(folded), character_ngrams(other)
+    first, second = _query_ngrams(folded), _query_ngrams(other)
     if min(len(first), len(second)) < threshold * max(len(first), len(second), 1):
         return False
     shared = len(first & second)

@@ -1,8 +1,11 @@
-"""Look at generated queries, and keep the good ones.
+r"""Look at generated queries, keep the good ones, join shards of them.
 
 Examples
 --------
   python -m pyserini_xqg.queries report queries.jsonl --html queries.html
+  python -m pyserini_xqg.queries filter --corpus queries.jsonl --output kept.jsonl --encoder models/mbert \
+      --top-fraction 0.7
+  python -m pyserini_xqg.queries merge part0.jsonl part1.jsonl --output queries.jsonl
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import argparse
 
 from pyserini_xqg.cli import HelpFormatter, run
+from pyserini_xqg.generate.merge import add_merge_parser
+from pyserini_xqg.query_filter import add_filter_parser
 from pyserini_xqg.query_report import add_report_parser
 
 
@@ -18,8 +23,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pyserini_xqg.queries", description=__doc__, formatter_class=HelpFormatter
     )
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="report")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="report | filter | merge")
     add_report_parser(subparsers)
+    add_filter_parser(subparsers)
+    add_merge_parser(subparsers)
     return parser
 
 

@@ -14,6 +14,7 @@ from pyserini_xqg.corpus import Corpus, CorpusSummary
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_json, write_whole
 from pyserini_xqg.generate.output import sidecar_path
+from pyserini_xqg.language_check import resolve_check
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.quality import QualityRules, add_quality_options, quality_rules
 from pyserini_xqg.query_statistics import LanguageStatistics, PassageForm
@@ -72,7 +73,7 @@ def describe_queries(
     seen = {code: entry.to_dict() for code, entry in statistics.items() if entry.passages}
     if not seen:
         raise XqgError(
-            f"--sample {sample}: none of the {checked.passages:,} passages chosen has a query. Take a larger share."
+            f"--sample {sample}: of {checked.passages:,} passages none with queries was chosen. Take a larger share."
         )
     return {
         "source": corpus.source,
@@ -107,8 +108,10 @@ def generation_counts(sources: Sequence[str | Path]) -> dict[str, dict[str, Any]
     return found
 
 
-def _check_page(path: Path, overwrite: bool) -> None:
-    """Refuse a page that exists, before any work is done."""
+def _check_page(path: Path, overwrite: bool, sources: Sequence[str]) -> None:
+    """Refuse a page that exists, or that would take the place of an input, before any work is done."""
+    if any(path.exists() and Path(source).exists() and path.samefile(source) for source in sources):
+        raise XqgError(f"{path} is an input. Choose another --html.")
     if path.is_dir():
         raise XqgError(f"{path} is a directory. Give --html the name of a file.")
     if path.exists() and not overwrite:
@@ -149,7 +152,7 @@ def add_report_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--sample", type=_share, default=1.0, metavar="SHARE", help="look at this share of the passages, above 0 to 1"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of examples and sample")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of examples and sample (default: 0)")
     add_quality_options(parser)
 
 
@@ -157,10 +160,11 @@ def run_report(args: argparse.Namespace) -> None:
     """Print the report, and write the page."""
     languages = parse_languages(args.languages) if args.languages else None
     if args.html:
-        _check_page(Path(args.html), args.overwrite)
+        _check_page(Path(args.html), args.overwrite, [args.corpus, *args.queries])
+    rules = quality_rules(args, ())
     corpus = Corpus(args.corpus, args.queries, languages)
     checked = scan_queries(corpus)
-    rules = quality_rules(args, list(checked.queries))
+    resolve_check(rules.language_check, list(checked.queries))
     report = describe_queries(corpus, checked, rules, examples=args.examples, seed=args.seed, sample=args.sample)
     report["generation"] = generation_counts([args.corpus, *args.queries])
     if args.html:

@@ -6,8 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pyserini_xqg.histogram_svg import Scale, histogram_svg, length_scale, share_svg
-from pyserini_xqg.query_report_text import HEADS, label, language_check_line, percent, summary_line
+from pyserini_xqg.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
+from pyserini_xqg.query_report_text import (
+    COUNTS,
+    COUNTS_HEAD,
+    OVERLAP_HEADS,
+    count_cells,
+    finding_counts,
+    instead_line,
+    label,
+    language_check_line,
+    language_or_script,
+    percent,
+    summary_line,
+)
 from pyserini_xqg.query_statistics import FINDINGS, OVERLAP_BINS
 
 MOST_LANGUAGES = 24
@@ -36,7 +48,10 @@ td.some { background: var(--warn); }
 .examples { table-layout: fixed; }
 .examples th, .examples td { text-align: start; white-space: normal; overflow-wrap: anywhere; }
 .examples .id { width: 11rem; color: var(--soft); font-size: .85rem; }
-.text { color: var(--soft); font-size: .9rem; }
+.text { color: var(--soft); font-size: .9rem; } td [dir="auto"] { display: block; text-align: start; }
+th[scope="colgroup"] { border-bottom: 0; text-align: center; padding-bottom: 0; white-space: nowrap; }
+th[scope="colgroup"] span { display: block; border-bottom: 2px solid var(--bar); }
+@media (max-width: 40rem) { .examples .id { width: 6rem; } }
 .grid { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
 figure { margin: 0; padding: .6rem .75rem .35rem; background: var(--card); border-radius: .5rem; }
 figcaption { display: flex; justify-content: space-between; gap: .5rem; font-weight: 600; font-size: .9rem; }
@@ -64,11 +79,14 @@ def _parts(report: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"<h1>Generated queries</h1>\n<p>{escape(summary_line(report))}</p>\n"
     yield f'<p class="soft">{escape(language_check_line(report))}. {escape(_rules_line(report["rules"]))}</p>\n'
-    yield _section("Counts and lengths", _table(*_counts(languages)))
+    yield _section(
+        "Counts and lengths",
+        _table(COUNTS, COUNTS_HEAD, [count_cells(code, entry) for code, entry in languages.items()]),
+    )
     yield _section(
         "What was found",
-        '<p class="soft">Share of a language\'s queries. A query may be found for several reasons.</p>',
-        _table(*_findings(languages)),
+        '<p class="soft">Share of a language\'s queries, marked from 1% on. One may be found for several reasons.</p>',
+        _findings(languages),
     )
     yield from _figures(shown)
     if len(shown) < len(languages):
@@ -92,9 +110,13 @@ def _rules_line(rules: Mapping[str, Any]) -> str:
     return ("; ".join(parts).capitalize() + ".") if parts else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[tuple[str, bool] | str]]) -> str:
-    """Cells are texts, or (text, whether to mark it)."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+def _table(
+    groups: Sequence[tuple[str, int]], head: Sequence[str], rows: Sequence[Sequence[tuple[str, bool] | str]]
+) -> str:
+    """Groups of columns above the columns; cells are texts, or (text, whether to mark it)."""
+    above = "".join(f'<th scope="colgroup" colspan="{columns}">{name and _span(name)}</th>' for name, columns in groups)
+    top = f"<tr>{above}</tr>\n" if groups else ""
+    top += "<tr>" + "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head) + "</tr>\n"
     body = ""
     for row in rows:
         body += "<tr>"
@@ -102,43 +124,32 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[tuple[str, bool] | str]]
             text, marked = cell if isinstance(cell, tuple) else (cell, False)
             body += f"<td{_MARKED if marked else ''}>{escape(text)}</td>"
         body += "</tr>\n"
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+    return f'<div class="wide"><table><thead>{top}</thead>\n<tbody>{body}</tbody></table></div>\n'
 
 
-def _counts(languages: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    head = ["Language", "Passages", "Queries", "Queries a passage: mean", "min", "max", "Characters: mean", "median",
-            "95%", "max", "Words (white space): mean", "95%"]  # fmt: skip
-    rows = []
-    for code, entry in languages.items():
-        each, characters, words = entry["queries_per_passage"], entry["characters"], entry["words"]
-        numbers = [entry["passages"], entry["queries"], round(each["mean"], 1), each["min"], each["max"],
-                   round(characters["mean"], 1), characters["median"], characters["p95"], characters["max"],
-                   round(words["mean"], 1), words["p95"]]  # fmt: skip
-        rows.append([label(code, entry), *(f"{number:,}" for number in numbers)])
-    return head, rows
+def _span(text: str) -> str:
+    return f"<span>{escape(text)}</span>"
 
 
-def _findings(languages: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, bool] | str]]]:
-    kinds = [kind for kind in FINDINGS if kind in next(iter(languages.values()))["findings"]]
-    head = ["Language", *(HEADS[kind] for kind in kinds), "at several passages", "words in the passage",
-            "3-grams in the passage"]  # fmt: skip
+def _findings(languages: Mapping[str, Any]) -> str:
+    heads = list(finding_counts(next(iter(languages.values()))))
     rows: list[list[tuple[str, bool] | str]] = []
     for code, entry in languages.items():
         queries = entry["queries"]
-        counts = [*(entry["findings"][kind] for kind in kinds), entry["in_several_passages"]]
-        shares = [(percent(count, queries), count * 100 >= queries) for count in counts]
+        shares = [(percent(count, queries), count * 100 >= queries) for count in finding_counts(entry).values()]
         overlap = [f"{entry['overlap'][name]:.1%}" for name in ("words", "ngrams")]
         rows.append([label(code, entry), *shares, *overlap])
-    return head, rows
+    groups = [("", 1 + len(heads)), ("share in the passage", len(OVERLAP_HEADS))]
+    return _table(groups, ["language", *heads, *OVERLAP_HEADS], rows)
 
 
 def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
     entries = list(languages.values())
-    each = length_scale([entry["queries_per_passage"] for entry in entries], most_bins=20)
+    each = length_scale([entry["queries_per_passage"] for entry in entries], most_bins=20, first=1)
     characters = length_scale([entry["characters"] for entry in entries], most_bins=28)
     overlap = Scale(0, 10, OVERLAP_BINS, "%", closed=True)
     kinds = [
-        ("Queries a passage", "share of passages", each, lambda entry: entry["queries_per_passage"]["histogram"],
+        ("Queries per passage", "share of passages", each, lambda entry: entry["queries_per_passage"]["histogram"],
          lambda entry: f"mean {entry['queries_per_passage']['mean']:.1f}"),
         ("Length in characters", "share of queries", characters, lambda entry: entry["characters"]["histogram"],
          lambda entry: f"median {entry['characters']['median']}, 95% {entry['characters']['p95']}"),
@@ -148,7 +159,7 @@ def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
     ]  # fmt: skip
     for title, unit, scale, histogram, note in kinds:
         shares = {code: scale.shares(histogram(entry)) for code, entry in languages.items()}
-        top = max(max(values) for values in shares.values())
+        top = round_top(max(max(values) for values in shares.values()))
         figures = [
             _figure(label(code, entry), note(entry), histogram_svg(shares[code], scale, top, f"{title}: {code}"))
             for code, entry in languages.items()
@@ -158,9 +169,8 @@ def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
         figures = []
         for code, entry in languages.items():
             wrong, queries = entry["findings"]["wrong_language"], entry["queries"]
-            instead = [f"{found} {count:,}" for found, count in list(entry["found_instead"].items())[:4]]
             note = f"{percent(queries - wrong, queries)} in the language"
-            others = f'<p class="text">Instead: {escape(", ".join(instead))}</p>' if instead else ""
+            others = f'<p class="text">Instead: {escape(instead_line(entry, 4))}</p>' if wrong else ""
             figures.append(
                 _figure(label(code, entry), note, share_svg(1 - wrong / queries, f"In the language: {code}") + others)
             )
@@ -180,7 +190,9 @@ def _generation(generation: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             numbers = [counts.get("candidates", {}).get(code, 0), *(found.get(reason, 0) for reason in reasons)]
             rows.append([code, *(f"{number:,}" for number in [*numbers, fewer.get(code, 0)])])
         head = ["Language", "candidates", *(reason.replace("_", " ") for reason in reasons), "passages with fewer"]
-        yield _section("Refused while they were generated", f'<p class="soft">{escape(source)}</p>', _table(head, rows))
+        yield _section(
+            "Refused while they were generated", f'<p class="soft">{escape(source)}</p>', _table([], head, rows)
+        )
 
 
 def _examples(languages: Mapping[str, Any]) -> Iterator[str]:
@@ -198,11 +210,12 @@ def _examples(languages: Mapping[str, Any]) -> Iterator[str]:
         )  # fmt: skip
         for kind, found in entry["found"].items():
             yield f"<h4>{escape(FINDINGS[kind].capitalize())}: {entry['findings'][kind]:,}</h4>\n"
+            name = language_or_script if kind == "wrong_language" else str
             yield from _example_table(
-                ["Passage", "Query", "Found"],
+                ["Passage", "Query", {"wrong_language": "Language", "copy": ""}.get(kind, "Found")],
                 [
                     (example["docid"], _query(code, example["query"]),
-                     f'<span class="text" dir="auto">{escape(example["detail"])}</span>')
+                     f'<span class="text" dir="auto">{escape(name(example["detail"]))}</span>')
                     for example in found[:most]
                 ],
             )  # fmt: skip

@@ -5,16 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pyserini_xqg.languages import NAMES
 from pyserini_xqg.query_statistics import FINDINGS, shorten
 
-HEADS = {
+COUNTS = [("", 3), ("queries per passage", 3), ("characters per query", 4), ("words per query", 2)]
+COUNTS_HEAD = ["language", "passages", "queries", "mean", "min", "max", "mean", "median", "95%", "max", "mean", "95%"]
+"""Groups of columns with how many they are, and the columns."""
+
+FINDINGS_HEADS = {
     "duplicate": "duplicate",
-    "near_duplicate": "near-dup.",
+    "near_duplicate": "near-duplicate",
+    "wrong_language": "other language",
     "copy": "copied",
-    "wrong_language": "other lang.",
     "too_long": "too long",
-    "empty": "empty",
+    "empty": "no letters",
 }
+OVERLAP_HEADS = ["words", "3-grams"]
+
+
+def count_cells(code: str, entry: Mapping[str, Any]) -> list[str]:
+    """A language's row under :data:`COUNTS_HEAD`."""
+    each, characters, words = entry["queries_per_passage"], entry["characters"], entry["words"]
+    numbers = [entry["passages"], entry["queries"], round(each["mean"], 1), each["min"], each["max"],
+               round(characters["mean"], 1), characters["median"], characters["p95"], characters["max"],
+               round(words["mean"], 1), words["p95"]]  # fmt: skip
+    return [label(code, entry), *(f"{number:,}" for number in numbers)]
+
+
+def finding_counts(entry: Mapping[str, Any]) -> dict[str, int]:
+    """Head of a column to the number of queries, for the findings that were looked for."""
+    found = {FINDINGS_HEADS[kind]: entry["findings"][kind] for kind in FINDINGS_HEADS if kind in entry["findings"]}
+    return found | {"at several passages": entry["in_several_passages"]}
 
 
 def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -23,28 +44,17 @@ def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield summary_line(report)
     yield ""
     yield "Counts and lengths"
-    yield from table(
-        ["", "passages", "queries", "each: mean", "min", "max", "characters: mean", "median", "95%", "max",
-         "words: mean", "95%"],
-        [
-            [label(code, entry), f"{entry['passages']:,}", f"{entry['queries']:,}",
-             f"{entry['queries_per_passage']['mean']:.1f}", entry["queries_per_passage"]["min"],
-             entry["queries_per_passage"]["max"], f"{entry['characters']['mean']:.1f}", entry["characters"]["median"],
-             entry["characters"]["p95"], entry["characters"]["max"], f"{entry['words']['mean']:.1f}",
-             entry["words"]["p95"]]
-            for code, entry in languages.items()
-        ],
-    )  # fmt: skip
+    yield from table(COUNTS, COUNTS_HEAD, [count_cells(code, entry) for code, entry in languages.items()])
     yield ""
-    yield "Share of the queries that are (in their passage), that stand at several passages, and that overlap"
-    kinds = [kind for kind in FINDINGS if kind in next(iter(languages.values()))["findings"]]
+    yield "What was found: share of the queries; one query may be found for several reasons"
+    heads = list(finding_counts(next(iter(languages.values()))))
     yield from table(
-        ["", *(HEADS[kind] for kind in kinds), "sev. passages", "in passage: words", "3-grams"],
+        [("", 1 + len(heads)), ("share in the passage", 2)],
+        ["language", *heads, *OVERLAP_HEADS],
         [
             [
                 label(code, entry),
-                *(percent(entry["findings"][kind], entry["queries"]) for kind in kinds),
-                percent(entry["in_several_passages"], entry["queries"]),
+                *(percent(count, entry["queries"]) for count in finding_counts(entry).values()),
                 f"{entry['overlap']['words']:.1%}",
                 f"{entry['overlap']['ngrams']:.1%}",
             ]
@@ -55,10 +65,9 @@ def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield language_check_line(report)
     for code, entry in languages.items():
         if entry["found_instead"]:
-            others = ", ".join(f"{found} {count:,}" for found, count in entry["found_instead"].items())
-            yield f"  asked for {label(code, entry)}: {others}"
+            yield f"  asked for {label(code, entry)}: {instead_line(entry)}"
     yield ""
-    yield "Queries per passage: passages"
+    yield "Passages by their number of queries"
     for code, entry in languages.items():
         yield f"  {label(code, entry)}: {histogram_line(entry['queries_per_passage']['histogram'])}"
     yield from generation_lines(report.get("generation") or {})
@@ -70,11 +79,12 @@ def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 def summary_line(report: Mapping[str, Any]) -> str:
     """How much was looked at."""
-    part = f" ({report['sample']:.3g} of {report['corpus']['passages']:,}, seed {report['seed']})"
+    part = f" (a sample of {report['corpus']['passages']:,}, seed {report['seed']})" if report["sample"] < 1 else ""
+    languages = len(report["languages"])
     return (
-        f"{report['source']}: {report['passages']:,} passages{part if report['sample'] < 1 else ''}, "
-        f"{report['queries']:,} generated queries in {len(report['languages'])} "
-        f"language{'s' if len(report['languages']) > 1 else ''}; without any: {report['passages_without_queries']:,}"
+        f"{report['source']}: {report['passages']:,} passages{part}, {report['queries']:,} generated queries in "
+        f"{languages} language{'s' if languages > 1 else ''}; passages without queries: "
+        f"{report['passages_without_queries']:,}"
     )
 
 
@@ -114,12 +124,30 @@ def example_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     for kind, found in entry["found"].items():
         yield f"  {FINDINGS[kind]}, {entry['findings'][kind]:,}:"
         for example in found:
-            detail = f"  [{example['detail']}]" if example["detail"] not in ("", example["query"]) else ""
+            detail = language_or_script(example["detail"]) if kind == "wrong_language" else example["detail"]
+            detail = f"  [{detail}]" if detail not in ("", example["query"]) else ""
             yield f"      {example['docid']}: {example['query']}{detail}"
     if entry["most_repeated"]:
         yield "  at most passages:"
         for example in entry["most_repeated"]:
             yield f"      {example['passages']:,} x {example['query']}"
+
+
+def instead_line(entry: Mapping[str, Any], most: int = 8) -> str:
+    """Languages and scripts found instead of the one asked for, the most frequent first."""
+    found = list(entry["found_instead"].items())
+    others = sum(count for _, count in found[most:])
+    parts = [f"{language_or_script(name)} {count:,}" for name, count in found[:most]]
+    return ", ".join([*parts, f"others {others:,}"] if others else parts)
+
+
+def language_or_script(found: str) -> str:
+    """The name of what :func:`pyserini_xqg.language_check.found_instead` found.
+
+    >>> language_or_script("la"), language_or_script("Latin"), language_or_script("war")
+    ('Latin', 'Latin script', 'war')
+    """
+    return NAMES.get(found) or (f"{found.replace('_', ' ')} script" if found[0].isupper() else found)
 
 
 def label(code: str, entry: Mapping[str, Any]) -> str:
@@ -164,13 +192,17 @@ def ranges(histogram: Mapping[int, int], most: int) -> list[tuple[str, int]]:
     return [(f"{start}-{start + width - 1}", count) for start, count in sorted(counts.items())]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
-    """Yield lines: the first column left-aligned, the others right-aligned under their heads."""
-    cells = [list(map(str, row)) for row in [head, *rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        first, *others = (
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  " + "  ".join([first, *others]).rstrip()
+def table(groups: Sequence[tuple[str, int]], head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield lines: the first column left-aligned, the others right-aligned; groups of columns are named above them."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    line, column = "", 0
+    for name, columns in groups:
+        if name:  # the columns under a long name grow
+            widths[column] += max(0, len(name) + 6 - sum(widths[column : column + columns]) - 2 * (columns - 1))
+        span = sum(widths[column : column + columns]) + 2 * (columns - 1)
+        line += "  " + (f" {name} ".center(span, "-") if name else " " * span)
+        column += columns
+    yield line.rstrip()
+    for first, *others in [head, *rows]:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        yield "  " + "  ".join([first.ljust(widths[0]), *cells]).rstrip()

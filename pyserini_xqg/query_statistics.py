@@ -132,7 +132,7 @@ class LanguageStatistics:
             yield "copy", ""
         if rules.language_check != "none" and (found := found_instead(query, self.language, rules.language_check)):
             self._instead[found] += 1
-            yield "wrong_language", NAMES.get(found, found)
+            yield "wrong_language", found
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; numbers of queries unless the name says passages, lengths in characters and in words."""

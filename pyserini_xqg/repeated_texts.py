@@ -25,7 +25,7 @@ class RepeatedTexts:
     [('be', 2), ('to', 2)]
     """
 
-    def __init__(self, block: int = 1 << 21, width: int = 1 << 14) -> None:
+    def __init__(self, block: int = 1 << 19, width: int = 1 << 14) -> None:
         self._block, self._width = block, width
         self._hashes = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self._number = 0
