@@ -31,9 +31,7 @@ def _settle(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _generate(args: argparse.Namespace, output: str, number: int, wait: float, lines: ProgressLines) -> None:
-    generate_from_args(
-        args, output, Shard(number, args.shard_num), reuse=True, wait=wait, report=Report(lines.name, lines)
-    )
+    generate_from_args(args, output, Shard(number, args.shard_num), reuse=True, wait=wait, report=Report(output, lines))
 
 
 def _merge(shards: Sequence[Path], output: str, overwrite: bool) -> None:

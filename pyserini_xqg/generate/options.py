@@ -217,24 +217,27 @@ def generator_from_args(args: argparse.Namespace) -> Generator:
 
 
 def check_corpus(
-    args: argparse.Namespace, plan: Plan, output: str | Path, directory: str | Path | None
+    args: argparse.Namespace, plan: Plan, output: str | Path, directory: str | Path | None, reuse: bool = False
 ) -> tuple[Corpus, CorpusSummary]:
     """Check the corpus, and all that can be told before the model is loaded.
 
-    What the check found is kept in ``directory`` for other shards, if one is named.
+    What the check found is kept in ``directory`` for other shards, if one is named. With ``reuse``, an output that is
+    there already is left to :func:`generate_corpus` to judge.
     """
     corpus = Corpus(args.corpus)
     summary = scan_once(corpus, directory) if directory else corpus.scan()
     check_languages(corpus, summary, plan)
-    check_half_done(output, args.overwrite, summary, plan)
+    if not (reuse and Path(output).exists()):
+        check_half_done(output, args.overwrite, summary, plan)
     return corpus, summary
 
 
-def generate_from_args(args: argparse.Namespace, output: str, shard: Shard | None = None, **how: Any) -> None:
+def generate_from_args(
+    args: argparse.Namespace, output: str, shard: Shard | None = None, *, reuse: bool = False, **how: Any
+) -> None:
     """Generate what the options describe, or a shard of it; ``how`` goes to :func:`generate_corpus`."""
     plan = plan_from_args(args)
-    sampling_from_args(args)
-    corpus, summary = check_corpus(args, plan, output, Path(output).parent if shard else None)
+    corpus, summary = check_corpus(args, plan, output, Path(output).parent if shard else None, reuse)
     generator = generator_from_args(args)
     described = generator.describe()
     say(f"{described['model']}: {described['backend']}, {described['dtype']} on {generator.device}")
@@ -247,6 +250,7 @@ def generate_from_args(args: argparse.Namespace, output: str, shard: Shard | Non
         chunk_size=args.chunk_size,
         shard=shard,
         overwrite=args.overwrite,
+        reuse=reuse,
         **how,
     )
 
@@ -255,6 +259,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.generate``."""
     args = build_parser().parse_args(argv)
     shard = check_shard_options(args, "generate")
+    sampling_from_args(args)
     check_queries_output(args.output, args.overwrite)
     if args.engine == "ray":
         from pyserini_xqg.generate.on_ray import generate_on_ray
