@@ -402,6 +402,15 @@ def test_existing_output_is_refused_before_anything_is_read(tmp_path):
     assert (tmp_path / "q.jsonl").read_text() == "precious"
 
 
+def test_an_output_in_the_corpus(bare_corpus, tmp_path):
+    before = bare_corpus.read_bytes()
+    with pytest.raises(XqgError, match=r"bare\.jsonl: is the corpus itself\. Choose another --output"):
+        generate(bare_corpus, "no/model", bare_corpus, "--overwrite")
+    assert bare_corpus.read_bytes() == before
+    with pytest.raises(XqgError, match=r"q\.jsonl: lies in the corpus .*\. Choose another --output"):
+        generate(tmp_path, "no/model", tmp_path / "q.jsonl")
+
+
 def test_a_model_that_cannot_generate(tiny_encoder, bare_corpus, tmp_path):
     result = run_module(
         "pyserini_xqg.generate",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.cli import HelpFormatter, positive, say
-from pyserini_xqg.corpus import Corpus
+from pyserini_xqg.corpus import IRDS_PREFIX, Corpus
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.generate.backends import BACKENDS, load_generator
 from pyserini_xqg.generate.output import check_queries_output
@@ -232,6 +232,16 @@ def check_corpus(
     return corpus, summary
 
 
+def check_apart(corpus: str, output: str) -> None:
+    """Refuse an output that is the corpus, or lies in its directory: the next run would read it."""
+    if corpus.startswith(IRDS_PREFIX) or not Path(corpus).exists():
+        return
+    source, target = Path(corpus).resolve(), Path(output).resolve()
+    if source in (target, target.parent):
+        where = "is the corpus itself" if source == target else f"lies in the corpus {corpus}"
+        raise XqgError(f"--output {output}: {where}. Choose another --output.")
+
+
 def generate_from_args(
     args: argparse.Namespace, output: str, shard: Shard | None = None, *, reuse: bool = False, **how: Any
 ) -> None:
@@ -260,6 +270,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     shard = check_shard_options(args, "generate")
     sampling_from_args(args)
+    check_apart(args.corpus, args.output)
     check_queries_output(args.output, args.overwrite)
     if args.engine == "ray":
         from pyserini_xqg.generate.on_ray import generate_on_ray
