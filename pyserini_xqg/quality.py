@@ -177,9 +177,9 @@ def words(text: str) -> list[str]:
     return unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING).split()
 
 
-def character_ngrams(folded: str, size: int = 3) -> frozenset[str]:
+def character_ngrams(folded: str, size: int = 3) -> set[str]:
     """The character n-grams of a folded text."""
-    return frozenset(folded[start : start + size] for start in range(len(folded) - size + 1))
+    return {folded[start : start + size] for start in range(len(folded) - size + 1)}
 
 
 _query_ngrams = functools.lru_cache(maxsize=256)(character_ngrams)

@@ -35,7 +35,7 @@ class PassageForm:
     passage: Passage
     folded: str
     words: frozenset[str]
-    ngrams: frozenset[str]
+    ngrams: set[str]
 
     @classmethod
     def of(cls, passage: Passage) -> PassageForm:
