@@ -123,11 +123,11 @@ def run_filter(args: argparse.Namespace) -> None:
         args.per_language,
         args.round_trip,
     )
+    _check_sources(args)
+    _check_output_name(args)
     languages = parse_languages(args.languages) if args.languages is not None else None
     corpus = Corpus(args.corpus, args.queries, languages, args.max_queries)
     directory = args.scores or f"{args.output}.scores"
-    _check_sources(args)
-    _check_output_name(args)
     store = EmbeddingStore(args.store) if args.store else None
     scores = None
     if store:
@@ -182,7 +182,7 @@ def _check_sources(args: argparse.Namespace) -> None:
     if args.index and not (args.store or args.encoder):
         raise XqgError("--index goes with --encoder or --store: kept scores have their ranks already. Leave it out.")
     if args.output_store and not args.store:
-        raise XqgError("--output-store takes the vectors from --store. Pass it, or encode the filtered corpus.")
+        raise XqgError("--output-store takes the vectors from --store. Pass that too, or encode the filtered corpus.")
     if args.round_trip is not None and args.encoder and not args.index:
         raise XqgError(
             "--round-trip with --encoder needs --index, a FAISS index of the passages: no vector is kept to search in."
@@ -220,7 +220,7 @@ def report(output: str | Path, scores: QueryScores, sidecar: dict[str, Any]) -> 
     for language, count in counts.items():
         line = f"{language}: kept {count['kept']:,} of {count['queries']:,} ({count['kept'] / count['queries']:.1%})"
         if (threshold := sidecar["thresholds"][language]) is not None:
-            line += f", {count['low_score']:,} score below {threshold:.9g}"
+            line += f", {count['low_score']:,} score below {float(threshold):.9g}"
         if depth is not None:
             line += f", {count['not_retrieved']:,} do not retrieve their passage in the first {depth}"
         say(f"{line}; {count['passages_left_without']:,} passages have none left")

@@ -1,10 +1,6 @@
-"""Scores of queries for their own passages: the numbers, where they come from, and that kills change nothing."""
+"""Scores of queries for their own passages: the numbers, where they come from, and that breaks change nothing."""
 
 import json
-import multiprocessing
-import random
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -141,32 +137,6 @@ def test_broken_off_and_continued(corpus, tiny_encoder, tmp_path, monkeypatch, c
     capsys.readouterr()
     score_corpus(corpus, summary, encoder, tmp_path / "scores", chunk_size=3)
     assert (f"continues after {3 * done} of 14 passages" in capsys.readouterr().err) == (done > 0)
-    assert directory_bytes(tmp_path / "scores") == directory_bytes(tmp_path / "whole")
-
-
-def score_in_a_process(corpus, encoder, directory):
-    corpus = Corpus(corpus)
-    score_corpus(corpus, corpus.scan(), Embedder(EncoderConfig(encoder), "cpu"), directory, chunk_size=2)
-
-
-def test_kill_nine_at_random_moments(tiny_encoder, tmp_path):
-    path = write_jsonl(tmp_path / "corpus.jsonl", corpus_records(200))
-    score_in_a_process(path, tiny_encoder, tmp_path / "whole")
-    # Forked from a process that has torch already: kills hit the work, not the imports.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pyserini_xqg.query_scoring", "torch", "transformers.models.bert.modeling_bert"])
-    chance, log = random.Random(31), tmp_path / "scores" / "chunks.jsonl"
-    for target in sorted(chance.sample(range(95), 6)):  # of 100 chunks
-        process = processes.Process(target=score_in_a_process, args=(path, tiny_encoder, tmp_path / "scores"))
-        process.start()
-        while process.is_alive() and (log.read_bytes().count(b"\n") if log.exists() else -1) < target:
-            time.sleep(0.0005)
-        time.sleep(chance.random() * 0.01)
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-    assert not json.loads((tmp_path / "scores" / "scores.json").read_text())["complete"]
-    score_in_a_process(path, tiny_encoder, tmp_path / "scores")
     assert directory_bytes(tmp_path / "scores") == directory_bytes(tmp_path / "whole")
 
 

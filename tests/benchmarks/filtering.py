@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import numpy as np
@@ -151,8 +152,8 @@ def variants(vectors: Vectors, kept: Mapping[str, np.ndarray]) -> dict[str, dict
     return found
 
 
-def recall(vectors: Vectors, index: Mapping[str, np.ndarray], qrels: Sequence) -> np.ndarray:
-    """R@10 of each topic, the languages' topics one after the other, float64 (topics,)."""
+def recall(vectors: Vectors, index: Mapping[str, np.ndarray], qrels: Sequence[Any]) -> np.ndarray:
+    """R@10 of each topic, the languages' topics one after the other, (topics,)."""
     run = []
     for language in LANGUAGES:
         scores = vectors.topics[language] @ index[language].T
@@ -214,6 +215,81 @@ def emptied(vectors: Vectors, kept: Mapping[str, np.ndarray]) -> float:
     return float(np.mean(shares))
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Of one filter at one share of wrong queries, averaged over seeds.
+
+    recall : variant -> R@10 of each topic. facts : share kept, wrong ones found, right about the dropped, passages
+    emptied. by_language : language -> (wrong ones found, right about the dropped).
+    """
+
+    recall: dict[str, np.ndarray]
+    facts: np.ndarray
+    by_language: dict[str, np.ndarray]
+
+
+def measure(
+    vectors: Vectors, share: Fraction, seeds: range, qrels: Sequence[Any]
+) -> tuple[dict[str, Outcome], dict[str, float]]:
+    """Each filter's outcome, and language -> probability that a right query scores above a wrong one."""
+    raw: dict[str, list[tuple[dict, list[float], dict]]] = {}
+    areas: dict[str, list[float]] = {language: [] for language in LANGUAGES}
+    for seed in seeds:
+        mixed, wrong = inject(vectors, share, seed)
+        every = np.concatenate([wrong[language] for language in LANGUAGES])
+        with tempfile.TemporaryDirectory() as directory:
+            scores = scores_of(mixed, Path(directory))
+            for language in LANGUAGES if share else ():
+                values = np.array(scores.array(f"score.{language}"))
+                right, other = values[~wrong[language]], values[wrong[language]]
+                areas[language].append(stats.mannwhitneyu(right, other).statistic / (len(right) * len(other)))
+            for label, selection in selections(share).items():
+                kept = kept_by(scores, selection, wrong)
+                dropped = ~np.concatenate([kept[language] for language in LANGUAGES])
+                facts = [1 - dropped.mean(), share_of(dropped, every), share_of(every, dropped), emptied(mixed, kept)]
+                by_language = {
+                    language: [share_of(~kept[language], wrong[language]), share_of(wrong[language], ~kept[language])]
+                    for language in LANGUAGES
+                }
+                found = {name: recall(mixed, index, qrels) for name, index in variants(mixed, kept).items()}
+                raw.setdefault(label, []).append((found, facts, by_language))
+    outcomes = {
+        label: Outcome(
+            {variant: np.mean([found[variant] for found, _, _ in some], axis=0) for variant in VARIANTS},
+            np.mean([facts for _, facts, _ in some], axis=0),
+            {language: np.mean([one[language] for _, _, one in some], axis=0) for language in LANGUAGES},
+        )
+        for label, some in raw.items()
+    }
+    return outcomes, {language: float(np.mean(some)) for language, some in areas.items() if some}
+
+
+def print_tables(outcomes: Mapping[str, Outcome], by_language: Mapping[str, slice]) -> None:
+    """R@10 of all variants, and of the last one by language."""
+    base = outcomes[NO_FILTER].recall
+    header = ["filter", *VARIANTS, "kept", "wrong found", "right about dropped", "emptied"]
+    rows = [
+        [
+            label,
+            *(marked(outcome.recall[variant], base[variant]) for variant in VARIANTS),
+            *(number(value) for value in outcome.facts),
+        ]
+        for label, outcome in outcomes.items()
+    ]
+    print(f"R@10, average of the languages\n\n{markdown(header, rows)}\n")
+    last = VARIANTS[-1]
+    rows = [
+        [
+            label,
+            *(marked(outcome.recall[last][part], base[last][part]) for part in by_language.values()),
+            *(" / ".join(number(value) for value in outcome.by_language[language]) for language in LANGUAGES),
+        ]
+        for label, outcome in outcomes.items()
+    ]
+    print(f"R@10 of {last} by language; then wrong found / right about dropped\n")
+    print(markdown(["filter", *LANGUAGES, *LANGUAGES], rows), flush=True)
+
+
 def main() -> None:
     """Print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -228,72 +304,18 @@ def main() -> None:
     qrels = [qrel for language in LANGUAGES for qrel in read_qrels(DATA / "xquad-loo" / f"qrels.{language}.txt")]
     topics = len(vectors.docids)
     by_language = {language: slice(row * topics, (row + 1) * topics) for row, language in enumerate(LANGUAGES)}
-    print(machine(), flush=True)
+    print(machine())
     plain = recall(vectors, dict.fromkeys(LANGUAGES, vectors.passages), qrels)
     print("\nplain passages: " + ", ".join(f"{key} {number(plain[part].mean())}" for key, part in by_language.items()))
-    print(f"average {number(plain.mean())}\n")
+    print(f"average {number(plain.mean())}")
     separation = []
     for name, share in SHARES.items():
-        seeds = range(args.seeds if share else 1)
-        found: dict[str, dict[str, list[np.ndarray]]] = {}
-        counted: dict[str, list[list[float]]] = {}
-        areas: dict[str, list[float]] = {language: [] for language in LANGUAGES}
-        for seed in seeds:
-            mixed, wrong = inject(vectors, share, seed)
-            every = np.concatenate([wrong[language] for language in LANGUAGES])
-            with tempfile.TemporaryDirectory() as directory:
-                scores = scores_of(mixed, Path(directory))
-                if share:
-                    for language in LANGUAGES:
-                        values = np.array(scores.array(f"score.{language}"))
-                        right, other = values[~wrong[language]], values[wrong[language]]
-                        area = stats.mannwhitneyu(right, other).statistic / (len(right) * len(other))
-                        areas[language].append(area)
-                for label, selection in selections(share).items():
-                    kept = kept_by(scores, selection, wrong)
-                    dropped = ~np.concatenate([kept[language] for language in LANGUAGES])
-                    facts = [1 - dropped.mean(), share_of(dropped, every), share_of(every, dropped)]
-                    facts.append(emptied(mixed, kept))
-                    for language in LANGUAGES:
-                        out = ~kept[language]
-                        facts += [share_of(out, wrong[language]), share_of(wrong[language], out)]
-                    counted.setdefault(label, []).append(facts)
-                    for variant, index in variants(mixed, kept).items():
-                        found.setdefault(label, {}).setdefault(variant, []).append(recall(mixed, index, qrels))
-        averaged = {
-            label: {variant: np.mean(values, axis=0) for variant, values in by_variant.items()}
-            for label, by_variant in found.items()
-        }
-        facts = {label: np.mean(values, axis=0) for label, values in counted.items()}
-        base = averaged[NO_FILTER]
-        print(f"\n## Wrong queries: {name}\n\nR@10, average of four languages\n")
-        rows = [
-            [
-                label,
-                *(marked(values[variant], base[variant]) for variant in VARIANTS),
-                *(number(value) for value in facts[label][:4]),
-            ]
-            for label, values in averaged.items()
-        ]
-        print(markdown(["filter", *VARIANTS, "kept", "wrong found", "right about dropped", "emptied"], rows))
-        print("\nR@10 of routed .8 normalised by language; wrong ones found / right about the dropped\n")
-        variant = VARIANTS[-1]
-        rows = [
-            [
-                label,
-                *(marked(values[variant][part], base[variant][part]) for part in by_language.values()),
-                *(
-                    f"{number(facts[label][4 + 2 * row])} / {number(facts[label][5 + 2 * row])}"
-                    for row in range(len(LANGUAGES))
-                ),
-            ]
-            for label, values in averaged.items()
-        ]
-        print(markdown(["filter", *LANGUAGES, *LANGUAGES], rows), flush=True)
-        if share:
-            separation.append([name, *(number(float(np.mean(areas[language]))) for language in LANGUAGES)])
+        outcomes, areas = measure(vectors, share, range(args.seeds if share else 1), qrels)
+        print(f"\n## Wrong queries: {name}\n")
+        print_tables(outcomes, by_language)
+        separation.append([name, *map(number, areas.values())])
     print("\nProbability that a right query scores above a wrong one\n")
-    print(markdown(["wrong ones", *LANGUAGES], separation))
+    print(markdown(["wrong ones", *LANGUAGES], separation[1:]))
 
 
 if __name__ == "__main__":
