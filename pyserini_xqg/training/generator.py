@@ -257,8 +257,7 @@ class _Run:
             if main:
                 self._announce(model, arguments, device, precision, last)
             started = time.perf_counter()
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
-            state = trainer.state
+            state = _train(trainer, last)
             record = {
                 "device": device,
                 "precision": precision,
@@ -395,7 +394,9 @@ class _Run:
         """Put the model in its place, its configuration last: without it nothing takes the directory for a model."""
         made = self.work / "model"
         (made / "training_args.bin").unlink(missing_ok=True)
-        checkpoint.tokenizer.save_pretrained(made)
+        # Read anew: in use, a tokenizer keeps the last truncation, which would be saved with it.
+        fresh = open_seq2seq(self.model) if isinstance(self.model, str) else self._new_checkpoint()
+        fresh.tokenizer.save_pretrained(made)
         generation = checkpoint.generation_config
         paper = Sampling()
         generation.update(do_sample=True, top_k=paper.top_k, max_new_tokens=self.settings.max_target_length)
@@ -407,6 +408,23 @@ class _Run:
         shutil.rmtree(self.work)
         loss = f", held-out loss {record['held_out_loss']:.3f} at step {record['best_step']:,}"
         say(f"{self.output}: trained for {record['steps_done']:,} steps{loss if self.held_out.pairs else ''}")
+
+
+def _train(trainer: Any, last: Path | None) -> Any:
+    """Train from the start or from a checkpoint to the end; returns the trainer's state then."""
+    from transformers import TrainerState
+
+    if last:
+        state = TrainerState.load_from_json(str(last / "trainer_state.json"))
+        control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
+        if state.global_step >= state.max_steps or control.get("should_training_stop"):
+            # Cut off after the last step: the trainer would do one step more.
+            kept = last.with_name(f"checkpoint-{state.best_global_step}") if state.best_global_step else last
+            trainer._load_from_checkpoint(str(kept))
+            trainer.state = state
+            return state
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return trainer.state
 
 
 def check_saved(trainer: Any, directory: Path) -> None:

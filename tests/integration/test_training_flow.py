@@ -1,0 +1,104 @@
+"""Training in processes of its own: killed and continued, several at once, and its model through the whole flow."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from generators import build_tiny_t5
+from helpers import assert_one_error, command_environment, directory_bytes, run_module, write_jsonl
+from training_data import pair_records
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+pytestmark = pytest.mark.integration
+
+SHAPE = ["--from-scratch", "--vocab-size", "150", "--layers", "1", "--d-model", "32"]
+OPTIONS = [
+    *("--held-out", "0.2", "--steps", "40", "--eval-steps", "4", "--batch-size", "8", "--log-steps", "1"),
+    *("--learning-rate", "3e-3", "--device", "cpu", "--dtype", "float32", "--threads", "1", "--samples", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_jsonl(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", pair_records(20))
+
+
+def command(pairs, output, *options) -> list[str]:
+    return list(map(str, ["generator", "--data", pairs, "--output", output, *OPTIONS, *options]))
+
+
+def record(output):
+    return json.loads((output / "xqg-training.json").read_text())
+
+
+def test_killed_twice_and_continued_gives_the_same_model(pairs, tmp_path):
+    result = run_module("pyserini_xqg.train", *command(pairs, tmp_path / "whole", *SHAPE))
+    assert result.returncode == 0, result.stderr
+    output = tmp_path / "killed"
+    for step in (8, 24):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pyserini_xqg.train", *command(pairs, output, *SHAPE)],
+            stderr=subprocess.PIPE, text=True, env=command_environment(),
+        )  # fmt: skip
+        end = time.monotonic() + 120
+        while not list(output.glob(f"training/checkpoints/checkpoint-{step}")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        if step == 8:
+            second = run_module("pyserini_xqg.train", *command(pairs, output, *SHAPE))
+            assert_one_error(second, "another process is writing it")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+    other = run_module("pyserini_xqg.train", *command(pairs, output, *SHAPE, "--seed", "1"))
+    assert_one_error(other, "half-done training with other settings: seed is 42 there and 1 now")
+    result = run_module("pyserini_xqg.train", *command(pairs, output, *SHAPE))
+    assert result.returncode == 0, result.stderr
+    assert record(output)["losses"] == record(tmp_path / "whole")["losses"]
+    ours, theirs = directory_bytes(output), directory_bytes(tmp_path / "whole")
+    for name in ("model.safetensors", "tokenizer.json", "samples.jsonl"):
+        assert ours[name] == theirs[name], name
+
+
+def test_two_processes_train_as_one(pairs, tmp_path):
+    """Without dropout: the same updates, and the same held-out losses of all pairs."""
+    source = build_tiny_t5(tmp_path / "source")
+    AutoModelForSeq2SeqLM.from_pretrained(source, dropout_rate=0.0).save_pretrained(tmp_path / "t5")
+    AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "t5")
+    options = ["--model", tmp_path / "t5", "--device-batch-size", "2", "--steps", "12"]
+    for name, launcher in (("one", []), ("two", ["torch.distributed.run", "--nproc-per-node", "2", "-m"])):
+        result = subprocess.run(
+            [sys.executable, "-m", *launcher, "pyserini_xqg.train", *command(pairs, tmp_path / name, *options)],
+            capture_output=True, text=True, timeout=240, env=command_environment(OMP_NUM_THREADS="1"),
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count("step 12 of 12") == 1
+    one, two = record(tmp_path / "one"), record(tmp_path / "two")
+    assert (one["devices"], two["devices"]) == (1, 2)
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3)
+    np.testing.assert_allclose(two["held_out_losses"], one["held_out_losses"], rtol=2e-3)
+
+
+def test_the_model_goes_through_generate_and_encode(pairs, tiny_encoder, tmp_path):
+    result = run_module("pyserini_xqg.train", *command(pairs, tmp_path / "model", *SHAPE, "--steps", "40"))
+    assert result.returncode == 0, result.stderr
+    passages = {line["positive_passages"][0]["docid"]: line["positive_passages"][0] for line in pair_records(4)}
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", list(passages.values()))
+    result = run_module(
+        "pyserini_xqg.generate", "--corpus", corpus, "--output", tmp_path / "queries.jsonl",
+        "--model", tmp_path / "model", "--languages", "ar,fi,ja", "--num-queries", "2", "--device", "cpu",
+        "--quality-check", "none",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text().splitlines()]
+    assert [line["docid"] for line in lines] == list(passages)
+    result = run_module(
+        "pyserini_xqg.encode", "--corpus", tmp_path / "queries.jsonl", "--output", tmp_path / "store",
+        "--encoder", tiny_encoder, "--device", "cpu",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
