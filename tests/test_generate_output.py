@@ -228,6 +228,21 @@ def test_a_checkpoint_may_lie_elsewhere(tmp_path, reference):
         fill(output.with_name("r.jsonl"), generator=moved | {"fingerprint": "beef"})
 
 
+def test_another_release_is_told(tmp_path, reference, capsys):
+    output = tmp_path / "q.jsonl"
+    fill(output, stop_after=2)
+    path = tmp_path / "q.jsonl.work" / "generation.json"
+    manifest = json.loads(path.read_text())
+    release = manifest["versions"]["transformers"]
+    path.write_text(json.dumps(manifest | {"versions": manifest["versions"] | {"transformers": "3.1"}}))
+    capsys.readouterr()
+    fill(output)
+    difference = f"transformers is '3.1' there and '{release}' now"
+    told = f"{output}: warning: parts of it are made by different releases: {difference}"
+    assert capsys.readouterr().err.splitlines() == [told]
+    assert output.read_bytes() == reference[0]
+
+
 def test_foreign_files_in_the_way(tmp_path):
     (tmp_path / "directory").mkdir()
     with pytest.raises(XqgError, match=r"directory is a directory\. Name a file as --output, such as .*queries\.jsonl"):

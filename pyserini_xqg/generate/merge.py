@@ -23,6 +23,7 @@ from pyserini_xqg.generate.output import (
     new_sidecar,
     read_sidecar,
     sidecar_path,
+    warn_of_versions,
     work_directory,
 )
 from pyserini_xqg.generate.report import summary_lines
@@ -58,6 +59,7 @@ def merge_queries(shards: Sequence[str | Path], output: str | Path, *, overwrite
     counts = new_counts(manifest["languages"])
     for _, sidecar in ordered:
         add_counts(counts, sidecar["counts"])
+        warn_of_versions(output, manifest["versions"], sidecar["versions"], f"in shard {sidecar['shard']['id']}")
     size = sum(sidecar["bytes"] for _, sidecar in ordered)
     with (
         full_disk_named(output, "Free some space and run the command again."),

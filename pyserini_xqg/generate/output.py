@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.cli import say
 from pyserini_xqg.corpus import Passage
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import check_output, fsync_directory, read_json, write_json
@@ -52,6 +53,12 @@ WORK_KIND = JournalKind(
     "remove the directory to begin anew",
     generation_differences,
 )
+
+
+def warn_of_versions(output: str | Path, there: Mapping[str, str], now: Mapping[str, str], word: str) -> None:
+    """Say that parts of an output come from different releases, whose queries may differ for the same seed."""
+    if differences := differing(there, now, word):
+        say(f"{output}: warning: parts of it are made by different releases: {'; '.join(differences)}")
 
 
 def work_directory(output: str | Path) -> Path:
@@ -205,6 +212,7 @@ class QueriesWriter(Journal):
 
     def _open(self) -> None:
         self.manifest = self._there()
+        warn_of_versions(self.output, self.manifest["versions"], package_versions("ctranslate2"), "now")
         if "sidecar" in self.manifest:  # interrupted while it was published
             self.counts = self.manifest["sidecar"]["counts"]
             self.rows_done = self.rows
