@@ -22,7 +22,7 @@ from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.query_scores import QueryScores
 from pyserini_xqg.query_scoring import check_query_vectors, check_store_corpus, score_corpus, score_store
-from pyserini_xqg.query_selection import Selection, parse_by_language, verdicts_by_language
+from pyserini_xqg.query_selection import Selection, parse_by_language, tied, verdicts_by_language
 from pyserini_xqg.round_trip import IndexRanker, Ranker, StoreRanker
 from pyserini_xqg.store import EmbeddingStore, check_new_store
 
@@ -150,7 +150,7 @@ def run_filter(args: argparse.Namespace) -> None:
         sidecar = finished_before(args.output, describe_filter(corpus, scores, selection))
     if sidecar is None:
         sidecar = filter_queries(corpus, scores, selection, args.output, overwrite=args.overwrite)
-    report(args.output, scores, sidecar)
+    report(args.output, scores, selection, sidecar)
     if store and args.output_store:
         streams = verdicts_by_language(scores, selection)
         write_filtered_store(store, streams, Corpus(args.output), args.output_store)
@@ -211,12 +211,12 @@ def _make_scores(
     score_corpus(corpus, summary, embedder, directory, fields=args.fields, chunk_size=args.chunk_size, ranker=ranker)
 
 
-def report(output: str | Path, scores: QueryScores, sidecar: dict[str, Any]) -> None:
+def report(output: str | Path, scores: QueryScores, selection: Selection, sidecar: dict[str, Any]) -> None:
     """Say what was kept and what was not, by language."""
     counts, passages = sidecar["queries"], sidecar["passages"]
     kept, total = (sum(count[name] for count in counts.values()) for name in ("kept", "queries"))
     say(f"{output}: kept {kept:,} of {total:,} queries ({kept / total:.1%})")
-    depth = sidecar["selection"]["round_trip"]
+    depth = selection.round_trip
     for language, count in counts.items():
         line = f"{language}: kept {count['kept']:,} of {count['queries']:,} ({count['kept'] / count['queries']:.1%})"
         if (threshold := sidecar["thresholds"][language]) is not None:
@@ -224,6 +224,10 @@ def report(output: str | Path, scores: QueryScores, sidecar: dict[str, Any]) -> 
         if depth is not None:
             line += f", {count['not_retrieved']:,} do not retrieve their passage in the first {depth}"
         say(f"{line}; {count['passages_left_without']:,} passages have none left")
+    if more := tied(
+        scores, selection, {language: count["queries"] - count["low_score"] for language, count in counts.items()}
+    ):
+        say(f"{output}: {more:,} queries beyond the share have the same score as the last one in it, and pass too")
     before = passages["without_queries_before"]
     say(
         f"{output}: {passages['left_without_queries']:,} of {passages['passages']:,} passages have no query left in "

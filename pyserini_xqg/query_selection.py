@@ -132,6 +132,24 @@ def thresholds(scores: QueryScores, selection: Selection) -> dict[str, float | N
     return dict.fromkeys(scores.languages, _lowest_kept(scores, scores.languages, selection.top_fraction))
 
 
+def tied(scores: QueryScores, selection: Selection, passed: Mapping[str, int]) -> int:
+    """How many queries a top fraction keeps beyond its share, for they tie with the last; 0 without a top fraction.
+
+    ``passed`` : language -> queries whose score suffices.
+    """
+    share = selection.top_fraction
+    if share is None:
+        return 0
+    if isinstance(share, Mapping) or selection.per_language:
+        wanted = sum(
+            math.ceil((share[language] if isinstance(share, Mapping) else share) * total)
+            for language, total in scores.queries.items()
+        )
+    else:
+        wanted = math.ceil(share * sum(scores.queries.values()))
+    return sum(passed.values()) - wanted
+
+
 def _lowest_kept(scores: QueryScores, languages: list[str], share: Fraction) -> float:
     total = sum(scores.queries[language] for language in languages)
 

@@ -3,9 +3,11 @@
 The "generated" queries of a paragraph are its other human questions. Wrong ones are *added*: questions of other
 paragraphs, drawn at random from all of them (the same ones in each language), so many that they make up the given share
 of a paragraph's queries (where that is no whole number, rounded up or down at random, right on average). Filters then
-see the mixture only. Vectors come from float32 stores; scores, ranks and selections from pyserini_xqg.queries filter's
-own code; rankings are exact; R@10 is ir_measures'. A topic's recall is averaged over the seeds before Student's paired
-t-test over topics compares it with that of no filtering.
+see the mixture only; dropping as many at random is their control.
+
+Vectors come from float32 stores; scores, ranks and selections from pyserini_xqg.queries filter's own code; rankings are
+exact; R@10 is ir_measures'. A topic's recall is averaged over the seeds before Student's paired t-test over topics
+compares it with that of no filtering.
 """
 
 from __future__ import annotations
@@ -119,13 +121,19 @@ def scores_of(vectors: Vectors, directory: Path) -> QueryScores:
     return QueryScores(directory / "scores")
 
 
-def kept_by(scores: QueryScores, selection: Selection | None, wrong: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Language to which queries are kept; None: those that are not wrong."""
-    if selection is None:
+def kept_by(
+    scores: QueryScores, how: Selection | Fraction | None, wrong: Mapping[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
+    """Language to which queries are kept; a fraction: so many at random; None: those that are not wrong."""
+    if how is None:
         return {language: ~wrong[language] for language in LANGUAGES}
-    lowest = thresholds(scores, selection)
+    if isinstance(how, Fraction):
+        chance = np.random.default_rng(seed)
+        order = {language: chance.permutation(scores.queries[language]) for language in LANGUAGES}
+        return {language: rows < float(how) * len(rows) for language, rows in order.items()}
+    lowest = thresholds(scores, how)
     return {
-        language: np.array(list(verdicts(scores, language, lowest[language], selection.round_trip))) == KEPT
+        language: np.array(list(verdicts(scores, language, lowest[language], how.round_trip))) == KEPT
         for language in LANGUAGES
     }
 
@@ -164,21 +172,24 @@ def recall(vectors: Vectors, index: Mapping[str, np.ndarray], qrels: Sequence[An
     return np.array([values[topic] for language in LANGUAGES for topic in vectors.topic_ids[language]])
 
 
-def selections(share: Fraction) -> dict[str, Selection | None]:
-    """The filters that are compared."""
-    found: dict[str, Selection | None] = {NO_FILTER: Selection(threshold=-np.inf)}
+def filters(share: Fraction) -> dict[str, Selection | Fraction | None]:
+    """What is compared, for :func:`kept_by`."""
+    found: dict[str, Selection | Fraction | None] = {NO_FILTER: Selection(threshold=-np.inf)}
+    right = 1 - share
     if share:
-        right = 1 - share
         found["ideal: all wrong ones, nothing else"] = None
         found[f"score, best {float(right):.2f} of each language (the right share)"] = Selection(
             top_fraction=right, per_language=True
         )
         found[f"score, best {float(right):.2f} of all together"] = Selection(top_fraction=right)
+        found[f"at random, {float(right):.2f}"] = right
     for top in ("0.9", "0.7", "0.5"):
-        if Fraction(top) != 1 - share:
+        if Fraction(top) != right:
             found[f"score, best {float(top):.2f} of each language"] = Selection(
                 top_fraction=Fraction(top), per_language=True
             )
+            if not share:
+                found[f"at random, {float(top):.2f}"] = Fraction(top)
     for threshold in (0.1, 0.3):
         found[f"score at least {threshold}"] = Selection(threshold=threshold)
     for depth in (1, 10, 50):
@@ -243,8 +254,8 @@ def measure(
                 values = np.array(scores.array(f"score.{language}"))
                 right, other = values[~wrong[language]], values[wrong[language]]
                 areas[language].append(stats.mannwhitneyu(right, other).statistic / (len(right) * len(other)))
-            for label, selection in selections(share).items():
-                kept = kept_by(scores, selection, wrong)
+            for label, how in filters(share).items():
+                kept = kept_by(scores, how, wrong, seed)
                 dropped = ~np.concatenate([kept[language] for language in LANGUAGES])
                 facts = [1 - dropped.mean(), share_of(dropped, every), share_of(every, dropped), emptied(mixed, kept)]
                 by_language = {
@@ -310,7 +321,7 @@ def main() -> None:
     print(f"average {number(plain.mean())}")
     separation = []
     for name, share in SHARES.items():
-        outcomes, areas = measure(vectors, share, range(args.seeds if share else 1), qrels)
+        outcomes, areas = measure(vectors, share, range(args.seeds), qrels)
         print(f"\n## Wrong queries: {name}\n")
         print_tables(outcomes, by_language)
         separation.append([name, *map(number, areas.values())])
