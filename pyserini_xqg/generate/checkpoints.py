@@ -63,8 +63,18 @@ class Checkpoint:
             )
         # Sampling and lengths are the command's to say, not the checkpoint's: only its special tokens are kept.
         special = self.generation_config
-        model.generation_config = GenerationConfig(eos_token_id=special.eos_token_id, pad_token_id=special.pad_token_id)
+        model.generation_config = GenerationConfig(
+            eos_token_id=special.eos_token_id,
+            pad_token_id=special.pad_token_id,
+            decoder_start_token_id=self.decoder_start_id,
+        )
         return model.eval()
+
+    @property
+    def decoder_start_id(self) -> int | None:
+        """The token that a seq2seq model's decoder starts from, if the checkpoint names one."""
+        start = getattr(self.generation_config, "decoder_start_token_id", None)
+        return getattr(self.config, "decoder_start_token_id", None) if start is None else start
 
     def fingerprint(self) -> str:
         """SHA-256 that tells checkpoints apart wherever they lie, in hexadecimal.

@@ -37,7 +37,7 @@ def random_numbers(seed: int, prompt: Prompt, candidates: int, number: int) -> n
 
 @dataclass
 class Drawn:
-    """What became of one candidate: its tokens without the one that ended it, and their log-probability."""
+    """What became of one candidate: its tokens without the one that ended it, and their log-probability with it."""
 
     ids: list[int]
     finished: bool
@@ -58,7 +58,7 @@ class Sampler:
             self._processors.append(TopPLogitsWarper(sampling.top_p))
 
     def draw(self, logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (rows,) and their log-probabilities under the distribution drawn from, for logits (rows, tokens)."""
+        """Tokens (rows,) and their log-probabilities under the model itself, for logits (rows, tokens)."""
         import torch
 
         # Only k of a quarter of a million are processed: as a temperature keeps the order, top-k may come first.
@@ -67,8 +67,10 @@ class Sampler:
         scores = self._processors(None, scores.float()).double()
         cumulative = scores.softmax(-1).cumsum(-1)
         drawn = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True).clamp_(max=width - 1)
-        log_probability = scores.gather(-1, drawn) - torch.logsumexp(scores, -1, keepdim=True)
-        return (drawn if ids is None else ids.gather(-1, drawn)).squeeze(-1), log_probability.squeeze(-1)
+        if ids is not None:
+            drawn = ids.gather(-1, drawn)
+        score = logits.gather(-1, drawn).squeeze(-1).double() - torch.logsumexp(logits.float(), -1)
+        return drawn.squeeze(-1), score
 
 
 def sample(

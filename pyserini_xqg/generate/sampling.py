@@ -68,7 +68,8 @@ class Prompt:
 class Candidate:
     """One generated query. finished : the model ended it; False where it was cut at the most new tokens.
 
-    log_probability : sum over its tokens under the distribution it was sampled from or searched in, if known.
+    log_probability : sum over its tokens, the end included, under the model itself: before temperature, top-k and
+    top-p, so that it can be compared across settings.
     """
 
     text: str

@@ -35,9 +35,7 @@ class PromptTokens:
         self.end_ids = sorted({int(end) for end in [*ends, self._tokenizer.eos_token_id] if end is not None})
         self.pad_id: int = special.pad_token_id
         self.line_end_ids = self._line_ends() if self._causal else []
-        self._start = getattr(special, "decoder_start_token_id", None)
-        if self._start is None:
-            self._start = getattr(checkpoint.config, "decoder_start_token_id", None)
+        self._start = checkpoint.decoder_start_id
         self._forced = getattr(special, "forced_bos_token_id", None)
         self.max_input_length = self._limit(checkpoint, sampling)
 

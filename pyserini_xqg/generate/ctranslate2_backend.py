@@ -1,0 +1,219 @@
+"""Generation with CTranslate2: seq2seq models in 8 or 16 bits, the fastest on a CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pyserini_xqg.embedding import batches_by_length
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.generate.checkpoints import Checkpoint
+from pyserini_xqg.generate.conversion import converted, read_vocabulary
+from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
+from pyserini_xqg.generate.tokens import PromptTokens
+
+BATCH_TOKENS_CPU = 16384
+BATCH_TOKENS_GPU = 131072
+DTYPES = ("auto", "int8", "bfloat16", "float16", "float32")
+# Fastest first. float16 is never chosen unasked: mT5 overflows in it.
+_PREFERRED = {"cpu": ("int8", "bfloat16", "float32"), "cuda": ("bfloat16", "int8", "float32")}
+
+
+class CTranslate2Generator:
+    """A seq2seq checkpoint run by CTranslate2; see :class:`pyserini_xqg.generate.sampling.Generator`.
+
+    The parameters are those of :class:`pyserini_xqg.generate.transformers_backend.TransformersGenerator`; dtype is
+    ``int8``, ``bfloat16``, ``float16``, ``float32``, or ``auto``: the fastest that CTranslate2 supports on the device.
+    The first use converts the checkpoint (see :mod:`pyserini_xqg.generate.conversion`).
+
+    Raises :class:`XqgError` if CTranslate2 is missing, or refuses the model, the device or the dtype.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sampling: Sampling,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_tokens: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.check_installed()
+        if checkpoint.kind != "seq2seq":
+            raise XqgError(
+                f"{checkpoint.name}: a {checkpoint.kind} model; --backend ctranslate2 runs seq2seq models only. Use "
+                "--backend transformers."
+            )
+        self.device = _choose_device(device)
+        self.dtype = _choose_dtype(dtype, self.device)
+        self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
+        self._threads = threads or 0
+        self._checkpoint, self._sampling = checkpoint, sampling
+        self._tokens = PromptTokens(checkpoint, sampling)
+        self._fingerprint = checkpoint.fingerprint()
+        self._directory = converted(checkpoint, self._fingerprint, self.dtype)
+        self._vocabulary = read_vocabulary(self._directory)
+        self._ids = {token: number for number, token in enumerate(self._vocabulary)}
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raise :class:`XqgError` if CTranslate2 is not installed."""
+        if importlib.util.find_spec("ctranslate2") is None:
+            raise XqgError(
+                "--backend ctranslate2: CTranslate2 is not installed. Run: pip install 'pyserini-xqg[ctranslate2]', "
+                "or use --backend transformers."
+            )
+
+    @property
+    def max_input_length(self) -> int:
+        """Tokens kept of a prompt."""
+        return self._tokens.max_input_length
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides which queries come out, as JSON; ``model`` alone may change with where it lies."""
+        return {
+            "model": self._checkpoint.name,
+            "model_type": self._checkpoint.kind,
+            "fingerprint": self._fingerprint,
+            "backend": "ctranslate2",
+            "dtype": self.dtype,
+            "batch_tokens": self.batch_tokens,
+            **self._tokens.describe(),
+            "sampling": self._sampling.to_dict(),
+        }
+
+    def input_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Tokens of each prompt before it is cut."""
+        return self._tokens.lengths(prompts)
+
+    def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:
+        """``numbers[i]`` candidates for ``prompts[i]``.
+
+        One stream of random numbers serves the whole call, so a candidate hangs on all prompts, numbers and the seed.
+        """
+        import ctranslate2
+
+        if len(prompts) != len(numbers):
+            raise ValueError(f"{len(prompts)} prompts, {len(numbers)} numbers")
+        wanted = [row for row, number in enumerate(numbers) if number > 0]
+        ids = dict(zip(wanted, self._tokens.encode([prompts[row] for row in wanted]), strict=True))
+        found: list[list[Candidate]] = [[] for _ in prompts]
+        # CTranslate2 reads the seed when a thread draws its first number, and never again: only a new translator,
+        # with a new thread, begins the sequence anew. Its one thread takes the batches in their order.
+        ctranslate2.set_random_seed(_seed(seed, prompts, numbers))
+        translator = self._load() if wanted else None
+        for rows in self._batches(wanted, ids, numbers):
+            prefixes = [self._prefix(prompts[row]) for row in rows]
+            results = translator.translate_batch(
+                [[self._vocabulary[token] for token in ids[row]] for row in rows],
+                target_prefix=prefixes if prefixes[0] else None,
+                **self._options(numbers[rows[0]]),
+            )
+            for row, prefix, result in zip(rows, prefixes, results, strict=True):
+                found[row] = [
+                    self._candidate(tokens[len(prefix) :], score)
+                    for tokens, score in zip(result.hypotheses, result.scores, strict=True)
+                ]
+        return found
+
+    def _load(self) -> Any:
+        import ctranslate2
+
+        kind, _, index = self.device.partition(":")
+        try:
+            return ctranslate2.Translator(
+                str(self._directory),
+                device=kind,
+                device_index=int(index or 0),
+                compute_type=self.dtype,
+                inter_threads=1,
+                intra_threads=self._threads,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise XqgError(
+                f"{self._directory}: CTranslate2 cannot load it on {self.device} in {self.dtype} ({error}). Remove the "
+                "directory to have the model converted again, or use --backend transformers."
+            ) from error
+
+    def _batches(self, wanted: Sequence[int], ids: dict[int, list[int]], numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Rows in batches of similar length, each with one number of candidates."""
+        ordered = sorted(wanted, key=lambda row: (numbers[row], row))
+        for number, group in itertools.groupby(ordered, key=lambda row: numbers[row]):
+            rows = list(group)
+            width = max(number, self._sampling.num_beams)
+            costs = [width * (len(ids[row]) + self._sampling.max_new_tokens) for row in rows]
+            for batch in batches_by_length(costs, self.batch_tokens):
+                yield [rows[place] for place in batch]
+
+    def _options(self, number: int) -> dict[str, Any]:
+        sampling = self._sampling
+        options = {
+            "num_hypotheses": number,
+            "max_decoding_length": sampling.max_new_tokens,
+            "min_decoding_length": 0,  # 1 would forbid an end token in the first place
+            "max_input_length": 0,  # prompts are cut already
+            "end_token": self._tokens.end_ids,
+            "return_end_token": True,
+            "return_scores": True,
+        }
+        if sampling.num_beams > 1:
+            return options | {"beam_size": max(sampling.num_beams, number), "length_penalty": 1}
+        return options | {
+            "beam_size": 1,
+            "length_penalty": 0,  # scores are sums
+            "sampling_topk": sampling.top_k,
+            "sampling_topp": sampling.top_p,
+            "sampling_temperature": sampling.temperature,
+        }
+
+    def _prefix(self, prompt: Prompt) -> list[str]:
+        """The tokens that a query must begin with, behind the start token that the converted model puts itself."""
+        prefix = self._tokens.decoder_prefix(prompt.language)
+        return [self._vocabulary[token] for token in prefix if token != self._checkpoint.decoder_start_id]
+
+    def _candidate(self, tokens: Sequence[str], score: float) -> Candidate:
+        ids = [self._ids[token] for token in tokens]
+        finished = bool(ids) and ids[-1] in self._tokens.end_ids
+        log_probability = score * len(ids) if self._sampling.num_beams > 1 else score
+        return self._tokens.candidate(ids[:-1] if finished else ids, finished, log_probability)
+
+
+def _seed(seed: int, prompts: Sequence[Prompt], numbers: Sequence[int]) -> int:
+    """32 bits from all that a call is given."""
+    digest = hashlib.blake2b(str(seed).encode(), digest_size=4)
+    for prompt, number in zip(prompts, numbers, strict=True):
+        digest.update(f"\0{prompt.language}\0{number}\0{prompt.text}".encode())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _choose_device(device: str) -> str:
+    import ctranslate2
+
+    gpus = ctranslate2.get_cuda_device_count()
+    if device == "auto":
+        return "cuda:0" if gpus else "cpu"
+    kind, _, index = device.partition(":")
+    if kind not in _PREFERRED or (index and not index.isdigit()):
+        raise XqgError(f"--device {device}: not for --backend ctranslate2. Use auto, cpu, cuda:0, cuda:1, …")
+    if kind == "cuda" and int(index or 0) >= gpus:
+        raise XqgError(f"--device {device}: CTranslate2 sees {gpus} CUDA devices here. Use --device cpu.")
+    return device if kind == "cpu" else f"cuda:{index or 0}"
+
+
+def _choose_dtype(dtype: str, device: str) -> str:
+    import ctranslate2
+
+    kind, _, index = device.partition(":")
+    supported = ctranslate2.get_supported_compute_types(kind, int(index or 0))
+    if dtype == "auto":
+        return next(known for known in _PREFERRED[kind] if known in supported)
+    usable = [known for known in DTYPES if known in supported]
+    if dtype not in usable:
+        raise XqgError(
+            f"--dtype {dtype}: CTranslate2 does not compute with it on this {kind}. Use one of auto, "
+            f"{', '.join(usable)}{'' if dtype not in DTYPES else ', or --backend transformers'}."
+        )
+    return dtype
