@@ -127,6 +127,7 @@ _FOREIGN = {
     "uk": "ыэёъўјљњћџђѓќѕ",
     "bg": "ыэёіїєґўјљњћџђ",
     "bn": "ৰৱ",
+    "as": "র",
 }
 """Letters of the same script that a language does not use: they tell Ukrainian from Russian, Assamese from Bengali."""
 _FOREIGN_LETTERS = {language: re.compile(f"[{letters}]", re.IGNORECASE) for language, letters in _FOREIGN.items()}
@@ -159,9 +160,9 @@ def in_script(text: str, language: str, least: float) -> bool:
 
 @functools.cache
 def _alone(language: str) -> bool:
-    """Whether no other language here is written in the scripts of this one (Assamese letters are told apart)."""
-    users = {code for script in scripts_of(language) for code in _LANGUAGES[script].split()} - {language}
-    return users <= ({"as"} if language == "bn" else set())
+    """Whether no other language has the scripts of this one; Bengali and Assamese are told by their letters."""
+    users = {code for script in scripts_of(language) for code in _LANGUAGES[script].split()}
+    return users == {language} or users == {"as", "bn"}
 
 
 def script_settles(language: str, text: str | None = None) -> bool:

