@@ -1,6 +1,7 @@
 """``python -m pyserini_xqg.generate`` from corpus to file: counts, second tries, resume, and what is refused."""
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -42,6 +43,14 @@ class Scripted:
         self.asked[key] += 1
         found = self.say(*key, self.asked[key] - 1)
         return found if isinstance(found, Candidate) else Candidate(found, True)
+
+
+@pytest.fixture(scope="module")
+def weightless(tiny_t5, tmp_path_factory) -> str:
+    """A checkpoint that can be looked at, and not loaded."""
+    directory = tmp_path_factory.mktemp("weightless")
+    shutil.copytree(tiny_t5, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors"))
+    return str(directory)
 
 
 def run_scripted(corpus, output, say, *more):
@@ -240,16 +249,16 @@ def test_inputs_that_are_cut_are_counted_and_named(tiny_t5, bare_corpus, tmp_pat
     assert f"prompts were longer than the model's input and cut: fi {len(expected['fi'])}, ar " in errors
 
 
-def test_queries_that_are_there_already(tiny_t5, tmp_path):
+def test_queries_that_are_there_already(tiny_t5, weightless, tmp_path):
     corpus = write_jsonl(tmp_path / "c.jsonl", corpus_records(11))  # has ar, fi, ja
     with pytest.raises(XqgError) as caught:
-        generate(corpus, "no/model", tmp_path / "q.jsonl", "--languages", "fi,ko,ja,te")
+        generate(corpus, weightless, tmp_path / "q.jsonl", "--languages", "fi,ko,ja,te")
     assert str(caught.value) == (
         f"{corpus}: has generated queries in fi, ja already. Pass --languages ko,te to add those alone (what is there "
         "is kept), or pass a corpus without them."
     )
     with pytest.raises(XqgError, match=r"in fi already\. Name other --languages to add those alone"):
-        generate(corpus, "no/model", tmp_path / "q.jsonl", "--languages", "fi")
+        generate(corpus, weightless, tmp_path / "q.jsonl", "--languages", "fi")
     generate(corpus, tiny_t5, tmp_path / "q.jsonl", *FAST, "--languages", "ko,de")
     for before, after in zip(Corpus(corpus), Corpus(tmp_path / "q.jsonl"), strict=True):
         assert {code: after.queries.get(code) for code in before.queries} == dict(before.queries)
@@ -300,7 +309,7 @@ def test_half_done_work_with_other_options(tiny_t5, bare_corpus, tmp_path, monke
     generate(bare_corpus, tiny_t5, output, *FAST)
 
 
-def test_half_done_work_with_another_model_or_corpus(tiny_t5, bare_corpus, tmp_path, monkeypatch):
+def test_half_done_work_with_another_model_or_corpus(tiny_t5, weightless, bare_corpus, tmp_path, monkeypatch):
     output = tmp_path / "q.jsonl"
     interrupt_after(1, monkeypatch, bare_corpus, tiny_t5, output, *FAST)
     other = build_tiny_t5(tmp_path / "other", seed=4)
@@ -308,7 +317,7 @@ def test_half_done_work_with_another_model_or_corpus(tiny_t5, bare_corpus, tmp_p
         generate(bare_corpus, other, output, *FAST)
     write_jsonl(bare_corpus, passages(11, seed=1))
     with pytest.raises(XqgError, match=r"corpus\.sha256 is '[0-9a-f]{64}' there"):
-        generate(bare_corpus, "no/model", output, *FAST)  # found before the model is looked for
+        generate(bare_corpus, weightless, output, *FAST)  # found before the model is loaded
 
 
 def test_a_model_that_was_moved(tiny_t5, bare_corpus, tmp_path, monkeypatch):
@@ -383,11 +392,11 @@ def test_one_language_needs_no_name_in_the_prompt(tiny_t5, bare_corpus, tmp_path
         ([], "no passage in it"),
     ],
 )
-def test_faults_in_the_corpus_are_found_before_the_model_is_loaded(tmp_path, lines, phrase):
+def test_faults_in_the_corpus_are_found_before_the_model_is_loaded(weightless, tmp_path, lines, phrase):
     corpus = tmp_path / "c.jsonl"
     corpus.write_text("".join(f"{line}\n" for line in lines))
     result = run_module(
-        "pyserini_xqg.generate", "--corpus", corpus, "--model", "./no-model", "--output", tmp_path / "deep" / "q.jsonl",
+        "pyserini_xqg.generate", "--corpus", corpus, "--model", weightless, "--output", tmp_path / "deep" / "q.jsonl",
         *FAST,
     )  # fmt: skip
     assert_one_error(result, phrase)
@@ -411,27 +420,21 @@ def test_an_output_in_the_corpus(bare_corpus, tmp_path):
         generate(tmp_path, "no/model", tmp_path / "q.jsonl")
 
 
-def test_a_model_that_cannot_generate(tiny_encoder, bare_corpus, tmp_path):
-    result = run_module(
-        "pyserini_xqg.generate",
-        "--corpus",
-        bare_corpus,
-        "--model",
-        tiny_encoder,
-        "--output",
-        tmp_path / "q.jsonl",
-        *FAST,
-    )
-    assert_one_error(result, "neither a seq2seq nor a causal language model")
-    assert not (tmp_path / "q.jsonl.work").exists()
-
-
-def test_ctranslate2_that_is_not_installed(tiny_t5, bare_corpus, tmp_path):
-    """A module that cannot be imported stands before the real one, if there is one."""
-    (tmp_path / "path" / "ctranslate2").mkdir(parents=True)
-    (tmp_path / "path" / "ctranslate2" / "__init__.py").write_text("raise ModuleNotFoundError('none')")
+def test_ctranslate2_that_is_not_installed(tmp_path):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text("import sys\nsys.modules['ctranslate2'] = None\n")
+    (tmp_path / "c.jsonl").write_text("not looked at")
     paths = os.pathsep.join([str(tmp_path / "path"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    arguments = ["--corpus", bare_corpus, "--model", tiny_t5, "--output", tmp_path / "q.jsonl"]
-    result = run_module("pyserini_xqg.generate", *arguments, *FAST, "--backend", "ctranslate2", PYTHONPATH=paths)
+    arguments = ["--corpus", tmp_path / "c.jsonl", "--output", tmp_path / "q.jsonl", "--backend", "ctranslate2"]
+    result = run_module("pyserini_xqg.generate", *arguments, PYTHONPATH=paths)
     assert_one_error(result, "--backend ctranslate2", "pip install 'pyserini-xqg[ctranslate2]'")
     assert not (tmp_path / "q.jsonl.work").exists()
+
+
+def test_a_model_that_is_not_there_is_found_before_the_corpus_is_read(tiny_encoder, tmp_path):
+    (tmp_path / "c.jsonl").write_text("not looked at")
+    arguments = ["--corpus", tmp_path / "c.jsonl", "--output", tmp_path / "q.jsonl"]
+    with pytest.raises(XqgError, match=r"no-model: not a directory"):
+        options.main([*map(str, arguments), "--model", "./no-model"])
+    result = run_module("pyserini_xqg.generate", *arguments, "--model", tiny_encoder)
+    assert_one_error(result, "a bert model", "neither a seq2seq nor a causal language model")

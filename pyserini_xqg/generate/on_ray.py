@@ -22,11 +22,12 @@ def _check(args: argparse.Namespace, directory: Path) -> None:
 
 def _settle(args: argparse.Namespace) -> dict[str, Any]:
     """What ``auto`` means on the cluster's workers; a model that cannot be loaded there is found once."""
-    described = generator_from_args(args).describe()
+    generator = generator_from_args(args)
+    described = generator.describe()
     return {
         "dtype": described["dtype"],
         "batch_tokens": described["batch_tokens"],
-        "chunk_size": args.chunk_size or default_chunk_size(args.device),
+        "chunk_size": args.chunk_size or default_chunk_size(generator),
     }
 
 

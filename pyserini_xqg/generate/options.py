@@ -1,10 +1,10 @@
 r"""Generate queries for the passages of a corpus, in any set of languages, with a multilingual language model.
 
-The corpus is checked from end to end before the model is loaded. Every query is checked too, and a refused one is
-generated again: see --quality-check. Work is committed in chunks; after a crash, the same command continues where it
-stopped, and the same --seed gives the same file, however often it was interrupted. Several processes or machines
-generate a shard each (--shard-id, --shard-num; joined by pyserini_xqg.queries merge), or leave that to a Ray cluster
-(--engine ray).
+The corpus is checked from end to end before the model's weights are loaded. Every query is checked too, and a refused
+one is generated again: see --quality-check. Work is committed in chunks; after a crash, the same command continues
+where it stopped, and the same --seed gives the same file, however often it was interrupted. Several processes or
+machines generate a shard each (--shard-id, --shard-num; joined by pyserini_xqg.queries merge), or leave that to a Ray
+cluster (--engine ray).
 
 The output has the passages with their queries, as pyserini_xqg.encode takes them, and beside it <output>.json with
 settings, counts, and checksum.
@@ -26,6 +26,7 @@ from pyserini_xqg.generate.backends import BACKENDS, load_generator
 from pyserini_xqg.generate.output import check_queries_output
 from pyserini_xqg.generate.pipeline import (
     CPU_CHUNK,
+    CTRANSLATE2_CPU_CHUNK,
     GPU_CHUNK,
     QUALITY_CHECKS,
     Plan,
@@ -161,7 +162,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--chunk-size",
         type=positive,
         metavar="PASSAGES",
-        help=f"passages between two commits to the disk (default: {CPU_CHUNK} on the CPU, {GPU_CHUNK} on a GPU)",
+        help=f"passages between two commits to the disk (default: {CPU_CHUNK} on the CPU, there with ctranslate2 "
+        f"{CTRANSLATE2_CPU_CHUNK}, {GPU_CHUNK} on a GPU)",
     )
     add_shard_arguments(parser, "generate")
     return parser
@@ -193,6 +195,17 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
         args = argparse.Namespace(**{**vars(args), "language_check": "none"})
     rules = quality_rules(args, languages)
     return Plan(languages, args.num_queries, args.prompt, args.seed, check, tries, rules, args.queries_only)
+
+
+def check_model(args: argparse.Namespace) -> None:
+    """Refuse a model or a backend that is not there, before a large corpus is read; weights are not loaded."""
+    from pyserini_xqg.generate.checkpoints import open_checkpoint
+
+    if args.backend == "ctranslate2":
+        from pyserini_xqg.generate.ctranslate2_backend import CTranslate2Generator
+
+        CTranslate2Generator.check_installed()
+    open_checkpoint(args.model, args.model_type)
 
 
 def generator_from_args(args: argparse.Namespace) -> Generator:
@@ -277,4 +290,5 @@ def main(argv: list[str] | None = None) -> None:
 
         generate_on_ray(args)
         return
+    check_model(args)
     generate_from_args(args, args.output, shard)

@@ -30,7 +30,7 @@ from pyserini_xqg.quality import QualityRules, refusal
 from pyserini_xqg.shards import Shard
 
 QUALITY_CHECKS = ("resample", "drop", "off")
-CPU_CHUNK, GPU_CHUNK = 32, 512
+CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK = 32, 128, 512
 """Passages in a chunk: as many as fill batches, and few enough that little is lost and progress soon known."""
 
 
@@ -138,12 +138,12 @@ def generate_corpus(
 
     Half-done work with the same settings is continued. With ``reuse``, a complete output with the same settings is
     left as it is. ``wait`` is for how many seconds another process may still hold the output. ``summary`` is what
-    :meth:`Corpus.scan` found. ``chunk_size`` None: 32 passages on a CPU, 512 on another device.
+    :meth:`Corpus.scan` found. ``chunk_size`` None: see :func:`default_chunk_size`.
 
     Raises :class:`XqgError` for an output that cannot be written, and if the corpus has queries in these languages.
     """
     check_languages(corpus, summary, plan)
-    chunk_size = chunk_size or default_chunk_size(generator.device)
+    chunk_size = chunk_size or default_chunk_size(generator)
     settings: dict[str, Any] = {
         "corpus": corpus_settings(summary),
         "generator": generator.describe(),
@@ -201,9 +201,11 @@ def _reusable(output: str | Path, settings: Mapping[str, Any], overwrite: bool) 
     return None if differences else sidecar
 
 
-def default_chunk_size(device: str) -> int:
+def default_chunk_size(generator: Generator) -> int:
     """Passages in a chunk where the user names no number."""
-    return CPU_CHUNK if device == "cpu" else GPU_CHUNK
+    if generator.device != "cpu":
+        return GPU_CHUNK
+    return CTRANSLATE2_CPU_CHUNK if generator.describe()["backend"] == "ctranslate2" else CPU_CHUNK
 
 
 def corpus_settings(summary: CorpusSummary) -> dict[str, Any]:
