@@ -438,3 +438,28 @@ def test_a_model_that_is_not_there_is_found_before_the_corpus_is_read(tiny_encod
         options.main([*map(str, arguments), "--model", "./no-model"])
     result = run_module("pyserini_xqg.generate", *arguments, "--model", tiny_encoder)
     assert_one_error(result, "a bert model", "neither a seq2seq nor a causal language model")
+
+
+# CTranslate2
+
+
+def test_ctranslate2_continues_and_merges_to_the_same_file(tiny_t5, bare_corpus, tmp_path, monkeypatch):
+    pytest.importorskip("ctranslate2", reason="CTranslate2 is not installed")
+    from pyserini_xqg.generate.merge import merge_queries
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    more = (*FAST, "--backend", "ctranslate2", "--quality-check", "resample", "--language-check", "none")
+    generate(bare_corpus, tiny_t5, tmp_path / "whole.jsonl", *more)
+    interrupt_after(2, monkeypatch, bare_corpus, tiny_t5, tmp_path / "q.jsonl", *more)
+    generate(bare_corpus, tiny_t5, tmp_path / "q.jsonl", *more)
+    parts = [tmp_path / f"part{shard}.jsonl" for shard in range(3)]
+    for shard, part in enumerate(parts):
+        generate(bare_corpus, tiny_t5, part, *more, "--shard-id", shard, "--shard-num", 3)
+    merge_queries(parts, tmp_path / "merged.jsonl")
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    assert (tmp_path / "q.jsonl").read_bytes() == whole
+    assert (tmp_path / "merged.jsonl").read_bytes() == whole
+    assert read_sidecar(tmp_path / "whole.jsonl")["generator"]["backend"] == "ctranslate2"
+    interrupt_after(1, monkeypatch, bare_corpus, tiny_t5, tmp_path / "r.jsonl", *more)
+    with pytest.raises(XqgError, match=r"generator\.backend is 'ctranslate2' there and 'transformers' now"):
+        generate(bare_corpus, tiny_t5, tmp_path / "r.jsonl", *more, "--backend", "transformers")
