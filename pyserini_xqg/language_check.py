@@ -67,7 +67,8 @@ def found_instead(text: str, language: str, check: str = "model") -> str | None:
     """None if a text may be in ``language``; else the language it is in, or the name of its script.
 
     check : ``model`` or ``script`` (:func:`resolve_check`). The script decides first; the identification is asked only
-    about languages that share theirs, and only overrules with a clear result (:data:`LEAST_PROBABILITY`).
+    about languages that share theirs, and only overrules with a clear result (:data:`LEAST_PROBABILITY`), which must
+    hold without capitalised names.
 
     >>> found_instead("Windows 10 ఎప్పుడు వచ్చింది?", "te", "script")
     >>> found_instead("When did Windows 10 come out?", "te", "script")
@@ -78,7 +79,21 @@ def found_instead(text: str, language: str, check: str = "model") -> str | None:
         return found if found and found != language else main_script(text)
     if check != "model" or script_settles(language, text):
         return None
-    return _identifier().instead_of(language, without_latin(text, language))
+    text = without_latin(text, language)
+    found = _identifier().instead_of(language, text)
+    if found and (rest := _without_names(text)) != text:
+        return _identifier().instead_of(language, rest)
+    return found
+
+
+def _without_names(text: str) -> str:
+    """A text without the words that begin with a capital, other than the first: foreign names decide nothing.
+
+    What is left has two words at least, else it is the text as it was.
+    """
+    first, *others = text.split() or [""]
+    rest = [word for word in others if not word[0].isupper()]
+    return " ".join([first, *rest]) if rest else text
 
 
 class _Identifier:

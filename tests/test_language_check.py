@@ -69,6 +69,12 @@ def test_what_is_found_instead():
     assert found_instead("12 + 3 = 15?", "te") is None
 
 
+@pytest.mark.parametrize("text", ["Kuka Franz Liszt oli?", "Milloin Cosa Nostra on perustettu?"])
+def test_foreign_names_decide_nothing(text):
+    assert found_instead(text, "fi") is None
+    assert found_instead("When was Cosa Nostra founded?", "fi") == "en"
+
+
 def test_close_languages_are_not_told_apart():
     assert found_instead("Hva heter hovedstaden i landet?", "nb") is None
     assert found_instead("Hva heter hovedstaden i landet?", "fi") in ("da", "no")
