@@ -21,7 +21,7 @@ from pyserini_xqg import encode, queries, query_filter
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_jsonl, sha256_file
 from pyserini_xqg.index import Layout, Recipe, build_index
-from pyserini_xqg.store import EmbeddingStore
+from pyserini_xqg.store import EmbeddingStore, StoreWriter
 
 ROWS = 16
 PLAIN = ("--device", "cpu", "--dtype", "float32")
@@ -282,6 +282,27 @@ def test_store_of_what_is_kept(setting, tmp_path, capsys):
         path.unlink()
     with pytest.raises(XqgError, match=r"kept.jsonl exists"):
         run_filter(tmp_path / "kept.jsonl", *options, "--threshold", 1)
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 3])
+def test_store_of_what_is_kept_broken_off(setting, tmp_path, monkeypatch, chunks):
+    options = ("--corpus", setting.corpus, "--store", setting.store, "--top-fraction", 0.5)
+    run_filter(tmp_path / "kept.jsonl", *options, "--output-store", tmp_path / "whole")
+    options += ("--scores", tmp_path / "kept.jsonl.scores", "--output-store", tmp_path / "store")
+    calls, original = [], StoreWriter.write
+
+    def interrupted(*chunk):
+        calls.append(1)
+        if len(calls) > chunks:
+            raise KeyboardInterrupt
+        original(*chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_filter(tmp_path / "kept.jsonl", *options)
+    run_filter(tmp_path / "kept.jsonl", *options)
+    assert directory_bytes(tmp_path / "store") == directory_bytes(tmp_path / "whole")
 
 
 def test_overwrite(setting, tmp_path):
