@@ -14,6 +14,11 @@ from pyserini_xqg.generate.checkpoints import Checkpoint
 
 _PROBE = ("Generate a question for this passage: The river runs past a town.", "Where does the river run?")
 _TOLERANCE = 0.05  # mean difference of a token's log-probability, in float32
+# What CTranslate2 asks a configuration and transformers 5 no longer stores: where the layers are normalised.
+_ARCHITECTURE = {
+    "mbart": {"normalize_before": True, "normalize_embedding": True},
+    "bart": {"normalize_before": False, "normalize_embedding": True},
+}
 _WAIT = 3600.0  # seconds for another process to convert the same model
 
 
@@ -62,6 +67,9 @@ def _convert(checkpoint: Checkpoint, directory: Path, precision: str) -> None:
         # CTranslate2 scales T5's output where the configuration says "tied". transformers 5 says so of every mT5,
         # also of those whose output is not tied and not scaled.
         model.config.tie_word_embeddings = scaled
+    for name, value in _ARCHITECTURE.get(model.config.model_type, {}).items():
+        if not hasattr(model.config, name):
+            setattr(model.config, name, value)
     try:
         Loaded(checkpoint.name).convert(str(directory), quantization=precision, force=True)
     except Exception as error:  # no converter for the architecture, or one that does not know its newest form
@@ -72,6 +80,8 @@ def _convert(checkpoint: Checkpoint, directory: Path, precision: str) -> None:
         ) from error
     settings = read_json(directory / "config.json")
     start = _start_token(checkpoint)
+    if settings.get("bos_token") is None:  # mBART-50 has none, and CTranslate2 does not load a model without
+        settings["bos_token"] = checkpoint.tokenizer.eos_token
     write_json(directory / "config.json", settings | {"decoder_start_token": start})
     _check(checkpoint, expected, directory)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyserini_xqg.embedding import batches_by_length
 from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import read_json
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
@@ -56,6 +57,7 @@ class CTranslate2Generator:
         self._fingerprint = checkpoint.fingerprint()
         self._directory = converted(checkpoint, self._fingerprint, self.dtype)
         self._vocabulary = read_vocabulary(self._directory)
+        self._own_start = 1 if read_json(self._directory / "config.json")["decoder_start_token"] else 0
         self._ids = {token: number for number, token in enumerate(self._vocabulary)}
 
     @staticmethod
@@ -107,14 +109,15 @@ class CTranslate2Generator:
         translator = self._load() if wanted else None
         for rows in self._batches(wanted, ids, numbers):
             prefixes = [self._prefix(prompts[row]) for row in rows]
+            forced = len(prefixes[0]) - (1 - self._own_start)  # a start token is not among those that come back
             results = translator.translate_batch(
                 [[self._vocabulary[token] for token in ids[row]] for row in rows],
                 target_prefix=prefixes if prefixes[0] else None,
-                **self._options(numbers[rows[0]]),
+                **self._options(numbers[rows[0]], forced),
             )
-            for row, prefix, result in zip(rows, prefixes, results, strict=True):
+            for row, result in zip(rows, results, strict=True):
                 found[row] = [
-                    self._candidate(tokens[len(prefix) :], score)
+                    self._candidate(tokens[forced:], score)
                     for tokens, score in zip(result.hypotheses, result.scores, strict=True)
                 ]
         return found
@@ -148,11 +151,11 @@ class CTranslate2Generator:
             for batch in batches_by_length(costs, self.batch_tokens):
                 yield [rows[place] for place in batch]
 
-    def _options(self, number: int) -> dict[str, Any]:
+    def _options(self, number: int, forced: int) -> dict[str, Any]:
         sampling = self._sampling
         options = {
             "num_hypotheses": number,
-            "max_decoding_length": sampling.max_new_tokens,
+            "max_decoding_length": forced + sampling.max_new_tokens,
             "min_decoding_length": 0,  # 1 would forbid an end token in the first place
             "max_input_length": 0,  # prompts are cut already
             "end_token": self._tokens.end_ids,
@@ -170,9 +173,9 @@ class CTranslate2Generator:
         }
 
     def _prefix(self, prompt: Prompt) -> list[str]:
-        """The tokens that a query must begin with, behind the start token that the converted model puts itself."""
+        """The tokens that decoding begins with, behind the start token if the converted model puts one itself."""
         prefix = self._tokens.decoder_prefix(prompt.language)
-        return [self._vocabulary[token] for token in prefix if token != self._checkpoint.decoder_start_id]
+        return [self._vocabulary[token] for token in prefix[self._own_start :]]
 
     def _candidate(self, tokens: Sequence[str], score: float) -> Candidate:
         ids = [self._ids[token] for token in tokens]

@@ -19,7 +19,7 @@ from pyserini_xqg.generate.sampling import Prompt, Sampling
 if TYPE_CHECKING:
     import torch
 
-_DROPPED_SHARE = 8  # copying the batch without its finished rows pays once an eighth of them has finished
+_KEPT_SHARE = 7 / 8  # copying a batch without its finished rows pays once no more than these are left
 
 
 def random_numbers(seed: int, prompt: Prompt, candidates: int, number: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def sample(
         keep = (~ended[rows]).nonzero().squeeze(-1)
         if step + 1 == steps or not len(keep):
             break
-        if len(rows) - len(keep) >= max(1, len(rows) // _DROPPED_SHARE) and state.select(keep):
+        if len(keep) <= len(rows) * _KEPT_SHARE and state.select(keep):
             rows, drawn = rows[keep], drawn[keep]
         logits = state.step(drawn)
     return [

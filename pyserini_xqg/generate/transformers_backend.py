@@ -173,11 +173,12 @@ class TransformersGenerator:
             start, first = len(inputs["decoder_input_ids"][0]), [row[0] for row in inputs["decoder_input_ids"]]
         else:
             start, first = longest, None
+        ends = [*tokens.end_ids, *tokens.line_end_ids]
         config = GenerationConfig(
             num_beams=max(self._sampling.num_beams, number),
             num_return_sequences=number,
             max_new_tokens=self._sampling.max_new_tokens,
-            eos_token_id=tokens.end_ids,
+            eos_token_id=ends,  # a causal model's query is a line
             pad_token_id=tokens.pad_id,
             decoder_start_token_id=first,
             return_dict_in_generate=True,
@@ -189,10 +190,10 @@ class TransformersGenerator:
         )
         candidates = []
         for row, score in zip(output.sequences[:, start:].tolist(), output.sequences_scores.tolist(), strict=True):
-            end = next((place for place, token in enumerate(row) if token in tokens.end_ids), None)
-            length = len(row) if end is None else end + 1
+            end = next((place for place, token in enumerate(row) if token in ends), None)
+            ids = row if end is None else row[: end + 1]
             # The search compares means over the tokens.
-            candidates.append(tokens.candidate(row[:end], end is not None, score * length))
+            candidates.append(tokens.candidate(ids, end is not None, score * len(ids)))
         return [candidates[first : first + number] for first in range(0, len(candidates), number)]
 
 
