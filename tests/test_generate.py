@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from generation import FAST, LANGUAGES, PLAIN, generate, interrupt_after, passages, read
-from generators import build_tiny_t5
+from generators import build_tiny_causal, build_tiny_t5, build_tiny_translator
 from helpers import assert_one_error, corpus_records, directory_bytes, run_module, write_jsonl
 
 from pyserini_xqg.corpus import Corpus
@@ -440,7 +440,27 @@ def test_a_model_that_is_not_there_is_found_before_the_corpus_is_read(tiny_encod
     assert_one_error(result, "a bert model", "neither a seq2seq nor a causal language model")
 
 
-# CTranslate2
+# Other kinds of models
+
+
+def test_a_causal_model(bare_corpus, tmp_path):
+    model = build_tiny_causal(tmp_path / "causal")
+    more = (*FAST, "--model-type", "causal", "--prompt", "{title} {text}\nAsk in {language}:")
+    generate(bare_corpus, model, tmp_path / "whole.jsonl", *more)
+    records = generate(bare_corpus, model, tmp_path / "again.jsonl", *more)
+    assert (tmp_path / "whole.jsonl").read_bytes() == (tmp_path / "again.jsonl").read_bytes()
+    assert sum(len(record["generated_queries"]["fi"]) for record in records) > 0
+    with pytest.raises(XqgError, match=r"a causal model .*, not seq2seq\. Pass --model-type causal"):
+        generate(bare_corpus, model, tmp_path / "q.jsonl", *FAST, "--model-type", "seq2seq")
+    assert not (tmp_path / "q.jsonl.work").exists()
+
+
+def test_a_model_with_language_tokens_needs_no_language_in_the_prompt(bare_corpus, tmp_path):
+    model, output = build_tiny_translator(tmp_path / "nllb", "nllb"), tmp_path / "q.jsonl"
+    with pytest.raises(XqgError, match=r"nllb: no language token for Abkhazian \(ab\).*Leave the language out"):
+        generate(bare_corpus, model, output, *FAST, "--prompt", "{title} {text}", "--languages", "fi,ar,ab")
+    generate(bare_corpus, model, output, *FAST, "--prompt", "{title} {text}")
+    assert read_sidecar(output)["generator"]["language_tokens"] == "nllb"
 
 
 def test_ctranslate2_continues_and_merges_to_the_same_file(tiny_t5, bare_corpus, tmp_path, monkeypatch):

@@ -217,6 +217,36 @@ def test_overwrite_continues_the_same_and_discards_other_work(tmp_path, referenc
     assert_whole(output, reference)
 
 
+def test_work_without_a_chunk_holds_nobody_up(tmp_path, reference):
+    """As a run leaves it that fails in its first chunk."""
+    output = tmp_path / "q.jsonl"
+    fill(output, stop_after=0, seed=1)
+    fill(output)
+    assert_whole(output, reference)
+
+
+def test_work_that_only_waits_to_be_removed_is_not_taken_for_new(tmp_path, reference, monkeypatch):
+    output = tmp_path / "q.jsonl"
+    fill(output, stop_after=9)
+    unlink = Path.unlink
+
+    def interrupted(path, **options):
+        if path.name == "generation.json":
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with QueriesWriter(output, settings()) as writer, monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.finish()
+    assert names(tmp_path / "q.jsonl.work") == ["generation.json"]
+    with pytest.raises(XqgError, match="seed is 7 there and 8 now"):
+        fill(output, seed=8)
+    assert_whole(output, reference)
+    fill(output)
+    assert names(tmp_path) == [".q.jsonl.lock", "q.jsonl", "q.jsonl.json", "reference"]
+
+
 def test_a_checkpoint_may_lie_elsewhere(tmp_path, reference):
     output = tmp_path / "q.jsonl"
     fill(output, stop_after=2)

@@ -22,7 +22,7 @@ from pyserini_xqg.cli import say
 from pyserini_xqg.corpus import Passage
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import check_output, fsync_directory, read_json, write_json
-from pyserini_xqg.journal import Journal, JournalKind, check_new_journal, differing, stored_chunks
+from pyserini_xqg.journal import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
 from pyserini_xqg.manifest import package_versions
 from pyserini_xqg.quality import REASONS
 
@@ -130,7 +130,8 @@ def check_queries_output(
 ) -> None:
     """Refuse an output that cannot be written, before any work is done.
 
-    ``manifest`` is compared with half-done work; if it is ``partial``, in the entries that it has.
+    ``manifest`` is compared with half-done work of which something is committed; if it is ``partial``, in the entries
+    that it has.
     """
     output = Path(output)
     work, sidecar = work_directory(output), sidecar_path(output)
@@ -142,8 +143,12 @@ def check_queries_output(
         )
     if not _is_published(work):
         check_output(output, overwrite)
-    if partial and manifest is not None and (work / MANIFEST_NAME).exists():
-        manifest = {**read_json(work / MANIFEST_NAME), **manifest}
+    if manifest is not None and not overwrite and (work / MANIFEST_NAME).exists():
+        there = read_json(work / MANIFEST_NAME)
+        if partial:
+            manifest = {**there, **manifest}
+        if "sidecar" not in there and not rows_done(work, WORK_KIND):
+            manifest = None  # nothing is lost if it begins anew
     check_new_journal(work, WORK_KIND, overwrite, manifest)
 
 
@@ -197,8 +202,7 @@ class QueriesWriter(Journal):
         check_queries_output(self.output, self.overwrite, self.manifest)
 
     def _clear(self) -> None:
-        if generation_differences(self._there(), self.manifest):
-            super()._clear()
+        """Left to :meth:`_open`: work with the same settings is continued."""
 
     def _there(self) -> dict[str, Any]:
         try:
@@ -211,6 +215,9 @@ class QueriesWriter(Journal):
         super()._start()
 
     def _open(self) -> None:
+        if generation_differences(self._there(), self.manifest):
+            super()._clear()
+            self._start()
         self.manifest = self._there()
         warn_of_versions(self.output, self.manifest["versions"], package_versions("ctranslate2"), "now")
         if "sidecar" in self.manifest:  # interrupted while it was published
