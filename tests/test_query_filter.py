@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,13 @@ from helpers import (
 )
 
 from pyserini_xqg import encode, queries, query_filter
+from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_jsonl, sha256_file
+from pyserini_xqg.filtered_store import write_filtered_store
 from pyserini_xqg.index import Layout, Recipe, build_index
+from pyserini_xqg.query_scores import QueryScores
+from pyserini_xqg.query_selection import Selection, verdicts_by_language
 from pyserini_xqg.store import EmbeddingStore, StoreWriter
 
 ROWS = 16
@@ -305,6 +310,17 @@ def test_store_of_what_is_kept_broken_off(setting, tmp_path, monkeypatch, chunks
     assert directory_bytes(tmp_path / "store") == directory_bytes(tmp_path / "whole")
 
 
+def test_store_of_something_else(setting, tmp_path):
+    """The unfiltered corpus beside the verdicts of a filter: refused, and no store is left complete."""
+    run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, "--top-fraction", 0.5)
+    scores = QueryScores(tmp_path / "kept.jsonl.scores")
+    verdicts = verdicts_by_language(scores, Selection(top_fraction=Fraction("0.5")))
+    with pytest.raises(XqgError, match=r"corpus.jsonl: is not what was filtered from .*store"):
+        write_filtered_store(EmbeddingStore(setting.store), verdicts, Corpus(setting.corpus), tmp_path / "store")
+    with pytest.raises(XqgError, match="unfinished"):
+        EmbeddingStore(tmp_path / "store")
+
+
 def test_overwrite(setting, tmp_path):
     options = ("--corpus", setting.corpus, "--scores", tmp_path / "scores")
     run_filter(tmp_path / "kept.jsonl", *options, "--store", setting.store, "--threshold", 0)
@@ -375,7 +391,7 @@ def test_as_a_command(setting, tmp_path):
 def test_bad_options(setting, tmp_path, options, phrase):
     with pytest.raises(XqgError, match=phrase):
         run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, *options)
-    assert not (tmp_path / "kept.jsonl").exists()
+    assert list(tmp_path.iterdir()) == []  # not even scores
 
 
 @pytest.mark.parametrize(
