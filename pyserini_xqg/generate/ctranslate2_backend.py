@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from pyserini_xqg.generate.conversion import converted, read_vocabulary
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
 from pyserini_xqg.generate.tokens import PromptTokens
 
-BATCH_TOKENS_CPU = 16384
+BATCH_TOKENS_CPU = 24576
 BATCH_TOKENS_GPU = 131072
 DTYPES = ("auto", "int8", "bfloat16", "float16", "float32")
 # Fastest first. float16 is never chosen unasked: mT5 overflows in it.
@@ -51,7 +52,7 @@ class CTranslate2Generator:
         self.device = _choose_device(device)
         self.dtype = _choose_dtype(dtype, self.device)
         self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
-        self._threads = threads or 0
+        self._threads = threads or len(os.sched_getaffinity(0))
         self._checkpoint, self._sampling = checkpoint, sampling
         self._tokens = PromptTokens(checkpoint, sampling)
         self._fingerprint = checkpoint.fingerprint()
