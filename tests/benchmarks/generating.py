@@ -4,8 +4,8 @@ One process, one model of mT5-small's shape and real XQuAD paragraphs, in turns.
 model comes with this repository), so what they cost is real and what they write is not: tokens of a vocabulary of
 250,112, of which the tokenizer knows the first 8,000, learnt from XQuAD. The output layer is scaled so that the
 distribution is about as sharp as a trained model's, and its end token is given one of two logits: never drawn, so
-that every query has exactly --tokens, or drawn for about one token in fifteen, so that lengths vary. What load_generator sets for the process (glibc keeps freed
-memory) serves transformers' own generate here as well.
+that every query has exactly --tokens, or drawn for about one token in fifteen, so that lengths vary. What
+load_generator sets for the process (glibc keeps freed memory) serves transformers' own generate here as well.
 """
 
 from __future__ import annotations
