@@ -218,6 +218,10 @@ class Embedder:
         """Vectors of texts that :meth:`tokenize` cut into token ids; float32 (len(ids), dimension)."""
         import torch
 
+        place: dict[tuple[int, ...], int] = {}
+        rows_of = [place.setdefault(tuple(tokens), len(place)) for tokens in ids]
+        if len(place) < len(ids):  # equal texts get equal vectors, from one pass
+            return self.embed_tokens(list(place))[rows_of]
         vectors = np.empty((len(ids), self.dimension), dtype=np.float32)
         rows: list[int] = []
         results: list[torch.Tensor] = []

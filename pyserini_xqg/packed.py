@@ -23,6 +23,9 @@ MODEL_TYPES = ("bert", "camembert", "roberta", "xlm-roberta")
 _FAST_POSITIONS = 16
 """Below so many positions, torch's attention kernel for the CPU falls to a third of its speed."""
 _BEST_POSITIONS = 32
+_ROWS = 32
+"""Matrices have a multiple of so many rows. oneDNN compiles its code anew for each number of rows, keeps 1,024 pieces
+of it, and has been seen to crash (AMX, oneDNN 3 in torch 2.13) when it had to let go of some."""
 _LAYOUT_ROWS = 2048
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -53,6 +56,11 @@ def _runs(lengths: Sequence[int], side_by_side: bool) -> Iterator[_Run]:
             yield _Run(slice(text, text + number), slice(token, token + number * length), length, beside)
             text, token, left = text + number, token + number * length, left - number
             beside = min(beside, left)
+
+
+def _round_up(values: np.ndarray) -> np.ndarray:
+    """With zeros to a multiple of :data:`_ROWS`: rows that nothing reads."""
+    return np.pad(values, (0, -len(values) % _ROWS))
 
 
 @lru_cache(maxsize=256)
@@ -91,13 +99,15 @@ class PackedEncoder:
         lengths = [len(text) for text in ids]
         tokens = np.concatenate([np.asarray(text, dtype=np.int64) for text in ids])
         starts = np.cumsum(lengths) - lengths
-        positions = torch.from_numpy(self._positions(tokens, starts, lengths))
-        hidden = self._embeddings(torch.from_numpy(tokens)[None], position_ids=positions[None])[0]
+        positions = self._positions(tokens, starts, lengths)
+        inputs = [torch.from_numpy(_round_up(values))[None] for values in (tokens, positions)]
+        hidden = self._embeddings(inputs[0], position_ids=inputs[1])[0]
+        first = torch.from_numpy(_round_up(starts))
         runs = {side_by_side: list(_runs(lengths, side_by_side)) for side_by_side in (False, True)}
         for layer in self._layers:
-            hidden = layer(hidden, torch.from_numpy(starts), runs)
+            hidden = layer(hidden, first, runs)
         if self.pooling == "cls":
-            return hidden.float()
+            return hidden[: len(ids)].float()
         texts = [hidden[run.tokens].view(-1, run.length, hidden.shape[1]) for run in runs[False]]
         return torch.cat([_pool(some, self.pooling) for some in texts])
 
@@ -146,7 +156,7 @@ class _Layer:
         return self.norm(self.down(self.activation(self.up(hidden))).add_(hidden))
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, runs: list[_Run]) -> torch.Tensor:
-        mixed = torch.empty_like(query, memory_format=torch.contiguous_format)
+        mixed = torch.zeros_like(query, memory_format=torch.contiguous_format)
         for run in runs:
             asking = run.texts if self.first_only else run.tokens
             positions = run.beside * run.length

@@ -7,9 +7,9 @@ import pytest
 from generation import FAST, generate, interrupt_after
 from helpers import assert_one_error, run_module
 
-from pyserini_xqg import queries
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.generate.merge import merge_queries
+from pyserini_xqg.queries import command as queries
 
 
 def make_shards(source, model, directory, number, *more) -> list[Path]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pyserini_xqg.embedding import EncoderConfig, describe_probe
-from pyserini_xqg.query_scores import QueryScores, ScoresWriter, new_scores_manifest
+from pyserini_xqg.queries.scores import QueryScores, ScoresWriter, new_scores_manifest
 from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 

@@ -29,10 +29,10 @@ from scipy import stats
 
 from pyserini_xqg.augmentation import augment
 from pyserini_xqg.embedding import Embedder, EncoderConfig
-from pyserini_xqg.query_scores import QueryScores
-from pyserini_xqg.query_scoring import score_store
-from pyserini_xqg.query_selection import KEPT, Selection, thresholds, verdicts
-from pyserini_xqg.round_trip import StoreRanker
+from pyserini_xqg.queries.round_trip import StoreRanker
+from pyserini_xqg.queries.scores import QueryScores
+from pyserini_xqg.queries.scoring import score_store
+from pyserini_xqg.queries.selection import KEPT, Selection, thresholds, verdicts
 from pyserini_xqg.runs import read_qrels
 from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 

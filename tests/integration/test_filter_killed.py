@@ -13,7 +13,7 @@ from helpers import command_environment, corpus_records, directory_bytes, run_mo
 
 from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.embedding import Embedder, EncoderConfig
-from pyserini_xqg.query_scoring import score_corpus
+from pyserini_xqg.queries.scoring import score_corpus
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,9 @@ def test_kill_nine_at_random_moments(tiny_encoder, tmp_path):
     score_in_a_process(path, tiny_encoder, tmp_path / "whole")
     # Forked from a process that has torch already: kills hit the work, not the imports.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pyserini_xqg.query_scoring", "torch", "transformers.models.bert.modeling_bert"])
+    processes.set_forkserver_preload(
+        ["pyserini_xqg.queries.scoring", "torch", "transformers.models.bert.modeling_bert"]
+    )
     chance, log = random.Random(31), tmp_path / "scores" / "chunks.jsonl"
     for target in sorted(chance.sample(range(95), 6)):  # of 100 chunks
         process = processes.Process(target=score_in_a_process, args=(path, tiny_encoder, tmp_path / "scores"))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from vector_stores import vector_store
 
-from pyserini_xqg import round_trip
 from pyserini_xqg.embedding import describe_probe
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.index import Layout, Recipe, build_index, build_routed_index
-from pyserini_xqg.round_trip import IndexRanker, StoreRanker
+from pyserini_xqg.queries import round_trip
+from pyserini_xqg.queries.round_trip import IndexRanker, StoreRanker
 
 NUMBER, DIMENSION = 60, 8
 CHANCE = np.random.default_rng(3)

@@ -11,9 +11,9 @@ import numpy as np
 from pyserini_xqg.cli import progress, say
 from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.query_scores import corpus_facts
-from pyserini_xqg.query_scoring import store_chunks
-from pyserini_xqg.query_selection import KEPT
+from pyserini_xqg.queries.scores import corpus_facts
+from pyserini_xqg.queries.scoring import store_chunks
+from pyserini_xqg.queries.selection import KEPT
 from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 _NOT_SETTINGS = ("format", "format_version", "complete", "manifest_sha256")

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pyserini_xqg.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
-from pyserini_xqg.query_statistics import Sample, describe_histogram, shorten
+from pyserini_xqg.queries.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
+from pyserini_xqg.queries.statistics import Sample, describe_histogram, shorten
 
 
 @pytest.mark.parametrize("seed", range(5))

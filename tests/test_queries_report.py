@@ -9,9 +9,9 @@ from helpers import assert_one_error, corpus_records, run_module, write_jsonl
 
 from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.quality import QualityRules, fold
-from pyserini_xqg.query_report import describe_queries, generation_counts, scan_queries
-from pyserini_xqg.query_report_html import html_page
-from pyserini_xqg.query_report_text import text_lines
+from pyserini_xqg.queries.report import describe_queries, generation_counts, scan_queries
+from pyserini_xqg.queries.report_html import html_page
+from pyserini_xqg.queries.report_text import text_lines
 
 RULES = QualityRules(language_check="model")
 ATTACK = "<script>alert(1)</script> & \"q\" 'q' <img src=x onerror=alert(1)>"

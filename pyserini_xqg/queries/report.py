@@ -17,7 +17,7 @@ from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.language_check import resolve_check
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.quality import QualityRules, add_quality_options, quality_rules
-from pyserini_xqg.query_statistics import LanguageStatistics, PassageForm
+from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
 
 HELP = "describe generated queries: counts, lengths, duplicates, languages, overlap with the passages, examples"
 DESCRIPTION = f"""{HELP[0].upper()}{HELP[1:]}.
@@ -168,13 +168,13 @@ def run_report(args: argparse.Namespace) -> None:
     report = describe_queries(corpus, checked, rules, examples=args.examples, seed=args.seed, sample=args.sample)
     report["generation"] = generation_counts([args.corpus, *args.queries])
     if args.html:
-        from pyserini_xqg.query_report_html import html_page
+        from pyserini_xqg.queries.report_html import html_page
 
         with write_whole(args.html) as out:
             out.write(html_page(report))
     if args.format == "json":
         print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
-        from pyserini_xqg.query_report_text import text_lines
+        from pyserini_xqg.queries.report_text import text_lines
 
         print("\n".join(text_lines(report)))

@@ -12,7 +12,7 @@ from pyserini_xqg.corpus import Passage
 from pyserini_xqg.language_check import found_instead
 from pyserini_xqg.languages import NAMES
 from pyserini_xqg.quality import QualityRules, character_ngrams, fold, is_copy, near_duplicates, words
-from pyserini_xqg.repeated_texts import RepeatedTexts
+from pyserini_xqg.queries.repeated_texts import RepeatedTexts
 
 FINDINGS = {
     "duplicate": "the passage has it twice",

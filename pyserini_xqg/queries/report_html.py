@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pyserini_xqg.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
-from pyserini_xqg.query_report_text import (
+from pyserini_xqg.queries.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
+from pyserini_xqg.queries.report_text import (
     COUNTS,
     COUNTS_HEAD,
     OVERLAP_HEADS,
@@ -20,7 +20,7 @@ from pyserini_xqg.query_report_text import (
     percent,
     summary_line,
 )
-from pyserini_xqg.query_statistics import FINDINGS, OVERLAP_BINS
+from pyserini_xqg.queries.statistics import FINDINGS, OVERLAP_BINS
 
 MOST_LANGUAGES = 24
 """Languages with figures and examples, those with the most queries; the tables have all."""
@@ -63,7 +63,7 @@ details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { curso
 
 
 def html_page(report: Mapping[str, Any]) -> str:
-    """One self-contained page of the report that :func:`pyserini_xqg.query_report.describe_queries` made."""
+    """One self-contained page of the report that :func:`pyserini_xqg.queries.report.describe_queries` made."""
     return "".join(_parts(report))
 
 

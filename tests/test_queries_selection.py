@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from vector_stores import chosen_scores
 
-from pyserini_xqg import query_scores
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.query_selection import (
+from pyserini_xqg.queries import scores as query_scores
+from pyserini_xqg.queries.selection import (
     KEPT,
     LOW,
     NOT_RETRIEVED,

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 
-from pyserini_xqg.cli import HelpFormatter, run
+from pyserini_xqg.cli import HelpFormatter
 from pyserini_xqg.generate.merge import add_merge_parser
-from pyserini_xqg.query_filter import add_filter_parser
-from pyserini_xqg.query_report import add_report_parser
+from pyserini_xqg.queries.filter import add_filter_parser
+from pyserini_xqg.queries.report import add_report_parser
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +34,3 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.queries``."""
     args = build_parser().parse_args(argv)
     args.run(args)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pyserini_xqg.order_statistics import order_statistics
+from pyserini_xqg.queries.order_statistics import order_statistics
 
 CHANCE = np.random.default_rng(1)
 VALUES = {

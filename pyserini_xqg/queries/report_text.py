@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyserini_xqg.languages import NAMES
-from pyserini_xqg.query_statistics import FINDINGS, shorten
+from pyserini_xqg.queries.statistics import FINDINGS, shorten
 
 COUNTS = [("", 3), ("queries per passage", 3), ("characters per query", 4), ("words per query", 2)]
 COUNTS_HEAD = ["language", "passages", "queries", "mean", "min", "max", "mean", "median", "95%", "max", "mean", "95%"]
@@ -39,7 +39,7 @@ def finding_counts(entry: Mapping[str, Any]) -> dict[str, int]:
 
 
 def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the report that :func:`pyserini_xqg.query_report.describe_queries` made."""
+    """Yield the lines of the report that :func:`pyserini_xqg.queries.report.describe_queries` made."""
     languages = report["languages"]
     yield summary_line(report)
     yield ""

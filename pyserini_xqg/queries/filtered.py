@@ -26,8 +26,8 @@ from pyserini_xqg.files import (
 )
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.manifest import package_versions
-from pyserini_xqg.query_scores import QueryScores
-from pyserini_xqg.query_selection import (
+from pyserini_xqg.queries.scores import QueryScores
+from pyserini_xqg.queries.selection import (
     KEPT,
     LOW,
     NOT_RETRIEVED,

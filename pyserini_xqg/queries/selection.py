@@ -15,8 +15,8 @@ import numpy as np
 
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import check_language
-from pyserini_xqg.order_statistics import order_statistics
-from pyserini_xqg.query_scores import QueryScores
+from pyserini_xqg.queries.order_statistics import order_statistics
+from pyserini_xqg.queries.scores import QueryScores
 
 KEPT, LOW, NOT_RETRIEVED = 0, 1, 2
 QUANTILES = {"min": 0.0, "p10": 0.1, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1.0}

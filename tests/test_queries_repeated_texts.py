@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from pyserini_xqg.repeated_texts import RepeatedTexts
+from pyserini_xqg.queries.repeated_texts import RepeatedTexts
 
 
 @pytest.mark.parametrize("block", [7, 64, 1 << 19])

@@ -18,14 +18,16 @@ from helpers import (
     write_jsonl,
 )
 
-from pyserini_xqg import encode, queries, query_filter
+from pyserini_xqg import encode
 from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_jsonl, sha256_file
-from pyserini_xqg.filtered_store import write_filtered_store
 from pyserini_xqg.index import Layout, Recipe, build_index
-from pyserini_xqg.query_scores import QueryScores
-from pyserini_xqg.query_selection import Selection, verdicts_by_language
+from pyserini_xqg.queries import command as queries
+from pyserini_xqg.queries import filter as query_filter
+from pyserini_xqg.queries.filtered_store import write_filtered_store
+from pyserini_xqg.queries.scores import QueryScores
+from pyserini_xqg.queries.selection import Selection, verdicts_by_language
 from pyserini_xqg.store import EmbeddingStore, StoreWriter
 
 ROWS = 16

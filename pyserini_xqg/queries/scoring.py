@@ -14,12 +14,12 @@ from pyserini_xqg.cli import progress, say
 from pyserini_xqg.corpus import FIELDS, Corpus, CorpusSummary
 from pyserini_xqg.encode import encode_chunk
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.query_scores import ScoresWriter, corpus_differences, corpus_facts, has_scores, new_scores_manifest
+from pyserini_xqg.queries.scores import ScoresWriter, corpus_differences, corpus_facts, has_scores, new_scores_manifest
 from pyserini_xqg.store import Chunk, EmbeddingStore
 
 if TYPE_CHECKING:
     from pyserini_xqg.embedding import Embedder
-    from pyserini_xqg.round_trip import Ranker
+    from pyserini_xqg.queries.round_trip import Ranker
 
 
 def score_corpus(

@@ -7,13 +7,14 @@ import pytest
 from helpers import LANGUAGES, corpus_records, directory_bytes, reference_vectors, write_jsonl
 from vector_stores import vector_store
 
-from pyserini_xqg import encode, query_scoring
+from pyserini_xqg import encode
 from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.embedding import Embedder, EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.query_scores import QueryScores
-from pyserini_xqg.query_scoring import check_store_corpus, score_corpus, score_store
-from pyserini_xqg.round_trip import StoreRanker
+from pyserini_xqg.queries import scoring as query_scoring
+from pyserini_xqg.queries.round_trip import StoreRanker
+from pyserini_xqg.queries.scores import QueryScores
+from pyserini_xqg.queries.scoring import check_store_corpus, score_corpus, score_store
 from pyserini_xqg.store import EmbeddingStore
 
 ROWS = 14
