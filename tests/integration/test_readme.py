@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from generators import build_tiny_t5
 
 from pyserini_xqg import activate, datasets
 from pyserini_xqg.demo import build_encoder
@@ -41,10 +42,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, field in (("topics.tsv", "question"), ("topic-languages.tsv", "lang")):
         rows = (f"{question['id']}\t{question[field]}\n" for question in questions)
         (directory / name).write_text("".join(rows), encoding="utf-8")
-    # The hub's checkpoint cannot be loaded everywhere: a directory of that name takes its place.
-    model = directory / "ielabgroup" / "bert-base-multilingual-cased-xor-tydi"
-    model.parent.mkdir()
-    build_encoder(model)
+    with open(directory / "texts.jsonl", "w", encoding="utf-8") as out:
+        for line in (SAMPLE / "passages.jsonl").read_text(encoding="utf-8").splitlines():
+            passage = json.loads(line)
+            passage.pop("generated_queries")
+            out.write(json.dumps(passage, ensure_ascii=False) + "\n")
+    # The hub's checkpoints cannot be loaded everywhere: directories of their names take their place.
+    (directory / "ielabgroup").mkdir()
+    build_encoder(directory / "ielabgroup" / "bert-base-multilingual-cased-xor-tydi")
+    build_tiny_t5(directory / "ielabgroup" / "xor-tydi-docTquery-mt5-base")
     return directory
 
 
