@@ -194,6 +194,16 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return value
 
 
+def read_described(path: str | Path, kind: str, version: int, again: str) -> dict[str, Any]:
+    """Read a JSON file whose ``format`` and ``format_version`` must be these; ``again`` is the cure for another one."""
+    value = read_json(path)
+    if (found := (value.get("format"), value.get("format_version"))) != (kind, version):
+        raise XqgError(
+            f"{path}: format {found[0]!r} version {found[1]!r}, expected {kind!r} version {version}. {again}"
+        )
+    return value
+
+
 def check_output(path: str | Path, overwrite: bool) -> None:
     """Refuse an output that exists, before any work is done."""
     if Path(path).exists() and not overwrite:

@@ -24,9 +24,8 @@ _FAST_POSITIONS = 16
 """Below so many positions, torch's attention kernel for the CPU falls to a third of its speed."""
 _BEST_POSITIONS = 32
 _ROWS = 32
-"""Matrices have a multiple of so many rows. oneDNN compiles its code anew for each number of rows, keeps 1,024 pieces
-of it, and has been seen to crash (AMX, oneDNN 3 in torch 2.13) when it had to let go of some."""
-_LAYOUT_ROWS = 2048
+"""Matrices have a multiple of so many rows: oneDNN compiles its code anew for each number of rows, and keeps 1,024
+pieces of it."""
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 MakeLinear = Callable[[torch.Tensor, torch.Tensor], Function]
@@ -193,7 +192,7 @@ def float_linear(weight: torch.Tensor, bias: torch.Tensor) -> Function:
 def bfloat16_linear(weight: torch.Tensor, bias: torch.Tensor) -> Function:
     """A linear layer in bfloat16, its weight laid out for oneDNN once instead of on each call."""
     bias = bias.detach()
-    weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _LAYOUT_ROWS)
+    weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), 2048)
     return lambda inputs: torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
 
 

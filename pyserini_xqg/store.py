@@ -34,7 +34,7 @@ import numpy as np
 
 from pyserini_xqg.embedding import EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import fsync_directory, read_json, write_json
+from pyserini_xqg.files import fsync_directory, read_described, read_json, write_json
 from pyserini_xqg.journal import (
     ChunkSizes,
     Journal,
@@ -306,13 +306,7 @@ def read_store_manifest(directory: str | Path) -> dict[str, Any]:
         raise XqgError(
             f"{directory}: no embedding store there ({STORE_NAME} is missing). Build one with pyserini_xqg.encode."
         )
-    manifest = read_json(path)
-    if manifest.get("format") != STORE_FORMAT or manifest.get("format_version") != FORMAT_VERSION:
-        raise XqgError(
-            f"{path}: format {manifest.get('format')!r} version {manifest.get('format_version')!r}, expected "
-            f"{STORE_FORMAT!r} version {FORMAT_VERSION}. Encode again."
-        )
-    return manifest
+    return read_described(path, STORE_FORMAT, FORMAT_VERSION, "Encode again.")
 
 
 class EmbeddingStore:

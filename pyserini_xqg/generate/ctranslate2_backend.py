@@ -14,8 +14,8 @@ from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_json
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
+from pyserini_xqg.generate.loaded import LoadedCheckpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
-from pyserini_xqg.generate.tokens import PromptTokens
 
 BATCH_TOKENS_CPU = 24576
 BATCH_TOKENS_GPU = 131072
@@ -24,7 +24,7 @@ DTYPES = ("auto", "int8", "bfloat16", "float16", "float32")
 _PREFERRED = {"cpu": ("int8", "bfloat16", "float32"), "cuda": ("bfloat16", "int8", "float32")}
 
 
-class CTranslate2Generator:
+class CTranslate2Generator(LoadedCheckpoint):
     """A seq2seq checkpoint run by CTranslate2; see :class:`pyserini_xqg.generate.sampling.Generator`.
 
     The parameters are those of :class:`pyserini_xqg.generate.transformers_backend.TransformersGenerator`; dtype is
@@ -33,6 +33,8 @@ class CTranslate2Generator:
 
     Raises :class:`XqgError` if CTranslate2 is missing, or refuses the model, the device or the dtype.
     """
+
+    backend = "ctranslate2"
 
     def __init__(
         self,
@@ -49,13 +51,10 @@ class CTranslate2Generator:
                 f"{checkpoint.name}: a {checkpoint.kind} model; --backend ctranslate2 runs seq2seq models only. Use "
                 "--backend transformers."
             )
-        self.device = _choose_device(device)
-        self.dtype = _choose_dtype(dtype, self.device)
-        self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
+        device = _choose_device(device)
+        batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_GPU)
+        super().__init__(checkpoint, sampling, device, _choose_dtype(dtype, device), batch_tokens)
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._checkpoint, self._sampling = checkpoint, sampling
-        self._tokens = PromptTokens(checkpoint, sampling)
-        self._fingerprint = checkpoint.fingerprint()
         self._directory = converted(checkpoint, self._fingerprint, self.dtype)
         self._vocabulary = read_vocabulary(self._directory)
         self._own_start = 1 if read_json(self._directory / "config.json")["decoder_start_token"] else 0
@@ -70,28 +69,6 @@ class CTranslate2Generator:
                 "or use --backend transformers."
             )
 
-    @property
-    def max_input_length(self) -> int:
-        """Tokens kept of a prompt."""
-        return self._tokens.max_input_length
-
-    def describe(self) -> dict[str, Any]:
-        """All that decides which queries come out, as JSON; ``model`` alone may change with where it lies."""
-        return {
-            "model": self._checkpoint.name,
-            "model_type": self._checkpoint.kind,
-            "fingerprint": self._fingerprint,
-            "backend": "ctranslate2",
-            "dtype": self.dtype,
-            "batch_tokens": self.batch_tokens,
-            **self._tokens.describe(),
-            "sampling": self._sampling.to_dict(),
-        }
-
-    def input_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
-        """Tokens of each prompt before it is cut."""
-        return self._tokens.lengths(prompts)
-
     def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:
         """``numbers[i]`` candidates for ``prompts[i]``.
 
@@ -99,10 +76,8 @@ class CTranslate2Generator:
         """
         import ctranslate2
 
-        if len(prompts) != len(numbers):
-            raise ValueError(f"{len(prompts)} prompts, {len(numbers)} numbers")
-        wanted = [row for row, number in enumerate(numbers) if number > 0]
-        ids = dict(zip(wanted, self._tokens.encode([prompts[row] for row in wanted]), strict=True))
+        ids = self._wanted_ids(prompts, numbers)
+        wanted = list(ids)
         found: list[list[Candidate]] = [[] for _ in prompts]
         # CTranslate2 reads the seed when a thread draws its first number, and never again: only a new translator,
         # with a new thread, begins the sequence anew. Its one thread takes the batches in their order.

@@ -21,7 +21,7 @@ from typing import Any
 from pyserini_xqg.cli import say
 from pyserini_xqg.corpus import Passage
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import check_output, fsync_directory, read_json, write_json
+from pyserini_xqg.files import check_output, fsync_directory, read_described, read_json, write_json
 from pyserini_xqg.journal import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
 from pyserini_xqg.manifest import package_versions
 from pyserini_xqg.quality import REASONS
@@ -283,10 +283,4 @@ def read_sidecar(output: str | Path) -> dict[str, Any]:
     path = sidecar_path(output)
     if not path.exists():
         raise XqgError(f"{path}: no such file, so {output} is not known to be what pyserini_xqg.generate wrote.")
-    sidecar = read_json(path)
-    if sidecar.get("format") != QUERIES_FORMAT or sidecar.get("format_version") != FORMAT_VERSION:
-        raise XqgError(
-            f"{path}: format {sidecar.get('format')!r} version {sidecar.get('format_version')!r}, expected "
-            f"{QUERIES_FORMAT!r} version {FORMAT_VERSION}. Generate again."
-        )
-    return sidecar
+    return read_described(path, QUERIES_FORMAT, FORMAT_VERSION, "Generate again.")

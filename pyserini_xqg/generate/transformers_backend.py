@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pyserini_xqg.embedding import batches_by_length, choose_precision, resolve_device
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.generate.checkpoints import Checkpoint
+from pyserini_xqg.generate.loaded import LoadedCheckpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
-from pyserini_xqg.generate.tokens import PromptTokens
 
 BATCH_TOKENS_CPU = 65536  # fewer candidates side by side, and reading the output layer's weights takes the time
 BATCH_TOKENS_GPU = 131072
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-class TransformersGenerator:
+class TransformersGenerator(LoadedCheckpoint):
     """A checkpoint on a device, with how its tokens are chosen; see :class:`pyserini_xqg.generate.sampling.Generator`.
 
     Parameters
@@ -35,6 +34,8 @@ class TransformersGenerator:
     threads : of the CPU; None for torch's own choice.
     """
 
+    backend = "transformers"
+
     def __init__(
         self,
         checkpoint: Checkpoint,
@@ -48,38 +49,13 @@ class TransformersGenerator:
 
         from pyserini_xqg.generate.decoding import Sampler
 
-        self.device = resolve_device(device)
-        self.dtype = _choose_dtype(dtype, self.device)
-        self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
+        device = resolve_device(device)
+        batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_GPU)
+        super().__init__(checkpoint, sampling, device, _choose_dtype(dtype, device), batch_tokens)
         if threads:
             torch.set_num_threads(threads)
-        self._checkpoint, self._sampling = checkpoint, sampling
-        self._tokens = PromptTokens(checkpoint, sampling)
-        self._fingerprint = checkpoint.fingerprint()
         self._model = checkpoint.load(self.dtype).to(self.device)
         self._sampler = Sampler(sampling)
-
-    @property
-    def max_input_length(self) -> int:
-        """Tokens kept of a prompt."""
-        return self._tokens.max_input_length
-
-    def describe(self) -> dict[str, Any]:
-        """All that decides which queries come out, as JSON; ``model`` alone may change with where it lies."""
-        return {
-            "model": self._checkpoint.name,
-            "model_type": self._checkpoint.kind,
-            "fingerprint": self._fingerprint,
-            "backend": "transformers",
-            "dtype": self.dtype,
-            "batch_tokens": self.batch_tokens,
-            **self._tokens.describe(),
-            "sampling": self._sampling.to_dict(),
-        }
-
-    def input_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
-        """Tokens of each prompt before it is cut."""
-        return self._tokens.lengths(prompts)
 
     def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:
         """``numbers[i]`` candidates for ``prompts[i]``.
@@ -90,10 +66,8 @@ class TransformersGenerator:
         """
         import torch
 
-        if len(prompts) != len(numbers):
-            raise ValueError(f"{len(prompts)} prompts, {len(numbers)} numbers")
-        wanted = [row for row, number in enumerate(numbers) if number > 0]
-        ids = dict(zip(wanted, self._tokens.encode([prompts[row] for row in wanted]), strict=True))
+        ids = self._wanted_ids(prompts, numbers)
+        wanted = list(ids)
         found: list[list[Candidate]] = [[] for _ in prompts]
         run = self._sample if self._sampling.num_beams == 1 else self._search
         with torch.inference_mode():

@@ -23,7 +23,7 @@ import numpy as np
 
 from pyserini_xqg.corpus import CorpusSummary
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import fsync_directory, read_json, write_json
+from pyserini_xqg.files import fsync_directory, read_described, write_json
 from pyserini_xqg.journal import LOCK_NAME, Journal, JournalKind, differing, manifest_digest, rows_done
 from pyserini_xqg.store import DOCIDS_NAME, ArraySpec, Chunk, settings_differences
 
@@ -167,13 +167,7 @@ def read_scores_manifest(directory: str | Path) -> dict[str, Any]:
             f"{directory}: no query scores there ({SCORES_NAME} is missing). Pass --encoder, or --store with a store "
             "made with --keep-query-vectors, to make them."
         )
-    manifest = read_json(path)
-    if manifest.get("format") != SCORES_FORMAT or manifest.get("format_version") != FORMAT_VERSION:
-        raise XqgError(
-            f"{path}: format {manifest.get('format')!r} version {manifest.get('format_version')!r}, expected "
-            f"{SCORES_FORMAT!r} version {FORMAT_VERSION}. Score again with another --scores."
-        )
-    return manifest
+    return read_described(path, SCORES_FORMAT, FORMAT_VERSION, "Score again with another --scores.")
 
 
 class QueryScores:

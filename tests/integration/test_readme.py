@@ -12,6 +12,7 @@ import pytest
 from generators import build_tiny_t5
 
 from pyserini_xqg import activate, datasets
+from pyserini_xqg.corpus import Corpus
 from pyserini_xqg.demo import build_encoder
 
 pytestmark = pytest.mark.integration
@@ -47,6 +48,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             passage = json.loads(line)
             passage.pop("generated_queries")
             out.write(json.dumps(passage, ensure_ascii=False) + "\n")
+    passages = {passage.docid: passage for passage in Corpus(str(SAMPLE / "passages.jsonl"))}
+    answered = dict(line.split()[:3:2] for line in (SAMPLE / "qrels.txt").read_text(encoding="utf-8").splitlines())
+    with open(directory / "pairs.jsonl", "w", encoding="utf-8") as out:
+        for question in questions:
+            passage = passages[answered[question["id"]]]
+            pair = {"query_id": question["id"], "query": question["question"], "lang": question["lang"]}
+            pair["positive_passages"] = [{"docid": passage.docid, "title": passage.title, "text": passage.text}]
+            out.write(json.dumps(pair, ensure_ascii=False) + "\n")
     # The hub's checkpoints cannot be loaded everywhere: directories of their names take their place.
     (directory / "ielabgroup").mkdir()
     build_encoder(directory / "ielabgroup" / "bert-base-multilingual-cased-xor-tydi")
