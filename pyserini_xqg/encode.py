@@ -140,7 +140,8 @@ def encode_corpus(
             bar.update(_texts(passages))
             if report:
                 report(writer.rows_done, rows, _texts(passages))
-        if corpus.file_state() != state and corpus.scan().sha256 != summary.sha256:
+        complete = writer.rows_done == rows  # else finish names the number
+        if complete and corpus.file_state() != state and corpus.scan().sha256 != summary.sha256:
             raise XqgError(
                 f"{corpus.source}: its passages were changed while they were encoded, so {output} may hold vectors of "
                 "both versions. Leave the files alone and run the command again, with --overwrite."

@@ -51,7 +51,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, reduction: str) -
 
 def losses_by_language(rows: np.ndarray, languages: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Cross-entropy per token of all pairs and of those of each language, from :func:`row_losses`."""
-    rows = rows.astype(np.float64)
+    rows = rows[: len(languages)].astype(np.float64)  # several processes repeat some pairs to fill their last batches
     found = {BEST: float(rows[:, 0].sum() / rows[:, 1].sum())}
     for number, name in enumerate(names):
         chosen = rows[languages == number]
