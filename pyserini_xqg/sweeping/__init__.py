@@ -1,0 +1,1 @@
+"""Parts of ``python -m pyserini_xqg.sweep``: the grid, its search, tables and figures, cross-validation."""
