@@ -19,7 +19,7 @@ import pytest
 from ir_datasets.datasets.base import Dataset
 
 from pyserini_xqg import datasets
-from pyserini_xqg.datasets import published, xor_tydi, xqg_sample, xquad
+from pyserini_xqg.datasets import published, xor_tydi, xqg_sample, xquad, xquad_loo
 from pyserini_xqg.datasets.components import Docs
 from pyserini_xqg.datasets.published import PublishedFile
 from pyserini_xqg.datasets.records import XqgDoc
@@ -114,9 +114,9 @@ def test_register_adds_what_is_missing_and_leaves_what_is_there():
 
 
 def test_ids_are_those_built():
-    built = {**xor_tydi.build(), **xquad.build(), **xqg_sample.build()}
+    built = {**xor_tydi.build(), **xquad.build(), **xquad_loo.build(), **xqg_sample.build()}
     assert tuple(built) == datasets.DATASET_IDS
-    assert len(built) == 17 + 13 + 9
+    assert len(built) == 17 + 13 + 7 + 9
 
 
 def test_registration_opens_nothing_and_import_is_light(home):
@@ -294,6 +294,66 @@ def test_xquad_agrees_with_xquad_loo(loo, lang):
     for line in (loo / f"qrels.{lang}.txt").read_text().splitlines():
         topic, _, passage, _ = line.split()
         assert qrels[topic] == {passage: 1}
+
+
+# xquad-loo
+
+
+def test_xquad_loo_passages_are_those_made_elsewhere(loo):
+    """Record for record the file that other code made from the same published files."""
+    dataset = datasets.load("xquad-loo")
+    made = [
+        {"docid": d.doc_id, "title": d.title, "text": d.text, "generated_queries": d.generated_queries}
+        for d in dataset.docs_iter()
+    ]
+    assert made == jsonl(loo / "passages.jsonl")
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in made)
+    assert lines.encode() == (loo / "passages.jsonl").read_bytes()
+    assert dataset.docs_count() == len(made) == 240
+    assert dataset.docs_store().get("xquad-000").generated_queries == made[0]["generated_queries"]
+    assert sum(not any(record["generated_queries"].values()) for record in made) == 3
+
+
+@pytest.mark.parametrize("lang", ["en", "ar", "de", "es", "ru"])
+def test_xquad_loo_topics_are_those_made_elsewhere(loo, lang):
+    dataset = datasets.load(f"xquad-loo/{lang}")
+    queries = list(dataset.queries_iter())
+    tsv = "".join(f"{query.query_id}\t{query.text}\n" for query in queries)
+    assert tsv.encode() == (loo / f"topics.{lang}.tsv").read_bytes()
+    assert [(q.query_id, q.text, list(q.answers), q.lang) for q in queries] == [
+        (record["id"], record["question"], record["answers"], record["lang"])
+        for record in jsonl(loo / f"answers.{lang}.jsonl")
+    ]
+    qrels = "".join(f"{q.query_id} {q.iteration} {q.doc_id} {q.relevance}\n" for q in dataset.qrels_iter())
+    assert qrels.encode() == (loo / f"qrels.{lang}.txt").read_bytes()
+    assert dataset.queries_count() == len(queries) == 240
+
+
+def test_xquad_loo_all_is_the_four_languages_together(real):
+    every = datasets.load("xquad-loo/all")
+    parts = [datasets.load(f"xquad-loo/{lang}") for lang in datasets.XQUAD_LOO_QUERY_LANGUAGES]
+    assert list(every.queries_iter()) == [query for part in parts for query in part.queries_iter()]
+    assert list(every.qrels_iter()) == [qrel for part in parts for qrel in part.qrels_iter()]
+    assert every.queries_count() == 960
+    docs = every.docs_store()
+    asked_twice = [
+        query.query_id
+        for query, qrel in zip(every.queries_iter(), every.qrels_iter(), strict=True)
+        if query.text in docs.get(qrel.doc_id).generated_queries[query.lang]
+    ]
+    assert len(asked_twice) == 6  # as documented
+    assert "Six of the 960" in every.documentation()["desc"]
+    assert Counter(len(doc.generated_queries["ar"]) for doc in every.docs_iter())[0] == 3
+
+
+def test_xquad_loo_documentation(real):
+    assert "Arabic" in datasets.load("xquad-loo/ar").documentation()["desc"]
+    assert "CC BY-SA" in datasets.load("xquad-loo/all").documentation()["license"]
+
+
+def test_xquad_loo_without_files_says_what_to_fetch():
+    with pytest.raises(XqgError, match=r"xquad\.(en|ar)\.json: the download failed.*PYSERINI_XQG_DATA"):
+        list(datasets.load("xquad-loo").docs_iter())
 
 
 # XQuAD on small files

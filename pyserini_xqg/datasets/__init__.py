@@ -1,4 +1,4 @@
-"""XOR-TyDi, XQuAD and the bundled sample as ir_datasets datasets.
+"""XOR-TyDi, XQuAD (also with queries in its passages: xquad-loo) and the bundled sample as ir_datasets datasets.
 
 >>> from pyserini_xqg import datasets
 >>> sample = datasets.load("xqg-sample/fi")
@@ -12,9 +12,9 @@ True
 
     python -m pyserini_xqg.datasets export xqg-sample/fi queries --fields query_id text
 
-The published files of XOR-TyDi and XQuAD are looked for in ``$PYSERINI_XQG_DATA/xor-tydi`` and
-``$PYSERINI_XQG_DATA/xquad`` (the names as published), then in ir_datasets' home (``~/.ir_datasets/xor-tydi``, …),
-and downloaded there otherwise. Nothing is opened or downloaded before it is asked for.
+The published files of XOR-TyDi and XQuAD (which xquad-loo is made from) are looked for in
+``$PYSERINI_XQG_DATA/xor-tydi`` and ``$PYSERINI_XQG_DATA/xquad`` (the names as published), then in ir_datasets' home
+(``~/.ir_datasets/xor-tydi``, …), and downloaded there otherwise. Nothing is opened or downloaded before it is asked for.
 """
 
 from __future__ import annotations
@@ -27,11 +27,20 @@ from pyserini_xqg.languages import XOR_TYDI_LANGUAGES
 XQUAD_LANGUAGES: tuple[str, ...] = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 """XQuAD's languages: the English original and eleven translations (https://github.com/google-deepmind/xquad)."""
 
+XQUAD_LOO_QUERY_LANGUAGES: tuple[str, ...] = ("ar", "de", "es", "ru")
+"""The languages of xquad-loo's queries and of the topics of ``xquad-loo/all``."""
+
+XQUAD_LOO_LANGUAGES: tuple[str, ...] = ("ar", "de", "en", "es", "ru")
+"""The languages that xquad-loo has topics in."""
+
 DATASET_IDS: tuple[str, ...] = (
     "xor-tydi",
     *(f"xor-tydi/{split}{lang}" for split in ("train", "dev") for lang in ("", *(f"/{c}" for c in XOR_TYDI_LANGUAGES))),
     "xquad",
     *(f"xquad/{lang}" for lang in XQUAD_LANGUAGES),
+    "xquad-loo",
+    "xquad-loo/all",
+    *(f"xquad-loo/{lang}" for lang in XQUAD_LOO_LANGUAGES),
     "xqg-sample",
     "xqg-sample/all",
     *(f"xqg-sample/{lang}" for lang in XOR_TYDI_LANGUAGES),
@@ -54,9 +63,10 @@ def register() -> None:
     known = set(ir_datasets.registry)
     if known.issuperset(DATASET_IDS):
         return
-    from pyserini_xqg.datasets import xor_tydi, xqg_sample, xquad
+    from pyserini_xqg.datasets import xor_tydi, xqg_sample, xquad, xquad_loo
 
-    for name, dataset in {**xor_tydi.build(), **xquad.build(), **xqg_sample.build()}.items():
+    built = xor_tydi.build() | xquad.build() | xquad_loo.build() | xqg_sample.build()
+    for name, dataset in built.items():
         if name not in known:
             ir_datasets.registry.register(name, dataset)
 

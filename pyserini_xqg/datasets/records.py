@@ -17,8 +17,8 @@ class XqgDoc(NamedTuple):
         return f"{self.title} {self.text}"
 
 
-class XqgSampleDoc(NamedTuple):
-    """A passage with queries that stand in for generated ones, per language."""
+class AugmentedDoc(NamedTuple):
+    """A passage with queries that stand in for generated ones: language to texts."""
 
     doc_id: str
     title: str

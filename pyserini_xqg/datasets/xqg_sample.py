@@ -15,7 +15,7 @@ from ir_datasets.formats import TrecQrel, TrecQrels
 from ir_datasets.util import LocalDownload
 
 from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
-from pyserini_xqg.datasets.records import XorTydiQuery, XqgSampleDoc
+from pyserini_xqg.datasets.records import AugmentedDoc, XorTydiQuery
 from pyserini_xqg.datasets.xor_tydi import read_questions
 from pyserini_xqg.files import read_jsonl
 from pyserini_xqg.languages import NAMES, XOR_TYDI_LANGUAGES
@@ -42,10 +42,10 @@ class SampleFile:
 PASSAGES, QUERIES, QRELS = SampleFile("passages.jsonl"), SampleFile("queries.jsonl"), SampleFile("qrels.txt")
 
 
-def read_docs(path: str | Path) -> Iterator[XqgSampleDoc]:
+def read_docs(path: str | Path) -> Iterator[AugmentedDoc]:
     """The passages with their queries."""
     for _, record in read_jsonl(path):
-        yield XqgSampleDoc(record["docid"], record["title"], record["text"], record["generated_queries"])
+        yield AugmentedDoc(record["docid"], record["title"], record["text"], record["generated_queries"])
 
 
 @functools.cache
@@ -59,7 +59,7 @@ def _qrels() -> Iterator[TrecQrel]:
 
 def build() -> dict[str, Dataset]:
     """The datasets, by id."""
-    docs = Docs(PASSAGES, read_docs, XqgSampleDoc, NAME, PASSAGE_COUNT)
+    docs = Docs(PASSAGES, read_docs, AugmentedDoc, NAME, PASSAGE_COUNT)
     datasets = {NAME: Dataset(docs, Documentation("xqg-sample.yaml", "docs"))}
     for lang in (None, *XOR_TYDI_LANGUAGES):
         queries = Queries(_queries, XorTydiQuery, NAME, lang)

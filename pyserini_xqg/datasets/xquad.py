@@ -183,7 +183,8 @@ def build() -> dict[str, Dataset]:
     return datasets
 
 
-def _read(lang: str) -> list[tuple[XquadQuery, str]]:
+def questions_of(lang: str) -> list[tuple[XquadQuery, str]]:
+    """:func:`align` on the published files, which are fetched if need be."""
     return _aligned(FILES["en"].path(), FILES[lang].path(), lang)
 
 
@@ -192,8 +193,8 @@ _aligned = functools.lru_cache(maxsize=16)(align)
 
 
 def _queries(lang: str) -> list[XquadQuery]:
-    return [query for query, _ in _read(lang)]
+    return [query for query, _ in questions_of(lang)]
 
 
 def _qrels(lang: str) -> list[TrecQrel]:
-    return [TrecQrel(query.query_id, passage, 1, "0") for query, passage in _read(lang)]
+    return [TrecQrel(query.query_id, passage, 1, "0") for query, passage in questions_of(lang)]
