@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pyserini_xqg.html_pages import figure, page_head, section, table
 from pyserini_xqg.queries.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
 from pyserini_xqg.queries.report_text import (
     COUNTS,
@@ -26,38 +27,13 @@ MOST_LANGUAGES = 24
 """Languages with figures and examples, those with the most queries; the tables have all."""
 MOST_ROWS = 320
 """Examples on the page, at least one of each kind."""
-_MARKED = ' class="some"'
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c2530; --soft: #5b6877; --line: #d9dfe6; --page: #ffffff;
-  --card: #f6f8fa; --bar: #2f6fd0; --other: #c2570c; --tint: #2f6fd026; --warn: #c2570c33; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ef; --soft: #98a5b3; --line: #303b47; --page: #12171d;
-  --card: #1a212a; --bar: #6ea3f5; --other: #f0975a; --tint: #6ea3f533; --warn: #f0975a40; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1.25rem 4rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, "Noto Sans", "Noto Sans CJK JP", sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.25rem 0 .35rem; } h4 { font-size: .9rem; margin: .9rem 0 .25rem; font-weight: 600; }
-p { margin: .25rem 0; } .soft, figcaption small { color: var(--soft); } code { overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: end; vertical-align: top; }
-th { font-weight: 600; font-size: .85rem; color: var(--soft); vertical-align: bottom; }
-th:first-child, td:first-child { text-align: start; white-space: nowrap; }
-td.some { background: var(--warn); }
 .examples { table-layout: fixed; }
 .examples th, .examples td { text-align: start; white-space: normal; overflow-wrap: anywhere; }
 .examples .id { width: 11rem; color: var(--soft); font-size: .85rem; }
 .text { color: var(--soft); font-size: .9rem; } td [dir="auto"] { display: block; text-align: start; }
-th[scope="colgroup"] { border-bottom: 0; text-align: center; padding-bottom: 0; white-space: nowrap; }
-th[scope="colgroup"] span { display: block; border-bottom: 2px solid var(--bar); }
 @media (max-width: 40rem) { .examples .id { width: 6rem; } }
-.grid { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
-figure { margin: 0; padding: .6rem .75rem .35rem; background: var(--card); border-radius: .5rem; }
-figcaption { display: flex; justify-content: space-between; gap: .5rem; font-weight: 600; font-size: .9rem; }
-figcaption small { font-weight: 400; font-size: .8rem; }
-svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 10px; }
-svg .bar { fill: var(--bar); } svg .other { fill: var(--other); } svg .axis { stroke: var(--line); }
 details { border-top: 1px solid var(--line); padding: .5rem 0; } summary { cursor: pointer; font-weight: 600; }
 """
 
@@ -71,19 +47,14 @@ def _parts(report: Mapping[str, Any]) -> Iterator[str]:
     languages = report["languages"]
     shown = dict(sorted(languages.items(), key=lambda item: -item[1]["queries"])[:MOST_LANGUAGES])
     shown = {code: entry for code, entry in languages.items() if code in shown}
-    yield (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>Generated queries: {escape(report['source'])}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
-    )
+    yield page_head(f"Generated queries: {report['source']}", _STYLE)
     yield f"<h1>Generated queries</h1>\n<p>{escape(summary_line(report))}</p>\n"
     yield f'<p class="soft">{escape(language_check_line(report))}. {escape(_rules_line(report["rules"]))}</p>\n'
-    yield _section(
+    yield section(
         "Counts and lengths",
-        _table(COUNTS, COUNTS_HEAD, [count_cells(code, entry) for code, entry in languages.items()]),
+        table(COUNTS, COUNTS_HEAD, [count_cells(code, entry) for code, entry in languages.items()]),
     )
-    yield _section(
+    yield section(
         "What was found",
         '<p class="soft">Share of a language\'s queries, marked from 1% on. One may be found for several reasons.</p>',
         _findings(languages),
@@ -92,12 +63,8 @@ def _parts(report: Mapping[str, Any]) -> Iterator[str]:
     if len(shown) < len(languages):
         yield f'<p class="soft">Figures and examples: the {len(shown)} languages with the most queries.</p>\n'
     yield from _generation(report.get("generation") or {})
-    yield _section("Examples", *_examples(shown))
+    yield section("Examples", *_examples(shown))
     yield "</body></html>\n"
-
-
-def _section(title: str, *content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{''.join(content)}</section>\n"
 
 
 def _rules_line(rules: Mapping[str, Any]) -> str:
@@ -110,27 +77,6 @@ def _rules_line(rules: Mapping[str, Any]) -> str:
     return ("; ".join(parts).capitalize() + ".") if parts else ""
 
 
-def _table(
-    groups: Sequence[tuple[str, int]], head: Sequence[str], rows: Sequence[Sequence[tuple[str, bool] | str]]
-) -> str:
-    """Groups of columns above the columns; cells are texts, or (text, whether to mark it)."""
-    above = "".join(f'<th scope="colgroup" colspan="{columns}">{name and _span(name)}</th>' for name, columns in groups)
-    top = f"<tr>{above}</tr>\n" if groups else ""
-    top += "<tr>" + "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head) + "</tr>\n"
-    body = ""
-    for row in rows:
-        body += "<tr>"
-        for cell in row:
-            text, marked = cell if isinstance(cell, tuple) else (cell, False)
-            body += f"<td{_MARKED if marked else ''}>{escape(text)}</td>"
-        body += "</tr>\n"
-    return f'<div class="wide"><table><thead>{top}</thead>\n<tbody>{body}</tbody></table></div>\n'
-
-
-def _span(text: str) -> str:
-    return f"<span>{escape(text)}</span>"
-
-
 def _findings(languages: Mapping[str, Any]) -> str:
     heads = list(finding_counts(next(iter(languages.values()))))
     rows: list[list[tuple[str, bool] | str]] = []
@@ -140,7 +86,7 @@ def _findings(languages: Mapping[str, Any]) -> str:
         overlap = [f"{entry['overlap'][name]:.1%}" for name in ("words", "ngrams")]
         rows.append([label(code, entry), *shares, *overlap])
     groups = [("", 1 + len(heads)), ("share in the passage", len(OVERLAP_HEADS))]
-    return _table(groups, ["language", *heads, *OVERLAP_HEADS], rows)
+    return table(groups, ["language", *heads, *OVERLAP_HEADS], rows)
 
 
 def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
@@ -161,10 +107,10 @@ def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
         shares = {code: scale.shares(histogram(entry)) for code, entry in languages.items()}
         top = round_top(max(max(values) for values in shares.values()))
         figures = [
-            _figure(label(code, entry), note(entry), histogram_svg(shares[code], scale, top, f"{title}: {code}"))
+            figure(label(code, entry), note(entry), histogram_svg(shares[code], scale, top, f"{title}: {code}"))
             for code, entry in languages.items()
         ]
-        yield _section(title, f'<p class="soft">Height: {unit}.</p>', '<div class="grid">', *figures, "</div>")
+        yield section(title, f'<p class="soft">Height: {unit}.</p>', '<div class="grid">', *figures, "</div>")
     if all("wrong_language" in entry["findings"] for entry in entries):
         figures = []
         for code, entry in languages.items():
@@ -172,13 +118,9 @@ def _figures(languages: Mapping[str, Any]) -> Iterator[str]:
             note = f"{percent(queries - wrong, queries)} in the language"
             others = f'<p class="text">Instead: {escape(instead_line(entry, 4))}</p>' if wrong else ""
             figures.append(
-                _figure(label(code, entry), note, share_svg(1 - wrong / queries, f"In the language: {code}") + others)
+                figure(label(code, entry), note, share_svg(1 - wrong / queries, f"In the language: {code}") + others)
             )
-        yield _section("Language purity", '<div class="grid">', *figures, "</div>")
-
-
-def _figure(title: str, note: str, content: str) -> str:
-    return f"<figure><figcaption>{escape(title)}<small>{escape(note)}</small></figcaption>{content}</figure>\n"
+        yield section("Language purity", '<div class="grid">', *figures, "</div>")
 
 
 def _generation(generation: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -190,8 +132,8 @@ def _generation(generation: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             numbers = [counts.get("candidates", {}).get(code, 0), *(found.get(reason, 0) for reason in reasons)]
             rows.append([code, *(f"{number:,}" for number in [*numbers, fewer.get(code, 0)])])
         head = ["Language", "candidates", *(reason.replace("_", " ") for reason in reasons), "passages with fewer"]
-        yield _section(
-            "Refused while they were generated", f'<p class="soft">{escape(source)}</p>', _table([], head, rows)
+        yield section(
+            "Refused while they were generated", f'<p class="soft">{escape(source)}</p>', table([], head, rows)
         )
 
 
