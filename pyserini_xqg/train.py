@@ -176,15 +176,15 @@ def train_generator(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from pyserini_xqg.topics import read_topic_languages
-    from pyserini_xqg.training import generator
+    from pyserini_xqg.training import generator, output
     from pyserini_xqg.training.pairs import PairSource, Split
     from pyserini_xqg.training.seq2seq import NewModel
 
     settings = generator.GeneratorSettings(
         **{name: getattr(args, name) for name in generator.GeneratorSettings.__dataclass_fields__}
     )
-    generator.require_accelerate()
-    generator.check_output(Path(args.output), args.overwrite)
+    output.require_packages("accelerate")
+    output.check_output(Path(args.output), args.overwrite)
     if args.threads:
         import torch
 

@@ -1,23 +1,16 @@
 """Fine-tunes or trains a query generator: data to the disk, Hugging Face's trainer, a checkpoint for ``generate``.
 
-The output directory, while it is trained and afterwards:
-
-    xqg-training.json    settings, data, losses, versions; "complete": true when done
-    training-log.jsonl   losses, a line for each report of the trainer
-    samples.jsonl        questions written for held-out prompts, at each evaluation
-    training/            tokenized pairs and checkpoints; removed when done
-    config.json, …       the trained model and its tokenizer, there only when done
+Beside what :mod:`pyserini_xqg.training.output` names, the output directory holds ``samples.jsonl``: questions written
+for held-out prompts, at each evaluation.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -27,21 +20,18 @@ from typing import Any
 from pyserini_xqg.cli import say
 from pyserini_xqg.embedding import choose_precision, resolve_device
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import exclusive, full_disk_named, read_json, write_json
+from pyserini_xqg.files import read_json, write_json
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.prompts import check_prompt, format_prompt, names_language
 from pyserini_xqg.generate.sampling import PAPER_PROMPT, Sampling
-from pyserini_xqg.manifest import package_versions
-from pyserini_xqg.store import settings_differences
+from pyserini_xqg.training import output as outputs
+from pyserini_xqg.training.output import LOG_NAME, WORK, check_output, last_checkpoint, train_to_the_end
 from pyserini_xqg.training.pairs import Pair, PairCounts, Split
 from pyserini_xqg.training.seq2seq import NewModel, PairTokens, new_model, open_seq2seq
 from pyserini_xqg.training.tokens import TokenPairs, write_pairs
 
-RECORD_NAME = "xqg-training.json"
-RECORD_FORMAT = "pyserini-xqg training"
-LOG_NAME, SAMPLES_NAME = "training-log.jsonl", "samples.jsonl"
-_WORK, _LOCK = "training", ".lock"
-_WAIT_SECONDS = 6 * 3600  # for the first process to tokenize, while the others wait
+TASK = "generator"
+SAMPLES_NAME = "samples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -113,37 +103,6 @@ class Hardware:
         return size, share // size
 
 
-def require_accelerate() -> None:
-    """:class:`XqgError` where Hugging Face's trainer could not start."""
-    if importlib.util.find_spec("accelerate") is None:
-        raise XqgError("training needs accelerate, which is not installed. Run: pip install 'pyserini-xqg[train]'")
-
-
-def check_output(output: Path, overwrite: bool, settings: Mapping[str, Any] | None = None) -> None:
-    """Refuse a directory that cannot become this model (``settings``, if known), naming why."""
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise XqgError(f"{output} is a file. Choose another --output.")
-    entries = {entry.name for entry in output.iterdir()} - {_LOCK}
-    if RECORD_NAME not in entries:
-        if entries:
-            raise XqgError(
-                f"{output} exists and was not made by this command (it holds {min(entries)}). Choose another --output."
-            )
-        return
-    if overwrite:
-        return
-    there = read_json(output / RECORD_NAME)
-    if there.get("complete"):
-        raise XqgError(f"{output} exists. Remove it, choose another --output, or pass --overwrite.")
-    if settings is not None and (differences := settings_differences(there.get("settings", {}), settings)):
-        raise XqgError(
-            f"{output} holds a half-done training with other settings: {'; '.join(differences)}. Run the command it "
-            "was begun with to finish it, choose another --output, or pass --overwrite to begin anew."
-        )
-
-
 def train_generator(
     data: Split,
     model: str | NewModel,
@@ -162,7 +121,7 @@ def train_generator(
     that cannot be trained, and for an output that cannot become this one.
     """
     settings, hardware, output = settings or GeneratorSettings(), hardware or Hardware(), Path(output)
-    require_accelerate()
+    outputs.require_packages("accelerate")
     check_output(output, overwrite)
     device, precision = hardware.resolve()
     batch = hardware.batches(settings.batch_size)
@@ -189,7 +148,7 @@ class _Run:
         settings: GeneratorSettings,
     ) -> None:
         self.data, self.training, self.held_out = data, training, held_out
-        self.output, self.work, self.settings, self.model = output, output / _WORK, settings, model
+        self.output, self.work, self.settings, self.model = output, output / WORK, settings, model
         self.languages = sorted({*training.languages, *held_out.languages})
         opened = open_seq2seq(model) if isinstance(model, str) else None
         self.checkpoint: Checkpoint | None = opened
@@ -224,9 +183,7 @@ class _Run:
         with ExitStack() as stack:
             with arguments.main_process_first(desc="preparing the data"):
                 if main:
-                    self.output.mkdir(parents=True, exist_ok=True)
-                    stack.enter_context(exclusive(self.output / _LOCK, self.output))
-                    stack.enter_context(full_disk_named(self.output, "Free some space; the same command continues."))
+                    stack.enter_context(outputs.writing(self.output))
                     self._prepare(overwrite, samples)
             prepared = read_json(self.work / "prepared.json")
             checkpoint = self.checkpoint or self._new_checkpoint()
@@ -257,7 +214,7 @@ class _Run:
             if main:
                 self._announce(model, arguments, device, precision, last)
             started = time.perf_counter()
-            state = _train(trainer, last)
+            state = train_to_the_end(trainer, last)
             record = {
                 "device": device,
                 "precision": precision,
@@ -313,7 +270,7 @@ class _Run:
             seed=settings.seed,
             bf16=precision == "bfloat16",
             use_cpu=device == "cpu",
-            ddp_timeout=_WAIT_SECONDS,
+            ddp_timeout=outputs.WAIT_SECONDS,
             ddp_find_unused_parameters=False,
             dataloader_pin_memory=device != "cpu",
         )
@@ -324,12 +281,7 @@ class _Run:
 
     def _prepare(self, overwrite: bool, samples: int) -> None:
         """Record the settings and tokenize the pairs, unless an earlier run of the same command did."""
-        check_output(self.output, overwrite, self.compared)
-        if overwrite:
-            for entry in self.output.iterdir():
-                if entry.name != _LOCK:
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        write_json(self.output / RECORD_NAME, self._record(complete=False))
+        outputs.begin(self.output, TASK, self.compared, overwrite)
         if (self.work / "prepared.json").exists():
             return
         shutil.rmtree(self.work, ignore_errors=True)
@@ -369,17 +321,6 @@ class _Run:
         settings = self.settings
         return PairTokens(checkpoint, settings.prompt, settings.max_input_length, settings.max_target_length)
 
-    def _record(self, complete: bool, **results: Any) -> dict[str, Any]:
-        return {
-            "format": RECORD_FORMAT,
-            "format_version": 1,
-            "task": "generator",
-            "complete": complete,
-            "settings": self.compared,
-            **results,
-            "versions": package_versions(),
-        }
-
     def _announce(self, model: Any, arguments: Any, device: str, precision: str, last: Path | None) -> None:
         batch = f"{arguments.per_device_train_batch_size} x {arguments.gradient_accumulation_steps}"
         say(
@@ -402,29 +343,9 @@ class _Run:
         generation.update(do_sample=True, top_k=paper.top_k, max_new_tokens=self.settings.max_target_length)
         generation.save_pretrained(made)
         check_saved(trainer, made)
-        for path in sorted(made.iterdir(), key=lambda path: path.name == "config.json"):
-            os.replace(path, self.output / path.name)
-        write_json(self.output / RECORD_NAME, self._record(complete=True, **record))
-        shutil.rmtree(self.work)
+        outputs.complete(self.output, TASK, self.compared, made, **record)
         loss = f", held-out loss {record['held_out_loss']:.3f} at step {record['best_step']:,}"
         say(f"{self.output}: trained for {record['steps_done']:,} steps{loss if self.held_out.pairs else ''}")
-
-
-def _train(trainer: Any, last: Path | None) -> Any:
-    """Train from the start or from a checkpoint to the end; returns the trainer's state then."""
-    from transformers import TrainerState
-
-    if last:
-        state = TrainerState.load_from_json(str(last / "trainer_state.json"))
-        control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})
-        if state.global_step >= state.max_steps or control.get("should_training_stop"):
-            # Cut off after the last step: the trainer would do one step more.
-            kept = last.with_name(f"checkpoint-{state.best_global_step}") if state.best_global_step else last
-            trainer._load_from_checkpoint(str(kept))
-            trainer.state = state
-            return state
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    return trainer.state
 
 
 def check_saved(trainer: Any, directory: Path) -> None:
@@ -450,18 +371,6 @@ def check_saved(trainer: Any, directory: Path) -> None:
             f"{directory}: the saved model's scores differ from the trained one's by {distance:.0%}. Its checkpoints "
             "are kept; try another release of transformers with the same command."
         )
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The last checkpoint that was written to its end, None without one; half-written ones are removed."""
-    found = None
-    for path in sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # the trainer writes it last
-            found = path
-        except (OSError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-    return found
 
 
 def vocabulary_texts(pairs: Iterable[Pair], prompt: str) -> Iterable[str]:
