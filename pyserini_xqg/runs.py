@@ -133,7 +133,7 @@ class PassageTexts:
         JSONL files, plain or ``.gz``, and directories of them, in the formats of :mod:`pyserini_xqg.corpus`:
         ``docid``, ``id`` or ``_id``; ``text``, or ``contents`` (title, newline, text).
     docids
-        The passages to keep.
+        The passages to keep; None keeps all.
 
     Raises
     ------
@@ -146,7 +146,7 @@ class PassageTexts:
     ('A city in Finland.', None)
     """
 
-    def __init__(self, sources: Iterable[str | Path], docids: Set[str]) -> None:
+    def __init__(self, sources: Iterable[str | Path], docids: Set[str] | None) -> None:
         from pyserini_xqg.cli import progress
         from pyserini_xqg.corpus import corpus_files, parse_docid, parse_passage
 
@@ -160,7 +160,7 @@ class PassageTexts:
                         bar.update()
                         where = f"{file}, line {number}"
                         docid = parse_docid(record, where)
-                        if docid not in docids:
+                        if docids is not None and docid not in docids:
                             continue
                         if docid in self._positions:
                             raise XqgError(f"{where}: docid {docid!r} was given before. Give each passage its own.")

@@ -272,17 +272,17 @@ def test_table(files, exact, capsys):
     evaluate.main([*FILES, "--run", "a.txt", "b.txt", "--measures", "R@2kt", "R@10"])
     printed = capsys.readouterr()
     assert printed.out == (
-        "Values x 100; avg is the unweighted mean over languages.\n"
+        "Values x 100; avg is the unweighted mean over languages. > best of its column.\n"
         "\n"
         "R@2kt\n"
-        "run        fi      te      de     avg\n"
-        "a.txt   50.00  100.00    0.00   50.00\n"
-        "b.txt   50.00    0.00    0.00   16.67\n"
+        "run        fi       te      de     avg\n"
+        "a.txt   50.00  >100.00    0.00  >50.00\n"
+        "b.txt   50.00     0.00    0.00   16.67\n"
         "\n"
         "R@10\n"
-        "run        fi      te      de     avg\n"
-        "a.txt   83.33  100.00  100.00   94.44\n"
-        "b.txt   33.33    0.00    0.00   11.11\n"
+        "run        fi       te       de     avg\n"
+        "a.txt  >83.33  >100.00  >100.00  >94.44\n"
+        "b.txt   33.33     0.00     0.00   11.11\n"
     )
     assert "punkt" not in printed.err
 

@@ -1,0 +1,1 @@
+"""What scores runs: collections, measures by query, tests of significance, tables. No command lines in here."""
