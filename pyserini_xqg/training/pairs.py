@@ -1,25 +1,20 @@
 """Training pairs, streamed and checked: a question in some language and a passage that answers it.
 
-Sources: Tevatron's JSONL (``query_id``, ``query``, ``positive_passages``; ``.gz`` and directories too), or
-``irds:<dataset-id>`` with queries, qrels and documents. Each positive passage of a query makes one pair.
+Each positive passage of an example (:mod:`pyserini_xqg.training.examples`) makes one pair.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pyserini_xqg.corpus import IRDS_PREFIX, Passage, corpus_files, parse_passage
+from pyserini_xqg.corpus import Passage
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import read_jsonl
-from pyserini_xqg.languages import check_language
-
-LANGUAGE_FIELDS = ("lang", "language")
-Languages = Mapping[str, str] | str | None
-"""Query id to language, or one language for all, or None where every line says its own."""
+from pyserini_xqg.evaluation.collection import ALL_TOPICS
+from pyserini_xqg.training.examples import Example, ExampleSource, Languages
 
 
 @dataclass(frozen=True)
@@ -29,6 +24,16 @@ class Pair:
     query: str
     language: str
     passage: Passage
+
+    @property
+    def docid(self) -> str:
+        """The passage that decides whether the pair is held out."""
+        return self.passage.docid
+
+    @property
+    def content(self) -> list[Any]:
+        """All that training depends on."""
+        return [self.query, self.language, self.passage.docid, self.passage.title, self.passage.text]
 
 
 class PairSource:
@@ -46,92 +51,26 @@ class PairSource:
     [('Minne Kemi laskee?', 'fi', '7')]
     """
 
+    noun: ClassVar[str] = "pairs"
+
     def __init__(self, sources: Sequence[Any], languages: Languages = None) -> None:
-        self.sources = [str(source) for source in sources]
-        self._languages = languages
-        self._files = {source: corpus_files(source) for source in self.sources if not source.startswith(IRDS_PREFIX)}
+        self._examples = ExampleSource(sources, languages, negatives=False)
+        self.sources = self._examples.sources
 
     def __iter__(self) -> Iterator[Pair]:
-        for source in self.sources:
-            if source.startswith(IRDS_PREFIX):
-                yield from _read_irds(source, self._languages)
-                continue
-            for path in self._files[source]:
-                for number, record in read_jsonl(path):
-                    yield from parse_pairs(record, self._languages, f"{path}, line {number}")
+        for example in self._examples:
+            yield from pairs_of(example)
 
 
-def parse_pairs(record: Mapping[str, Any], languages: Languages, where: str) -> Iterator[Pair]:
-    """The pairs of one line of Tevatron's format."""
-    query_id = record.get("query_id")
-    if isinstance(query_id, bool) or not isinstance(query_id, str | int) or query_id == "":
-        raise XqgError(f"{where}: 'query_id' is {query_id!r}. Every line needs one, a string or a whole number.")
-    where = f"{where} (query_id {query_id})"
-    query = _question(record.get("query"), where)
-    language = _language(record, str(query_id), languages, where)
-    positives = record.get("positive_passages")
-    if not isinstance(positives, list) or not positives:
-        raise XqgError(f"{where}: no positive passage. Give each query one in 'positive_passages', or remove its line.")
-    for number, positive in enumerate(positives, start=1):
-        if not isinstance(positive, dict):
-            raise XqgError(f"{where}: positive passage {number} is no JSON object with docid, title and text.")
-        yield Pair(query, language, parse_passage(positive, f"{where}, positive passage {number}"))
-
-
-def _question(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise XqgError(f"{where}: 'query' is {value!r}. It must be a text that is not empty.")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise XqgError(f"{where}: 'query' holds half a surrogate pair. Remove or mend that character.") from error
-    return " ".join(value.split())
-
-
-def _language(record: Mapping[str, Any], query_id: str, languages: Languages, where: str) -> str:
-    for name in LANGUAGE_FIELDS:
-        if record.get(name) is not None:
-            value = record[name]
-            # XOR-TyDi's Arabic training questions are published with " ar".
-            return check_language(value.strip() if isinstance(value, str) else value, f"{where}, {name!r}")
-    language = languages if isinstance(languages, str) or languages is None else languages.get(query_id)
-    if language is None:
+def pairs_of(example: Example) -> Iterator[Pair]:
+    """The pairs of one example, whose language must be known."""
+    if example.language is None:
         raise XqgError(
-            f"{where}: no language. Add 'lang' to the line, or pass --topic-languages: a code, a map, or a dataset "
-            "with this query, such as irds:xor-tydi/train."
+            f"{example.where}: no language. Add 'lang' to the line, or pass --topic-languages: a code, a map, or a "
+            "dataset with this query, such as irds:xor-tydi/train."
         )
-    return check_language(language, "--topic-languages")
-
-
-def _read_irds(source: str, languages: Languages) -> Iterator[Pair]:
-    from pyserini_xqg import datasets
-
-    dataset = datasets.load(source.removeprefix(IRDS_PREFIX))
-    for part in ("queries", "qrels", "docs"):
-        if not getattr(dataset, f"has_{part}")():
-            raise XqgError(
-                f"{source}: this dataset has no {part}. Training pairs need queries, qrels and docs: name a dataset "
-                "with all three, or pass Tevatron's JSONL (for XOR-TyDi that of Tevatron/xor-tydi, with "
-                "--topic-languages irds:xor-tydi/train)."
-            )
-    queries = {query.query_id: query for query in dataset.queries_iter()}
-    documents = dataset.docs_store()
-    for qrel in dataset.qrels_iter():
-        if qrel.relevance <= 0:
-            continue
-        where = f"{source}, query {qrel.query_id}"
-        if (query := queries.get(qrel.query_id)) is None:
-            raise XqgError(f"{where}: it has judgements, but is none of the queries. Pass --data as files instead.")
-        own = getattr(query, "lang", None) or dataset.queries_lang()
-        record = {"lang": own} if own and not isinstance(languages, str) else {}
-        language = _language(record, qrel.query_id, languages, where)
-        try:
-            document = documents.get(qrel.doc_id)
-        except KeyError as error:
-            raise XqgError(f"{where}: document {qrel.doc_id!r} is judged, but none of the documents.") from error
-        passage = {"docid": document.doc_id, "title": getattr(document, "title", None)}
-        passage["text"] = document.text if hasattr(document, "text") else document.default_text()
-        yield Pair(_question(query.default_text(), where), language, parse_passage(passage, where))
+    for passage in example.positives:
+        yield Pair(example.query, example.language, passage)
 
 
 def is_held_out(docid: str, fraction: float, seed: int) -> bool:
@@ -146,30 +85,32 @@ def is_held_out(docid: str, fraction: float, seed: int) -> bool:
 
 @dataclass(frozen=True)
 class PairCounts:
-    """What a checking pass found. sha256 identifies the content, whatever files hold it."""
+    """What a checking pass found. sha256 identifies the content, whatever files hold it.
+
+    pairs : number of pairs, or of examples. languages : how many in each; ``all`` where it is not known.
+    """
 
     pairs: int
     languages: dict[str, int]
     sha256: str
 
-    def describe(self) -> str:
+    def describe(self, noun: str = PairSource.noun) -> str:
         """Numbers for a line of report."""
-        return f"{self.pairs:,} pairs ({', '.join(f'{code} {number:,}' for code, number in self.languages.items())})"
+        return f"{self.pairs:,} {noun} ({', '.join(f'{code} {number:,}' for code, number in self.languages.items())})"
 
 
 class Counter:
-    """Counts and hashes the pairs it is shown."""
+    """Counts and hashes the pairs, or examples, it is shown."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._languages: dict[str, int] = {}
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: Pair | Example) -> None:
         """Count one."""
-        passage = pair.passage
-        content = [pair.query, pair.language, passage.docid, passage.title, passage.text]
-        self._digest.update(json.dumps(content, ensure_ascii=False).encode())
-        self._languages[pair.language] = self._languages.get(pair.language, 0) + 1
+        self._digest.update(json.dumps(pair.content, ensure_ascii=False).encode())
+        language = pair.language or ALL_TOPICS
+        self._languages[language] = self._languages.get(language, 0) + 1
 
     def counts(self) -> PairCounts:
         """What was shown so far."""
@@ -177,33 +118,41 @@ class Counter:
         return PairCounts(number, dict(sorted(self._languages.items())), self._digest.hexdigest())
 
 
+Source = PairSource | ExampleSource
+
+
 class Split:
-    """Training pairs and held-out pairs: a fraction of the passages, or other sources.
+    """Training pairs and held-out pairs, or examples: a fraction of the passages, or other sources.
 
     Parameters
     ----------
     training : the pairs, or all of which some are held out.
     held_out : pairs to hold out, or the fraction of passages to hold out, 0 for none. A passage is held out with all
-        its pairs, so that no text is on both sides.
+        its pairs, so that no text is on both sides; of an example, the first positive passage counts.
     seed : decides which passages.
     """
 
-    def __init__(self, training: PairSource, held_out: PairSource | float, seed: int) -> None:
+    def __init__(self, training: Source, held_out: Source | float, seed: int) -> None:
         self._training, self._held_out, self._seed = training, held_out, seed
+        self.noun = training.noun
 
-    def training(self) -> Iterable[Pair]:
+    def training(self) -> Iterable[Any]:
         """The pairs to train on."""
         return (pair for pair in self._training if not self._is_held_out(pair))
 
-    def held_out(self) -> Iterable[Pair]:
+    def held_out(self) -> Iterable[Any]:
         """The others."""
-        if isinstance(self._held_out, PairSource):
+        if not isinstance(self._held_out, int | float):
             return iter(self._held_out)
         return (pair for pair in self._training if self._is_held_out(pair))
 
-    def _is_held_out(self, pair: Pair) -> bool:
+    def _is_held_out(self, pair: Any) -> bool:
+        return self.holds_out(pair.docid)
+
+    def holds_out(self, docid: str) -> bool:
+        """Whether the passage is of the held-out fraction; False where other sources are held out."""
         fraction = self._held_out
-        return isinstance(fraction, float) and is_held_out(pair.passage.docid, fraction, self._seed)
+        return isinstance(fraction, int | float) and is_held_out(docid, fraction, self._seed)
 
     def scan(self) -> tuple[PairCounts, PairCounts]:
         """Check every pair of both sides; :class:`XqgError` where one side has none that should have some."""
@@ -212,33 +161,33 @@ class Split:
         training, held_out = Counter(), Counter()
         held_out_docids: set[str] = set()
         shared = 0
-        with progress(unit="pairs", description="checking") as bar:
-            if isinstance(self._held_out, PairSource):
+        with progress(unit=self.noun, description="checking") as bar:
+            if not isinstance(self._held_out, int | float):
                 for pair in self._held_out:
                     held_out.add(pair)
-                    held_out_docids.add(pair.passage.docid)
+                    held_out_docids.add(pair.docid)
                     bar.update()
             for pair in self._training:
                 aside = self._is_held_out(pair)
                 (held_out if aside else training).add(pair)
-                shared += pair.passage.docid in held_out_docids
+                shared += pair.docid in held_out_docids
                 bar.update()
         counts = training.counts(), held_out.counts()
         names = ", ".join(self._training.sources)
         if not counts[0].pairs:
-            if counts[1].pairs and not isinstance(self._held_out, PairSource):
+            if counts[1].pairs and isinstance(self._held_out, int | float):
                 raise XqgError(
-                    f"{names}: --held-out {self._held_out} takes all {counts[1].pairs} pairs and leaves none to train "
-                    "on. Pass a smaller fraction or more passages."
+                    f"{names}: --held-out {self._held_out} takes all {counts[1].pairs} {self.noun} and leaves none to "
+                    "train on. Pass a smaller fraction or more passages."
                 )
-            raise XqgError(f"{names}: no pair in it. Pass lines of query_id, query and positive_passages.")
-        if not counts[1].pairs and isinstance(self._held_out, PairSource):
-            raise XqgError(f"--held-out {', '.join(self._held_out.sources)}: no pair in it.")
+            raise XqgError(f"{names}: no {self.noun[:-1]} in it. Pass lines of query_id, query and positive_passages.")
+        if not counts[1].pairs and not isinstance(self._held_out, int | float):
+            raise XqgError(f"--held-out {', '.join(self._held_out.sources)}: no {self.noun[:-1]} in it.")
         if not counts[1].pairs and self._held_out:
             raise XqgError(
                 f"{names}: --held-out {self._held_out} of the passages holds none out. Pass a larger fraction, a file "
-                "of pairs, or --held-out 0 to train without."
+                f"of {self.noun}, or --held-out 0 to train without."
             )
         if shared:
-            say(f"warning: {shared:,} training pairs are on passages that are held out too: held-out loss flatters")
+            say(f"warning: {shared:,} training {self.noun} are on passages that are held out too: their scores flatter")
         return counts
