@@ -14,7 +14,8 @@ True
 
 The published files of XOR-TyDi and XQuAD (which xquad-loo is made from) are looked for in
 ``$PYSERINI_XQG_DATA/xor-tydi`` and ``$PYSERINI_XQG_DATA/xquad`` (the names as published), then in ir_datasets' home
-(``~/.ir_datasets/xor-tydi``, …), and downloaded there otherwise. Nothing is opened or downloaded before it is asked for.
+(``~/.ir_datasets/xor-tydi``, …), and downloaded there otherwise. Nothing is opened or downloaded before it is asked
+for.
 """
 
 from __future__ import annotations

@@ -1,0 +1,368 @@
+"""Families of conditions: read from YAML, checked, and turned into commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from pyserini_xqg.errors import XqgError
+
+RUN, SCORES = "run", "evaluate"
+"""The variable that is the run to score, and the step that scores it."""
+AVERAGE = "avg"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Something on the Hugging Face hub: its name, ``model`` or ``dataset``, and where a package may have the same."""
+
+    name: str
+    kind: str = "model"
+    package: str | None = None
+
+    def local(self) -> Path | None:
+        """The directory in the installed package, or None."""
+        if self.package is None:
+            return None
+        module, _, folder = self.package.partition("/")
+        found = find_spec(module)
+        if found is None or not found.submodule_search_locations:
+            return None
+        directory = Path(found.submodule_search_locations[0]) / folder
+        return directory if directory.is_dir() else None
+
+    def value(self) -> str:
+        """What a command is given: the directory of the package, else the name on the hub."""
+        return str(self.local() or self.name)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command and its output, as templates; ``requires``: modules it cannot do without, and how to get them."""
+
+    name: str
+    command: str
+    output: str
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Scores (x 100) as somebody published or measured them: measure -> language or ``avg`` -> value."""
+
+    source: str
+    tolerance: Mapping[str, float]
+    scores: Mapping[str, Mapping[str, float]]
+
+    def allowed(self, language: str) -> float:
+        """By how many points a score may differ."""
+        return self.tolerance[AVERAGE if language == AVERAGE else "languages"]
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step of one condition in one directory, ready to run.
+
+    output : path, below the directory. needs : outputs of the steps that come before. hubs : what its command names.
+    """
+
+    name: str
+    command: str
+    output: Path
+    needs: tuple[Path, ...] = ()
+    hubs: tuple[Hub, ...] = ()
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Conditions that share steps; named as its file."""
+
+    name: str
+    title: str
+    about: str
+    steps: Mapping[str, Step]
+    variables: Mapping[str, str | Hub]
+    data: str | None = None
+    requirements: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One experiment: its family's steps with its own variables, and the scores that are expected of it."""
+
+    family: Family
+    short_name: str
+    title: str
+    variables: Mapping[str, str | Hub]
+    expected: Sequence[Expected] = ()
+    unknown: str = ""
+    """Why no scores are expected."""
+
+    @property
+    def name(self) -> str:
+        """The family's name, a full stop, its own."""
+        return f"{self.family.name}.{self.short_name}"
+
+    def plan(self, directory: str | Path, chosen: Mapping[str, str] | None = None) -> list[PlannedStep]:
+        """The steps down to the scores, each after those it needs; ``chosen`` goes before the variables."""
+        return _Plan(self, Path(directory), chosen or {}).steps()
+
+    def run(self, directory: str | Path) -> Path:
+        """The run that is scored."""
+        return _Plan(self, Path(directory), {}).run()
+
+
+class _Plan:
+    """Steps rendered from the last one backwards."""
+
+    def __init__(self, condition: Condition, directory: Path, chosen: Mapping[str, str]) -> None:
+        self._condition, self._chosen = condition, chosen
+        self._directory = directory / condition.family.name
+        self._planned: dict[str, PlannedStep] = {}
+        self._open: list[str] = []
+        self._needs: list[list[Path]] = []
+        self._hubs: list[list[Hub]] = []
+
+    def steps(self) -> list[PlannedStep]:
+        self._step(SCORES)
+        return list(self._planned.values())
+
+    def run(self) -> Path:
+        self._needs.append([])
+        self._hubs.append([])
+        (path,) = shlex.split(self._fill(f"${{{RUN}}}", f"variable {RUN}"))
+        return Path(path)
+
+    def _step(self, name: str) -> PlannedStep:
+        if name not in self._planned:
+            step = self._condition.family.steps[name]
+            self._needs.append([])
+            self._hubs.append([])
+            output = self._directory / self._fill(step.output, f"step {name}, output")
+            command = self._fill(step.command, f"step {name}, command", output=shlex.quote(str(output)))
+            needs, hubs = dict.fromkeys(self._needs.pop()), dict.fromkeys(self._hubs.pop())
+            command = " ".join(command.split())
+            self._planned[name] = PlannedStep(name, command, output, tuple(needs), tuple(hubs), step.requires)
+        return self._planned[name]
+
+    def _fill(self, template: str, where: str, **more: str) -> str:
+        try:
+            return _Names(template).substitute(_Lookup(lambda name: more.get(name) or self._value(name, where)))
+        except XqgError:
+            raise
+        except ValueError as error:
+            raise XqgError(
+                f"{self._condition.name}, {where}: a $ without a name ({error}). "
+                "Write ${name}, or $$ for a dollar sign."
+            ) from error
+
+    def _value(self, name: str, where: str) -> str:
+        condition = self._condition
+        where = f"{condition.name}, {where}"
+        if name in self._open:
+            raise XqgError(f"{where}: ${{{name}}} needs itself ({' -> '.join([*self._open, name])}). Break the circle.")
+        self._open.append(name)
+        try:
+            return self._resolve(name, where)
+        finally:
+            self._open.pop()
+
+    def _resolve(self, name: str, where: str) -> str:
+        condition = self._condition
+        if name == "name":
+            return condition.short_name
+        if name in self._chosen:
+            value = self._chosen[name]
+            return shlex.quote(value) if Path(value).exists() else value
+        variables = {**condition.family.variables, **condition.variables}
+        if isinstance(value := variables.get(name), Hub):
+            self._hubs[-1].append(value)
+            return shlex.quote(value.value())
+        if value is not None:
+            return self._fill(value, f"variable {name}")
+        if name in condition.family.steps:
+            output = self._step(name).output
+            self._needs[-1].append(output)
+            return shlex.quote(str(output))
+        raise XqgError(f"{where}: ${{{name}}} is neither a variable nor a step. Define it, or correct the name.")
+
+
+class _Names(Template):
+    """``${name}``, always with braces; names may hold hyphens."""
+
+    idpattern = "(?!)"
+    braceidpattern = "[a-z][a-z0-9-]*"
+
+
+class _Lookup:
+    """What ``Template.substitute`` takes its values from."""
+
+    def __init__(self, get: Callable[[str], str]) -> None:
+        self._get = get
+
+    def __getitem__(self, name: str) -> str:
+        return self._get(name)
+
+
+def own_files() -> list[Path]:
+    """The YAML files of the package."""
+    return sorted(Path(str(files(__package__))).glob("*.yaml"))
+
+
+def load_conditions(paths: Sequence[str | Path] | None = None) -> dict[str, Condition]:
+    """Name to condition, from these YAML files (default: the package's own).
+
+    :class:`XqgError` for anything in them that cannot be run: every command is put together once.
+    """
+    conditions: dict[str, Condition] = {}
+    for path in own_files() if paths is None else map(Path, paths):
+        for condition in read_family(path):
+            if condition.name in conditions:
+                raise XqgError(f"{path}: condition {condition.name} was defined before. Rename the file.")
+            conditions[condition.name] = condition
+    return conditions
+
+
+def read_family(path: Path) -> list[Condition]:
+    """The conditions of one YAML file, checked."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise XqgError(f"{path}: no such file. Check --conditions.") from error
+    except UnicodeDecodeError as error:
+        raise XqgError(f"{path}: not UTF-8 ({error.reason}). Convert the file to UTF-8.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise XqgError(f"{path}{line}: malformed YAML ({problem}). Correct the file.") from error
+    top = _Table(content, str(path), "title steps conditions", "about data requirements variables")
+    steps = {
+        name: _read_step(name, value, f"{path}, steps.{name}")
+        for name, value in top.table("steps", required=True).items()
+    }
+    family = Family(
+        path.name.removesuffix(".yaml"),
+        top.text("title"),
+        top.text("about"),
+        steps,
+        _read_variables(top.table("variables"), f"{path}, variables"),
+        top.text("data") or None,
+        tuple(top.texts("requirements")),
+    )
+    if SCORES not in steps:
+        raise XqgError(f"{path}: no step {SCORES!r}. Every condition ends with it.")
+    conditions: list[Condition] = []
+    for number, entry in enumerate(top.items("conditions"), start=1):
+        condition = _read_condition(family, entry, f"{path}, condition {number}")
+        if any(condition.name == other.name for other in conditions):
+            raise XqgError(f"{path}: condition {condition.short_name!r} is defined twice. Rename one.")
+        condition.plan("")
+        condition.run("")
+        conditions.append(condition)
+    return conditions
+
+
+class _Table:
+    """A mapping of a YAML file whose entries are checked as they are taken."""
+
+    def __init__(self, value: Any, where: str, required: str, optional: str = "") -> None:
+        if not isinstance(value, dict):
+            raise XqgError(f"{where}: {_kind(value)} where a mapping was expected. See pyserini_xqg.conditions.")
+        known = {*required.split(), *optional.split()}
+        if unknown := sorted(set(map(str, value)) - known):
+            raise XqgError(f"{where}: unknown entry {unknown[0]!r}. Known ones are {', '.join(sorted(known))}.")
+        if missing := [name for name in required.split() if name not in value]:
+            raise XqgError(f"{where}: no {missing[0]!r}. Add it.")
+        self._value, self._where = value, where
+
+    def text(self, name: str) -> str:
+        return _text(self._value.get(name, ""), f"{self._where}, {name}")
+
+    def table(self, name: str, required: bool = False) -> dict[str, Any]:
+        value = self._value.get(name, {})
+        if not isinstance(value, dict) or (required and not value):
+            raise XqgError(f"{self._where}, {name}: {_kind(value)} where a mapping with entries was expected.")
+        return {str(key): entry for key, entry in value.items()}
+
+    def items(self, name: str) -> list[Any]:
+        value = self._value.get(name, [])
+        if not isinstance(value, list):
+            raise XqgError(f"{self._where}, {name}: {_kind(value)} where a list was expected.")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        return [_text(value, f"{self._where}, {name}") for value in self.items(name)]
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value in (None, {}, []) else f"a {type(value).__name__}"
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise XqgError(f"{where}: {_kind(value)} where a text was expected.")
+    return str(value).strip()
+
+
+def _read_step(name: str, value: Any, where: str) -> Step:
+    entry = _Table(value, where, "command output", "requires")
+    requires = {module: _text(cure, f"{where}, requires") for module, cure in entry.table("requires").items()}
+    return Step(name, entry.text("command"), entry.text("output"), requires)
+
+
+def _read_variables(entries: Mapping[str, Any], where: str) -> dict[str, str | Hub]:
+    variables: dict[str, str | Hub] = {}
+    for name, value in entries.items():
+        if isinstance(value, dict):
+            entry = _Table(value, f"{where}.{name}", "hub", "package kind")
+            variables[name] = Hub(entry.text("hub"), entry.text("kind") or "model", entry.text("package") or None)
+        else:
+            variables[name] = _text(value, f"{where}.{name}")
+    return variables
+
+
+def _read_condition(family: Family, value: Any, where: str) -> Condition:
+    entry = _Table(value, where, "name title", "variables expected unknown")
+    where = f"{where} ({entry.text('name')})"
+    condition = Condition(
+        family,
+        entry.text("name"),
+        entry.text("title"),
+        _read_variables(entry.table("variables"), f"{where}, variables"),
+        tuple(_read_expected(one, f"{where}, expected") for one in entry.items("expected")),
+        entry.text("unknown"),
+    )
+    if not condition.expected and not condition.unknown:
+        raise XqgError(f"{where}: no expected scores. Give them with their source, or say under 'unknown' why not.")
+    return condition
+
+
+def _read_expected(value: Any, where: str) -> Expected:
+    entry = _Table(value, where, "source tolerance scores")
+    tolerance = _numbers(entry.table("tolerance", required=True), f"{where}, tolerance")
+    if tolerance.keys() != {AVERAGE, "languages"}:
+        raise XqgError(f"{where}, tolerance: {AVERAGE} and languages were expected, in points.")
+    scores = {
+        measure: _numbers(values, f"{where}, {measure}")
+        for measure, values in entry.table("scores", required=True).items()
+    }
+    return Expected(entry.text("source"), tolerance, scores)
+
+
+def _numbers(value: Any, where: str) -> dict[str, float]:
+    if not isinstance(value, dict) or not value:
+        raise XqgError(f"{where}: {_kind(value)} where a mapping with entries was expected.")
+    for name, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 100:
+            raise XqgError(f"{where}, {name}: {number!r} is not a number from 0 to 100.")
+    return {str(name): float(number) for name, number in value.items()}
