@@ -1,0 +1,297 @@
+"""Makes the runs of a comparison, each of its pieces once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyserini_xqg.augmentation import PAPER_ALPHA
+from pyserini_xqg.cli import say
+from pyserini_xqg.comparing import expanded_text, multi_vector
+from pyserini_xqg.comparing.fusing import Fusion, Ranking
+from pyserini_xqg.comparing.inputs import Inputs
+from pyserini_xqg.comparing.runs import median_milliseconds, read_ranked, write_run
+from pyserini_xqg.comparing.systems import NONE, System
+from pyserini_xqg.comparing.workplace import Workplace, directory_size
+from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import write_whole
+from pyserini_xqg.index import Recipe, build_index, build_routed_index
+from pyserini_xqg.store import EmbeddingStore
+
+TEXT = "text"
+MULTI_VECTOR = "multi-vector"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be chosen of the systems.
+
+    sum_alpha, mean_alpha, routed_alpha : weight of the queries, 0 to 1.
+    text_max_length : tokens kept of a passage with its queries; None for the encoder's own limit of passages.
+    delimiter : between docid and number in the names of a multi-vector index's entries.
+    analysis, k1, b : of BM25, see :mod:`pyserini_xqg.comparing.lexical`.
+    hits : passages a topic. threads : of FAISS and of Lucene.
+    repeat, timed_topics : each of so many topics is searched so often, one at a time, for the times.
+    """
+
+    sum_alpha: float = PAPER_ALPHA
+    mean_alpha: float = 0.8
+    routed_alpha: float = 0.8
+    text_max_length: int | None = None
+    delimiter: str = multi_vector.DELIMITER
+    analysis: str = "language"
+    k1: float = 0.9
+    b: float = 0.4
+    fusion: Fusion = field(default_factory=Fusion)
+    hits: int = 100
+    threads: int = 1
+    repeat: int = 5
+    timed_topics: int = 100
+
+    def recipe(self, dense: str) -> Recipe:
+        """How :mod:`pyserini_xqg.index` makes the index of an embedding augmentation."""
+        recipes = {
+            NONE: Recipe(alpha=0.0, languages=()),
+            "sum": Recipe(self.sum_alpha, "sum"),
+            "mean": Recipe(self.mean_alpha, "mean"),
+            "routed": Recipe(self.routed_alpha, "mean"),
+            "routed-normalized": Recipe(self.routed_alpha, "mean", normalize=True),
+        }
+        return recipes[dense]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is remembered of a system: bytes of its indexes, and milliseconds of a topic's search and its encoding."""
+
+    index_bytes: int
+    search_ms: float
+    encode_ms: float | None
+
+
+class Comparison:
+    """The systems' runs, made in a :class:`Workplace` from :class:`Inputs`."""
+
+    def __init__(self, place: Workplace, inputs: Inputs, settings: Settings) -> None:
+        self._place, self._inputs, self._settings = place, inputs, settings
+
+    # What each piece is made with. Compared before any work is done, so nothing here opens a model.
+
+    def check(self, systems: list[System]) -> None:
+        """Refuse to continue a comparison that was begun with other settings."""
+        if not self._inputs.store:
+            self._place.check("store", self._inputs.identity())
+        for system in systems:
+            for part in {one.name: one for one in [*system.parts, system]}.values():
+                self._place.check(f"run.{part.name}", self._run_settings(part))
+
+    def _run_settings(self, system: System) -> dict[str, Any]:
+        settings = self._settings
+        if system.is_fused:
+            parts = [self._run_settings(part) for part in system.parts]
+            return {"dense": parts[0], "lexical": parts[1], "fusion": settings.fusion.settings}
+        made = self._lexical_settings(system.lexical) if system.lexical else self._dense_settings(system.dense)
+        return {
+            **made,
+            "topics_sha256": self._inputs.topics.sha256,
+            **{name: getattr(settings, name) for name in ("hits", "threads", "repeat", "timed_topics")},
+        }
+
+    def _dense_settings(self, dense: str) -> dict[str, Any]:
+        settings, vectors = self._settings, self._inputs.identity()
+        if dense == TEXT:
+            return {"vectors": vectors, "text_max_length": settings.text_max_length}
+        if dense == MULTI_VECTOR:
+            return {"vectors": vectors, "max_passage_delimiter": settings.delimiter}
+        recipe = settings.recipe(dense)
+        made = {"alpha": recipe.alpha, "aggregate": recipe.aggregate, "normalize": recipe.normalize}
+        return {"vectors": vectors, **made}
+
+    def _lexical_settings(self, lexical: str) -> dict[str, Any]:
+        settings, inputs = self._settings, self._inputs
+        made = {
+            "corpus_sha256": inputs.summary.sha256,
+            "fields": inputs.fields,
+            "bm25_analysis": settings.analysis,
+            "k1": settings.k1,
+            "b": settings.b,
+        }
+        if settings.analysis == "wordpiece":
+            made["tokenizer"] = inputs.encoder.config.tokenizer or inputs.encoder.config.model
+        return made
+
+    # The pieces.
+
+    def run(self, system: System) -> tuple[dict[str, Ranking], Result]:
+        """The run of a system and what was measured; both are made if they are not there yet."""
+        path = self._place.runs / f"{system.name}.txt"
+
+        def make() -> dict[str, Any]:
+            search = self._fuse if system.is_fused else self._search_lexical if system.lexical else self._search_dense
+            run, result = search(system)
+            write_run(path, run, system.name, None if system.is_fused else 6)
+            say(f"{path}: written")
+            return asdict(result)
+
+        result = Result(**self._place.piece(f"run.{system.name}", self._run_settings(system), make))
+        if not path.exists():
+            raise XqgError(f"{path}: is missing. Restore it, or make the comparison again with --overwrite.")
+        return read_ranked(path), result
+
+    @cached_property
+    def store(self) -> EmbeddingStore:
+        """The store of passages' and queries' vectors, made first if none was given."""
+        if self._inputs.store:
+            return self._inputs.store
+        return self._encoded("store", self._inputs.identity())
+
+    @cached_property
+    def _store_with_query_vectors(self) -> EmbeddingStore:
+        if self.store.manifest["keep_query_vectors"]:
+            return self.store
+        return self._encoded("query-vectors", {**self._inputs.identity(), "keep_query_vectors": True})
+
+    def _encoded(self, name: str, settings: dict[str, Any]) -> EmbeddingStore:
+        """The corpus's store with each query's vector, under ``work/``; continued if a crash interrupted it."""
+        from pyserini_xqg.encode import encode_corpus
+
+        inputs, output = self._inputs, self._place.work / name
+
+        def make() -> dict[str, Any]:
+            embedder = inputs.encoder.load()
+            encode_corpus(inputs.corpus, embedder, output, fields=inputs.fields, keep_query_vectors=True, reuse=True)
+            return {}
+
+        self._place.piece(name, settings, make)
+        return EmbeddingStore(output)
+
+    @cached_property
+    def _text_store(self) -> EmbeddingStore:
+        from pyserini_xqg.encode import encode_corpus
+
+        inputs, output = self._inputs, self._place.work / "text-store"
+        limit = self._settings.text_max_length or inputs.encoder.config.max_length
+
+        def make() -> dict[str, Any]:
+            embedder = inputs.encoder.load(max_length=limit)
+            expanded = expanded_text.ExpandedCorpus(inputs.corpus)
+            encode_corpus(expanded, embedder, output, fields=inputs.fields, reuse=True)
+            return expanded_text.count_truncation(inputs.corpus, embedder, inputs.fields)
+
+        self._place.piece("text-store", self._dense_settings(TEXT), make)
+        return EmbeddingStore(output)
+
+    @property
+    def truncation(self) -> dict[str, Any] | None:
+        """What the encoder's limit cut off the texts with queries, once ``text`` was run: see ``count_truncation``."""
+        return self._place.result("text-store")
+
+    @cached_property
+    def _topics(self) -> tuple[dict[str, np.ndarray], float]:
+        """Topic to vector, float32, and the median milliseconds that encoding one takes."""
+        inputs, path = self._inputs, self._place.work / "topics.npy"
+        texts = list(inputs.topics.texts.values())
+
+        def make() -> dict[str, Any]:
+            embedder = inputs.encoder.load(precision="float32")  # as Pyserini's search encodes queries
+            self._check_encoder(embedder)
+            with write_whole(path, "wb") as out:
+                np.save(out, embedder.embed_queries(texts))
+            time = median_milliseconds(
+                lambda text: embedder.embed_queries([text]), texts, self._settings.repeat, self._settings.timed_topics
+            )
+            return {"milliseconds": time}
+
+        settings = {
+            "encoder": inputs.encoder.config.to_dict(),
+            "topics_sha256": inputs.topics.sha256,
+            "repeat": self._settings.repeat,
+            "timed_topics": self._settings.timed_topics,
+        }
+        noted = self._place.piece("topics", settings, make)
+        return dict(zip(inputs.topics.texts, np.load(path), strict=True)), noted["milliseconds"]
+
+    def _check_encoder(self, embedder: Any) -> None:
+        from pyserini_xqg.fit import TOLERANCE, probe_distance
+
+        distance = probe_distance(self.store.manifest["probe"], embedder.probe())
+        if distance > TOLERANCE:
+            raise XqgError(
+                f"{self.store.directory}: {embedder.config.describe()} is not its encoder (the vector of a known text "
+                f"differs by {distance:.0%}). Pass --encoder the model that the store was made with."
+            )
+
+    def _search_dense(self, system: System) -> tuple[dict[str, Ranking], Result]:
+        from pyserini_xqg.comparing.dense import DenseSearch
+
+        settings, inputs = self._settings, self._inputs
+        directory = self._place.work / "indexes" / system.dense
+        places, more = self._dense_index(system.dense, directory)
+        vectors, encode_ms = self._topics
+        search = DenseSearch(places, inputs.topics.languages, settings.hits, settings.threads, **more)
+        run = search.run(vectors)
+        time = search.milliseconds(vectors, settings.repeat, settings.timed_topics)
+        return run, Result(directory_size(directory), time, encode_ms)
+
+    def _dense_index(self, dense: str, directory: Path) -> tuple[dict[str | None, Path], dict[str, Any]]:
+        """Build the index; returns its directories by language, and what a search of it takes beside that."""
+        settings = self._settings
+        if dense == MULTI_VECTOR:
+            store = self._store_with_query_vectors
+            multi_vector.build_multi_vector_index(store, directory, settings.delimiter, overwrite=True)
+            entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
+            most = multi_vector.most_entries(store)
+            needed = multi_vector.hits_needed(settings.hits, most, entries)
+            return {None: directory}, {"entries": needed, "delimiter": settings.delimiter}
+        if dense == TEXT:
+            build_index(self._text_store, directory, settings.recipe(NONE), overwrite=True)
+        elif System(dense, None).routes:
+            build_routed_index(self.store, directory, settings.recipe(dense), overwrite=True)
+            return {code: directory / code for code in self._inputs.topics.present_languages}, {}
+        else:
+            build_index(self.store, directory, settings.recipe(dense), overwrite=True)
+        return {None: directory}, {}
+
+    def _search_lexical(self, system: System) -> tuple[dict[str, Ranking], Result]:
+        from pyserini_xqg.comparing import lexical
+
+        settings, inputs = self._settings, self._inputs
+        directory = self._place.work / "lucene" / system.lexical
+        lexical.quiet_lucene()
+        plan = lexical.plan_indexes(
+            system.lexical,
+            settings.analysis,
+            inputs.topics.present_languages,
+            inputs.languages,
+            self._tokenizer.tokenize if settings.analysis == "wordpiece" else str.split,
+        )
+        places = {code: directory / (code or "all") for code in plan}
+        for code, index in plan.items():
+            lexical.build_lucene_index(inputs.corpus, places[code], index, inputs.fields, settings.threads)
+        if without := lexical.languages_without_analyzer(code for code in plan if code):
+            say(f"{system.name}: Lucene has no analysis of {', '.join(without)}; the English one is used")
+        indexes = {code: (places[code], index.analysis) for code, index in plan.items()}
+        search = lexical.LexicalSearch(
+            indexes, inputs.topics.languages, settings.hits, settings.threads, settings.k1, settings.b
+        )
+        run = search.run(inputs.topics.texts)
+        time = search.milliseconds(inputs.topics.texts, settings.repeat, settings.timed_topics)
+        return run, Result(directory_size(directory), time, None)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        config = self._inputs.encoder.config
+        return AutoTokenizer.from_pretrained(config.tokenizer or config.model)
+
+    def _fuse(self, system: System) -> tuple[dict[str, Ranking], Result]:
+        (first, dense), (second, lexical) = (self.run(part) for part in system.parts)
+        fused, seconds = self._settings.fusion.fuse(first, second, self._settings.hits)
+        run = {topic: fused.get(topic, []) for topic in self._inputs.topics.texts}
+        time = dense.search_ms + lexical.search_ms + 1e3 * seconds / len(run)
+        return run, Result(dense.index_bytes + lexical.index_bytes, time, dense.encode_ms)
