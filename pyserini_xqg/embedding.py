@@ -180,14 +180,14 @@ class Embedder:
         self.batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if self.device == "cpu" else BATCH_TOKENS_GPU)
         from pyserini_xqg.packed import is_packable
 
-        model, self.tokenizer = _load(config)
+        model, self.tokenizer = load_encoder(config)
         model.eval()
         self.dimension: int = model.config.hidden_size
-        self._limit = _position_limit(model, self.tokenizer)
+        self._limit = position_limit(model, self.tokenizer)
         self._packed = self._model = None
         if self.device == "cpu" and is_packable(model.config):
             self._packed = self._pack(model)
-            model = None if self._packed else _load(config)[0].eval()
+            model = None if self._packed else load_encoder(config)[0].eval()
         if model:
             self._model = _to_precision(model, self.precision).to(self.device)
 
@@ -361,12 +361,13 @@ def _to_precision(model: Any, precision: str) -> Any:
     return model.to(getattr(torch, precision))
 
 
-def _load(config: EncoderConfig) -> tuple[Any, Any]:
+def load_encoder(config: EncoderConfig, option: str = "--encoder") -> tuple[Any, Any]:
+    """Model and tokenizer; :class:`XqgError` if it is no encoder. ``option`` : the one that names it, for messages."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     cure = (
-        "Pass --encoder a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
+        f"Pass {option} a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
     )
     if not Path(config.model).is_dir() and (Path(config.model).exists() or Path(config.model).is_absolute()):
         raise XqgError(f"{config.model}: not a directory. {cure}")
@@ -399,7 +400,7 @@ def _load(config: EncoderConfig) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _position_limit(model: Any, tokenizer: Any) -> int | None:
+def position_limit(model: Any, tokenizer: Any) -> int | None:
     """The longest input that tokenizer and position embeddings allow; None where neither has a limit."""
     limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNLIMITED else []
     positions = getattr(model.config, "max_position_embeddings", None)

@@ -1,6 +1,7 @@
 r"""Train the models of cross-lingual query generation.
 
     generator    fine-tune a sequence-to-sequence model on questions and the passages that answer them
+    retriever    train a dual encoder on questions, the passages that answer them, and passages that do not
 
 example:
   python -m pyserini_xqg.train generator --data xor-tydi-train.jsonl --topic-languages irds:xor-tydi/train \
@@ -15,6 +16,13 @@ from typing import Any
 from pyserini_xqg.cli import HelpFormatter, positive, run
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.generate.sampling import PAPER_PROMPT
+from pyserini_xqg.training.options import (
+    add_device_arguments,
+    add_memory_arguments,
+    held_out_fraction,
+    number_of_at_least_0,
+)
+from pyserini_xqg.training.retriever_command import add_retriever_parser
 
 GENERATOR = r"""Fine-tune a query generator on questions and the passages that answer them, or train a small new one.
 
@@ -27,14 +35,6 @@ example:
   python -m pyserini_xqg.train generator --data irds:xquad/de irds:xquad/ru --held-out 0.2 --from-scratch \
       --learning-rate 1e-3 --warmup-steps 100 --output models/small
 """
-
-
-def number_of_at_least_0(value: str) -> int:
-    """An argparse type: a whole number of at least 0."""
-    number = int(value)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{value} is not a number of at least 0")
-    return number
 
 
 def add_generator_parser(commands: Any) -> None:
@@ -142,15 +142,7 @@ def _add_reports(group: Any) -> None:
 
 
 def _add_machine(group: Any) -> None:
-    group.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="cuda: one GPU, or those of the launcher"
-    )
-    group.add_argument(
-        "--dtype",
-        default="auto",
-        choices=("auto", "float32", "bfloat16"),
-        help="of the arithmetic, weights stay float32; auto: bfloat16 where the device has units for it",
-    )
+    add_device_arguments(group)
     group.add_argument(
         "--device-batch-size",
         type=positive,
@@ -158,10 +150,7 @@ def _add_machine(group: Any) -> None:
         metavar="PAIRS",
         help="most pairs a device takes at a time; an update is made of several such batches",
     )
-    group.add_argument(
-        "--gradient-checkpointing", action="store_true", help="less memory, about a third more time: for large models"
-    )
-    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    add_memory_arguments(group)
 
 
 def train_generator(args: argparse.Namespace) -> None:
@@ -207,21 +196,6 @@ def train_generator(args: argparse.Namespace) -> None:
     )
 
 
-def held_out_fraction(value: str) -> float | None:
-    """The fraction of passages that ``--held-out`` names; None if it names data.
-
-    >>> held_out_fraction("0.2"), held_out_fraction("dev.jsonl")
-    (0.2, None)
-    """
-    try:
-        fraction = float(value)
-    except ValueError:
-        return None
-    if not 0 <= fraction < 1:
-        raise XqgError(f"--held-out {value}: must be at least 0 and below 1, or a file of pairs.")
-    return fraction
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
@@ -229,6 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_generator_parser(commands)
+    add_retriever_parser(commands)
     return parser
 
 

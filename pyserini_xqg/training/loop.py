@@ -130,6 +130,8 @@ class GeneratorTrainer(Seq2SeqTrainer):
 class Report(TrainerCallback):
     """One line for each evaluation on standard error, and the whole history in ``training-log.jsonl``."""
 
+    unit = "pairs"
+
     def __init__(self, path: Path, every: int, update_size: int) -> None:
         self._path, self._every, self._update_size = path, every, update_size
         self._seconds, self._steps, self._started = 0.0, 0, 0.0
@@ -176,7 +178,7 @@ class Report(TrainerCallback):
         if state.is_world_process_zero:
             say(
                 f"step {state.global_step:,} of {state.max_steps:,}: loss {self._loss:.3f}{held_out}, "
-                f"{self.pairs_per_second:.1f} pairs/s"
+                f"{self.pairs_per_second:.1f} {self.unit}/s"
             )
             self._write(state)
 

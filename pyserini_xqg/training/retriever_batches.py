@@ -1,0 +1,114 @@
+"""What a batch holds: which questions meet, and which passages stand against them.
+
+Inner products are taken between each question and every passage of the batch, so a passage that answers one question
+must not stand there as another one's negative: the sampler is sentence-transformers' own that keeps equal passages out
+of a batch, and :func:`choose_texts` keeps hard negatives out that answer another question of the batch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+from transformers import TrainerCallback
+
+QUERY, POSITIVE = "query", "positive"
+_DRAWS = 50
+
+
+def columns(negatives: int) -> list[str]:
+    """Names of a batch's columns, the question first."""
+    return [QUERY, POSITIVE, *(f"negative_{number}" for number in range(1, negatives + 1))]
+
+
+def routes(negatives: int) -> dict[str, str]:
+    """Column to sentence-transformers' task, which decides the tower and the length."""
+    return {name: "query" if name == QUERY else "document" for name in columns(negatives)}
+
+
+def batch_sampler(dataset: Any, **options: Any) -> NoDuplicatesBatchSampler:
+    """Batches in which no question and no first positive passage stands twice."""
+    return NoDuplicatesBatchSampler(dataset.select_columns([QUERY, POSITIVE]), **options)
+
+
+def choose_texts(
+    rows: Sequence[Mapping[str, Any]], negatives: int, epoch: int, seed: int, draw: Callable[[Any], str]
+) -> list[dict[str, str]]:
+    """One positive and ``negatives`` others for each question, the next ones in each epoch.
+
+    rows : ``query``, ``positives`` and ``negatives``. draw : a passage of the data at random, which stands in where a
+    question has too few negatives; takes a ``numpy`` generator. The same arguments give the same texts.
+
+    A positive that answers another question of the batch too is avoided where the question has another one, and a
+    negative that answers another question always is.
+    """
+    answers = [set(row["positives"]) for row in rows]
+    answering = set().union(*answers)
+    chosen = []
+    for number, row in enumerate(rows):
+        key = zlib.crc32(row[QUERY].encode("utf-8"))
+        positives = _rotated(row["positives"], key + seed + epoch)
+        if len(positives) > 1:
+            others = set().union(*(own for place, own in enumerate(answers) if place != number))
+            positives = [text for text in positives if text not in others] or positives
+        order = np.random.default_rng([seed, key]).permutation(len(row["negatives"]))
+        own = _rotated([row["negatives"][place] for place in order], epoch * negatives)
+        texts = list(dict.fromkeys(text for text in own if text not in answering))[:negatives]
+        if len(texts) < negatives:
+            texts += _fill(
+                texts, negatives, answers[number], answering, np.random.default_rng([seed, epoch, key]), draw
+            )
+        chosen.append(dict(zip(columns(negatives), (row[QUERY], positives[0], *texts), strict=True)))
+    return chosen
+
+
+def _fill(
+    texts: Sequence[str], number: int, own: set[str], answering: set[str], chance: Any, draw: Callable[[Any], str]
+) -> list[str]:
+    """Random passages to make ``texts`` up to ``number``; where the data has hardly any, repeated ones."""
+    found: list[str] = []
+    for _ in range(_DRAWS):
+        if len(texts) + len(found) == number:
+            return found
+        if (text := draw(chance)) not in answering and text not in texts and text not in found:
+            found.append(text)
+    again = sorted(answering - own) or [*texts, *found]
+    return found + [again[chance.integers(len(again))] for _ in range(number - len(texts) - len(found))]
+
+
+def _rotated(texts: Sequence[str], by: int) -> list[str]:
+    by = by % len(texts) if texts else 0
+    return [*texts[by:], *texts[:by]]
+
+
+@dataclass
+class ExampleCollator(SentenceTransformerDataCollator):
+    """sentence-transformers' collator for questions whose passages are chosen anew in each epoch."""
+
+    dataset: Any = None
+    negatives: int = 0
+    seed: int = 0
+    epoch: int = 0
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Token ids of all columns."""
+        return super().__call__(choose_texts(features, self.negatives, self.epoch, self.seed, self._draw))
+
+    def _draw(self, chance: Any) -> str:
+        return self.dataset[int(chance.integers(len(self.dataset)))][POSITIVE]
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the collator which epoch it is, after a restart too."""
+
+    def __init__(self, collator: ExampleCollator) -> None:
+        self._collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+        """Called by the trainer."""
+        self._collator.epoch = state.global_step // max(1, len(train_dataloader))
