@@ -261,8 +261,9 @@ class _Run:
             f"{self.training.describe('questions')}, held out {held_out}; "
             f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters, {precision} on "
             f"{arguments.world_size} x {device}, {arguments.max_steps:,} updates of {settings.batch_size} questions, "
-            f"{arguments.max_steps * settings.batch_size / counts.examples:.1f} epochs; {counts.negatives} hard "
-            f"negatives and {(settings.batch_size - 1) * (1 + counts.negatives):,} passages of the others against each question"
+            f"{arguments.max_steps * settings.batch_size / counts.examples:.1f} epochs; against each question "
+            f"{counts.negatives} hard negatives and {(settings.batch_size - 1) * (1 + counts.negatives):,} passages of "
+            "the others"
         )
         if counts.fewer:
             say(
