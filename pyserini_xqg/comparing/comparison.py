@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ from pyserini_xqg.cli import say
 from pyserini_xqg.comparing import expanded_text, multi_vector
 from pyserini_xqg.comparing.fusing import Fusion, Ranking
 from pyserini_xqg.comparing.inputs import Inputs
+from pyserini_xqg.comparing.lexical import (
+    LexicalSearch,
+    LuceneIndex,
+    build_lucene_index,
+    languages_without_analyzer,
+    plan_indexes,
+    quiet_lucene,
+)
 from pyserini_xqg.comparing.runs import median_milliseconds, read_ranked, write_run
 from pyserini_xqg.comparing.systems import NONE, System
 from pyserini_xqg.comparing.workplace import Workplace, directory_size
@@ -71,6 +81,19 @@ class Result:
     index_bytes: int
     search_ms: float
     encode_ms: float | None
+
+
+@contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
+    """Encode with so many threads inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Comparison:
@@ -201,14 +224,19 @@ class Comparison:
             self._check_encoder(embedder)
             with write_whole(path, "wb") as out:
                 np.save(out, embedder.embed_queries(texts))
-            time = median_milliseconds(
-                lambda text: embedder.embed_queries([text]), texts, self._settings.repeat, self._settings.timed_topics
-            )
+            with _torch_threads(self._settings.threads):
+                time = median_milliseconds(
+                    lambda text: embedder.embed_queries([text]),
+                    texts,
+                    self._settings.repeat,
+                    self._settings.timed_topics,
+                )
             return {"milliseconds": time}
 
         settings = {
             "encoder": inputs.encoder.config.to_dict(),
             "topics_sha256": inputs.topics.sha256,
+            "threads": self._settings.threads,
             "repeat": self._settings.repeat,
             "timed_topics": self._settings.timed_topics,
         }
@@ -230,39 +258,47 @@ class Comparison:
 
         settings, inputs = self._settings, self._inputs
         directory = self._place.work / "indexes" / system.dense
-        places, more = self._dense_index(system.dense, directory)
+        self._place.piece(
+            f"index.{system.dense}",
+            self._dense_settings(system.dense),
+            lambda: self._build_dense(system.dense, directory),
+        )
+        places, more = self._how_to_search(system, directory)
         vectors, encode_ms = self._topics
         search = DenseSearch(places, inputs.topics.languages, settings.hits, settings.threads, **more)
         run = search.run(vectors)
         time = search.milliseconds(vectors, settings.repeat, settings.timed_topics)
         return run, Result(directory_size(directory), time, encode_ms)
 
-    def _dense_index(self, dense: str, directory: Path) -> tuple[dict[str | None, Path], dict[str, Any]]:
-        """Build the index; returns its directories by language, and what a search of it takes beside that."""
+    def _build_dense(self, dense: str, directory: Path) -> dict[str, Any]:
         settings = self._settings
         if dense == MULTI_VECTOR:
             store = self._store_with_query_vectors
             multi_vector.build_multi_vector_index(store, directory, settings.delimiter, overwrite=True)
-            entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
-            most = multi_vector.most_entries(store)
-            needed = multi_vector.hits_needed(settings.hits, most, entries)
-            return {None: directory}, {"entries": needed, "delimiter": settings.delimiter}
-        if dense == TEXT:
+        elif dense == TEXT:
             build_index(self._text_store, directory, settings.recipe(NONE), overwrite=True)
         elif System(dense, None).routes:
             build_routed_index(self.store, directory, settings.recipe(dense), overwrite=True)
-            return {code: directory / code for code in self._inputs.topics.present_languages}, {}
         else:
             build_index(self.store, directory, settings.recipe(dense), overwrite=True)
-        return {None: directory}, {}
+        return {}
+
+    def _how_to_search(self, system: System, directory: Path) -> tuple[dict[str | None, Path], dict[str, Any]]:
+        """The index's directories by language, and what a search of it takes beside that."""
+        if system.routes:
+            return {code: directory / code for code in self._inputs.topics.present_languages}, {}
+        if system.dense != MULTI_VECTOR:
+            return {None: directory}, {}
+        store = self._store_with_query_vectors
+        entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
+        needed = multi_vector.hits_needed(self._settings.hits, multi_vector.most_entries(store), entries)
+        return {None: directory}, {"entries": needed, "delimiter": self._settings.delimiter}
 
     def _search_lexical(self, system: System) -> tuple[dict[str, Ranking], Result]:
-        from pyserini_xqg.comparing import lexical
-
         settings, inputs = self._settings, self._inputs
         directory = self._place.work / "lucene" / system.lexical
-        lexical.quiet_lucene()
-        plan = lexical.plan_indexes(
+        quiet_lucene()
+        plan = plan_indexes(
             system.lexical,
             settings.analysis,
             inputs.topics.present_languages,
@@ -271,16 +307,24 @@ class Comparison:
         )
         places = {code: directory / (code or "all") for code in plan}
         for code, index in plan.items():
-            lexical.build_lucene_index(inputs.corpus, places[code], index, inputs.fields, settings.threads)
-        if without := lexical.languages_without_analyzer(code for code in plan if code):
+            self._place.piece(
+                f"index.{system.lexical}.{places[code].name}",
+                self._lexical_settings(system.lexical),
+                partial(self._build_lexical, index, places[code]),
+            )
+        if without := languages_without_analyzer(code for code in plan if code):
             say(f"{system.name}: Lucene has no analysis of {', '.join(without)}; the English one is used")
         indexes = {code: (places[code], index.analysis) for code, index in plan.items()}
-        search = lexical.LexicalSearch(
+        search = LexicalSearch(
             indexes, inputs.topics.languages, settings.hits, settings.threads, settings.k1, settings.b
         )
         run = search.run(inputs.topics.texts)
         time = search.milliseconds(inputs.topics.texts, settings.repeat, settings.timed_topics)
         return run, Result(directory_size(directory), time, None)
+
+    def _build_lexical(self, index: LuceneIndex, directory: Path) -> dict[str, Any]:
+        build_lucene_index(self._inputs.corpus, directory, index, self._inputs.fields, self._settings.threads)
+        return {}
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.corpus import Corpus, CorpusSummary, Passage
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def append_queries(text: str, passage: Passage, languages: Sequence[str] | None = None) -> str:
-    """``text`` and the passage's queries, separated by blanks, language by language.
+    """``text`` and the passage's queries, separated by blanks: each language's first query, then each second one, …
 
-    >>> append_queries("A text.", Passage("7", "", "A text.", {"fi": ["Mikä?"], "ar": ["كم؟"]}), ["fi"])
-    'A text. Mikä?'
+    In this order, so that a limit of tokens does not leave the last languages without any.
+
+    >>> passage = Passage("7", "", "A text.", {"fi": ["Mikä?", "Missä?"], "sv": ["Vad?"]})
+    >>> append_queries(passage.text, passage), append_queries(passage.text, passage, ["fi"])
+    ('A text. Mikä? Vad? Missä?', 'A text. Mikä? Missä?')
     """
-    chosen = passage.queries if languages is None else {code: passage.queries.get(code, ()) for code in languages}
-    return " ".join([text, *(query for queries in chosen.values() for query in queries)])
+    chosen = [passage.queries.get(code, ()) for code in (passage.queries if languages is None else languages)]
+    return " ".join([text, *(query for turn in zip_longest(*chosen) for query in turn if query is not None)])
 
 
 class ExpandedCorpus(Corpus):

@@ -50,9 +50,16 @@ def hits_needed(passages: int, most: int, entries: int) -> int:
 
 
 def build_multi_vector_index(
-    store: EmbeddingStore, output: str | Path, delimiter: str = DELIMITER, *, overwrite: bool = False
+    store: EmbeddingStore,
+    output: str | Path,
+    delimiter: str = DELIMITER,
+    *,
+    overwrite: bool = False,
+    block_bytes: int = 1 << 22,
 ) -> dict[str, Any]:
-    """Write ``index``, ``docid`` and ``xqg.json``, whole or not at all, in blocks; returns the manifest.
+    """Write ``index``, ``docid`` and ``xqg.json``, whole or not at all; returns the manifest.
+
+    Passages are taken in blocks of about ``block_bytes`` (their own vectors).
 
     Raises :class:`XqgError` for a store without each query's vector, and for a docid with the delimiter in it.
     """
@@ -60,7 +67,7 @@ def build_multi_vector_index(
     entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
     with whole_directory(output, overwrite) as directory, progress(total=entries, unit="vectors") as bar:
         with HashedFile(directory / "docid") as docids:
-            vectors = _entries(store, delimiter, docids, bar)
+            vectors = _entries(store, delimiter, block_bytes, docids, bar)
             checksum = write_flat_index(directory / "index", store.dimension, entries, vectors)
         manifest = new_manifest(
             INDEX_FORMAT,
@@ -79,9 +86,11 @@ def build_multi_vector_index(
     return manifest
 
 
-def _entries(store: EmbeddingStore, delimiter: str, docids: HashedFile, bar: Any) -> Iterator[np.ndarray]:
+def _entries(
+    store: EmbeddingStore, delimiter: str, block_bytes: int, docids: HashedFile, bar: Any
+) -> Iterator[np.ndarray]:
     """Yield blocks of vectors, float32 (entries, dimension), and write their names."""
-    rows = max(1, (1 << 22) // (4 * store.dimension))
+    rows = max(1, block_bytes // (4 * store.dimension))
     passages = store.array("passages")
     counts = {language: store.array(f"count.{language}") for language in store.languages}
     vectors = {language: store.array(f"vectors.{language}") for language in store.languages}
