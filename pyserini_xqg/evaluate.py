@@ -1,18 +1,16 @@
 """Score runs: ``python -m pyserini_xqg.evaluate`` turns TREC runs into tables by language.
 
-One row per run; one column per query language and one for their unweighted mean, for every measure.
+One row per run; one column per query language and one for their unweighted mean, for every measure. Against a
+baseline: marks of significant differences, with effect sizes and intervals.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pyserini_xqg.cli import HelpFormatter, run
+from pyserini_xqg.cli import HelpFormatter, positive, run
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.evaluation.collection import (
     Collection,
@@ -20,12 +18,20 @@ from pyserini_xqg.evaluation.collection import (
     check_collection_arguments,
     collection_from,
 )
-from pyserini_xqg.evaluation.scoring import ANSWER_MEASURES, QRELS_MEASURES, Scorer, check_topics
-from pyserini_xqg.evaluation.tables import BEST, Table, render_markdown, render_text, scored_rows
+from pyserini_xqg.evaluation.comparisons import (
+    TABLE_SUFFIXES,
+    RunValues,
+    Settings,
+    check_shared_topics,
+    compare_runs,
+    write_by_query,
+    write_comparisons,
+)
+from pyserini_xqg.evaluation.named_runs import named_runs, with_baseline
+from pyserini_xqg.evaluation.score_tables import FORMATS, Results
+from pyserini_xqg.evaluation.scoring import ANSWER_MEASURES, QRELS_MEASURES, Scorer
+from pyserini_xqg.evaluation.significance import CORRECTIONS, TESTS
 from pyserini_xqg.files import check_output, write_whole
-
-Scores = dict[str, dict[str, dict[str, float]]]
-"""Run to measure to language (and ``avg``) to a fraction, in the order of the table."""
 
 DESCRIPTION = """\
 Score TREC runs by query language, with R@kt (XOR-TyDi's recall at k thousand tokens) and any measure of ir_measures.
@@ -34,7 +40,12 @@ The collection is an ir_datasets dataset (--dataset) or files (--qrels, --answer
 passages, the other measures need qrels. Topics that a run lacks count 0, and are reported. Every run is checked before
 any is scored.
 
-Passages are ranked by score, as in trec_eval (equal scores: falling docid); the rank column is not read.
+Passages are ranked by score, as in trec_eval (equal scores: falling docid). A run whose rank column says otherwise is
+refused, unless --ignore-ranks is given.
+
+With --baseline every other run is compared with that one, question by question: on each language, and on all questions
+together. The column avg, the unweighted mean over languages, is not tested: the test over all questions compares
+their plain mean, which the column all then shows.
 """
 
 EPILOG = """\
@@ -42,11 +53,13 @@ examples:
   python -m pyserini_xqg.evaluate --dataset xor-tydi/dev --run runs/plain.txt runs/xqg.txt
 
   python -m pyserini_xqg.evaluate --qrels qrels.txt --answers dev.jsonl --passages passages.jsonl.gz \\
-      --run runs/xqg.txt --measures R@2kt R@10 nDCG@10 --format markdown --output table.md
+      --run xDR=runs/plain.txt xQG=runs/xqg.txt --measures R@2kt R@5kt nDCG@10 \\
+      --baseline xDR --correction holm --format latex --output table.tex --by-query values.tsv.gz
 
-formats: table and markdown print values x 100 with two decimals. csv (run,measure,language,value) and json
-({run: {measure: {language: value, ..., "avg": value}}}) print fractions, all digits; languages without a topic that
-counts for a measure are left out.
+formats: table, markdown and latex (booktabs) print values x 100 with two decimals. csv (run,measure,language,value)
+and json ({run: {measure: {language: value, ..., "avg": value}}}) print fractions, all digits; languages without a
+topic that counts for a measure are left out. Comparisons are printed by the first three; --comparisons writes them,
+with all digits, beside any format.
 
 R@kt is the official scorer's if NLTK has its punkt_tab data (python -m nltk.downloader punkt_tab). Without, sentences
 are not split before tokenising, a warning says so, and tables mark the measure: R@2kt*.
@@ -61,8 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_collection_arguments(parser)
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(
-        "--run", metavar="FILE", nargs="+", action="extend", help="TREC runs, six columns; may be given repeatedly"
+        "--run",
+        metavar="[NAME=]FILE",
+        nargs="+",
+        action="extend",
+        help="TREC runs, six columns, and the names of their rows (default: the file's name); may be given repeatedly",
     )
+    scoring.add_argument("--names", metavar="NAME", nargs="+", help="names of the runs, instead: one for each")
     scoring.add_argument(
         "--measures",
         metavar="MEASURE",
@@ -72,53 +90,170 @@ def build_parser() -> argparse.ArgumentParser:
         f"{' '.join(ANSWER_MEASURES)} where there are answers and passages, "
         f"{' '.join(QRELS_MEASURES)} where there are qrels",
     )
+    scoring.add_argument(
+        "--ignore-ranks", action="store_true", help="do not compare the runs' rank columns with their scores"
+    )
+    _add_significance(parser.add_argument_group("significance"))
     report = parser.add_argument_group("report")
     report.add_argument("--format", choices=list(FORMATS), default="table", help="how to print the scores")
     report.add_argument("--output", metavar="FILE", help="write the scores to a file, instead of standard output")
-    report.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
+    report.add_argument(
+        "--by-query",
+        metavar="FILE",
+        help="write the value of every question too: columns run, measure, language, qid, value "
+        f"({', '.join(TABLE_SUFFIXES)})",
+    )
+    report.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     # All files may be .gz: said once, not in every option.
     parser.description += "\nInput files whose names end in .gz are decompressed."
     return parser
 
 
+def _add_significance(group: argparse._ArgumentGroup) -> None:
+    defaults = Settings()
+    group.add_argument(
+        "--baseline",
+        metavar="RUN",
+        help="name or path of a run, or [NAME=]FILE of one more, with which the others are compared; two-sided, paired",
+    )
+    group.add_argument(
+        "--test",
+        choices=TESTS,
+        default=defaults.test,
+        help="Student's paired t-test, or Fisher's randomisation test: the mean difference against those with random "
+        "signs",
+    )
+    group.add_argument(
+        "--correction",
+        choices=CORRECTIONS,
+        default=defaults.correction,
+        help="of p values for the number of tests; a family is all tests of one measure: runs x (languages and all)",
+    )
+    group.add_argument(
+        "--significance-level",
+        metavar="P",
+        type=_level,
+        default=defaults.level,
+        help="mark differences with a (corrected) p value below P; intervals are at 1 - P",
+    )
+    group.add_argument(
+        "--permutations",
+        metavar="N",
+        type=positive,
+        default=defaults.permutations,
+        help="random ones of the randomisation test; up to as many, all are taken",
+    )
+    group.add_argument("--seed", type=int, default=defaults.seed, help="of the randomisation test")
+    group.add_argument(
+        "--comparisons",
+        metavar="FILE",
+        help="write the comparisons, all digits: differences as fractions, intervals, effect sizes (d_z), p values, "
+        f"questions won, tied, lost (.json, {', '.join(TABLE_SUFFIXES)})",
+    )
+
+
+def _level(text: str) -> float:
+    level = float(text)
+    if not 0 < level < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return level
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command with these arguments (default: the process's)."""
     args = build_parser().parse_args(argv)
-    _check_arguments(args)
-    scores, marked = evaluate(args.run, args.measures or (), collection_from(args))
-    text = FORMATS[args.format](scores, marked)
+    settings = Settings(args.test, args.correction, args.significance_level, args.seed, args.permutations)
+    runs, baseline = _check_arguments(args, settings)
+    results, values, languages = evaluate(
+        runs,
+        args.measures or (),
+        collection_from(args),
+        baseline=baseline,
+        settings=settings,
+        check_ranks=not args.ignore_ranks,
+    )
+    if args.by_query:
+        _written("--by-query", args.by_query, lambda: write_by_query(args.by_query, values, languages))
+    if args.comparisons:
+        _written(
+            "--comparisons", args.comparisons, lambda: write_comparisons(args.comparisons, results.tested, settings)
+        )
+    text = FORMATS[args.format](results)
     if args.output:
-        try:
-            with write_whole(args.output) as out:
-                out.write(text)
-        except OSError as error:
-            raise XqgError(f"--output {args.output}: cannot be written ({error.strerror}).") from error
+        _written("--output", args.output, lambda: _write_text(args.output, text))
     else:
         print(text, end="", flush=True)
 
 
-def _check_arguments(args: argparse.Namespace) -> None:
+def _write_text(path: str, text: str) -> None:
+    with write_whole(path) as out:
+        out.write(text)
+
+
+def _written(option: str, path: str, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise XqgError(f"{option} {path}: cannot be written ({error.strerror}).") from error
+
+
+def _check_arguments(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, str], str | None]:
+    """Runs by name, and the baseline's name."""
     if not args.run:
         raise XqgError("no run to score. Pass one or more with --run.")
-    for names, what in ((args.run, "--run"), (args.measures or [], "--measures")):
-        for name in names:
-            if names.count(name) > 1:
-                raise XqgError(f"{what} {name}: given more than once. Give each once.")
+    for name in args.measures or []:
+        if args.measures.count(name) > 1:
+            raise XqgError(f"--measures {name}: given more than once. Give each once.")
+    runs, baseline = named_runs(args.run, args.names or ()), None
+    if args.baseline:
+        runs, baseline = with_baseline(runs, args.baseline)
+    elif args.comparisons or settings != Settings():
+        raise XqgError("no run to compare with. Name one with --baseline.")
     check_collection_arguments(args)
-    if args.output:
-        if Path(args.output).is_dir():
-            raise XqgError(f"--output {args.output}: a directory. Name a file.")
-        check_output(args.output, args.overwrite)
+    outputs = {"--output": args.output, "--by-query": args.by_query, "--comparisons": args.comparisons}
+    for option, path in outputs.items():
+        if path:
+            suffixes = {"--by-query": TABLE_SUFFIXES, "--comparisons": (".json", *TABLE_SUFFIXES)}.get(option, ("",))
+            if not path.endswith(suffixes):
+                raise XqgError(f"{option} {path}: unknown kind of file. Use a name that ends in {', '.join(suffixes)}.")
+            if Path(path).is_dir():
+                raise XqgError(f"{option} {path}: a directory. Name a file.")
+            if list(outputs.values()).count(path) > 1:
+                raise XqgError(f"{option} {path}: another output has that name. Give each its own.")
+            check_output(path, args.overwrite)
+    return runs, baseline
 
 
-def evaluate(runs: Sequence[str], measures: Sequence[str], collection: Collection) -> tuple[Scores, Set[str]]:
+def evaluate(
+    runs: Mapping[str, str],
+    measures: Sequence[str],
+    collection: Collection,
+    *,
+    baseline: str | None = None,
+    settings: Settings | None = None,
+    check_ranks: bool = True,
+) -> tuple[Results, RunValues, Mapping[str, str]]:
     """Read, check and score run files.
+
+    Parameters
+    ----------
+    runs
+        Name to path.
+    measures
+        Their names; the defaults if there are none.
+    collection
+        What to score against.
+    baseline
+        Name of the run that the others are compared with.
+    settings
+        Of the comparison.
+    check_ranks
+        Refuse runs whose ranks and scores disagree.
 
     Returns
     -------
     tuple
-        The scores, as fractions, and the names of the measures that are not exactly the official scorer's because
-        NLTK's data is missing.
+        The results; run to measure to query id to value; and query id to language.
 
     Raises
     ------
@@ -127,72 +262,23 @@ def evaluate(runs: Sequence[str], measures: Sequence[str], collection: Collectio
     """
     from pyserini_xqg.runs import read_run
 
-    contents = {path: read_run(path) for path in runs}
-    for path, content in contents.items():
-        check_topics(content, path, collection)
+    contents = {name: read_run(path, check_ranks) for name, path in runs.items()}
     docids = {docid for content in contents.values() for ranking in content.values() for docid in ranking}
     with Scorer(collection, measures, docids) as scorer:
-        for path, content in contents.items():
-            scorer.check(content, path)
-        scores = {path: scorer.means(scorer.score(content, path)) for path, content in contents.items()}
-    return scores, scorer.marked
-
-
-def _tables(scores: Scores, marked: Set[str]) -> list[Table]:
-    from pyserini_xqg.measures import AVERAGE, sort_languages
-
-    languages = sort_languages(
-        {language for of_run in scores.values() for values in of_run.values() for language in values} - {AVERAGE}
-    )
-    columns = [*languages, AVERAGE]
-    tables = []
-    for name in next(iter(scores.values())):
-        values = [[of_run[name].get(column) for of_run in scores.values()] for column in columns]
-        tables.append(Table(name + "*" * (name in marked), ["run", *columns], scored_rows(list(scores), values)))
-    return tables
-
-
-def _notes(scores: Scores, marked: Set[str], best: str = "") -> list[str]:
-    from pyserini_xqg.measures import AVERAGE, PUNKT_CURE
-
-    notes = [f"Values x 100; {AVERAGE} is the unweighted mean over languages." + best * (len(scores) > 1)]
-    if marked:
-        notes.append(f"* computed without NLTK's punkt_tab data: not quite the official scorer's. Cure: {PUNKT_CURE}")
-    return notes
-
-
-def format_table(scores: Scores, marked: Set[str]) -> str:
-    """Aligned columns for a terminal, one table per measure; values x 100."""
-    return render_text(_tables(scores, marked), _notes(scores, marked, f" {BEST} best of its column."))
-
-
-def format_markdown(scores: Scores, marked: Set[str]) -> str:
-    """Markdown, one table per measure; values x 100."""
-    return render_markdown(_tables(scores, marked), _notes(scores, marked))
-
-
-def format_csv(scores: Scores, marked: Set[str]) -> str:
-    """Comma-separated values, one line per run, measure and language; fractions."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["run", "measure", "language", "value"])
-    for path, of_run in scores.items():
-        for name, values in of_run.items():
-            writer.writerows([path, name, language, value] for language, value in values.items())
-    return out.getvalue()
-
-
-def format_json(scores: Scores, marked: Set[str]) -> str:
-    """``{run: {measure: {language: fraction, ..., "avg": fraction}}}``."""
-    return json.dumps(scores, ensure_ascii=False, indent=2) + "\n"
-
-
-FORMATS: dict[str, Callable[[Scores, Set[str]], str]] = {
-    "table": format_table,
-    "markdown": format_markdown,
-    "csv": format_csv,
-    "json": format_json,
-}
+        for name, content in contents.items():
+            scorer.check(content, runs[name])
+        if baseline is not None:
+            check_shared_topics(contents, baseline, scorer.languages)
+        values = {name: scorer.score(content, runs[name]) for name, content in contents.items()}
+        results = Results(
+            scores={name: scorer.means(of_run) for name, of_run in values.items()},
+            over_all={name: scorer.over_all(of_run) for name, of_run in values.items()},
+            marked=scorer.marked,
+        )
+    if baseline is not None:
+        results.settings = settings or Settings()
+        results.tested = compare_runs(values, baseline, scorer.languages, results.settings)
+    return results, values, scorer.languages
 
 
 if __name__ == "__main__":

@@ -12,105 +12,30 @@ ir_measures' own measures::
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import math
 import operator
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import ir_measures
 from ir_measures.measures import MeanAgg, Measure, ParamInfo
 from ir_measures.providers import Evaluator, Provider
 from ir_measures.util import Metric, QrelsConverter, RunConverter
 
+from pyserini_xqg.answer_tokens import AnswerFinder, Passages, exact_tokens, rank
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import XOR_TYDI_LANGUAGES
 
 PUNKT_CURE = "python -m nltk.downloader punkt_tab"
 """The command that makes R@kt exact on a machine whose NLTK lacks its sentence model."""
 
-TOKEN_CACHE_CHARACTERS = 200_000_000
-"""How many characters of passages and their tokens one process keeps (some 150,000 passages of 100 words)."""
-
 AVERAGE = "avg"
 """The key of the unweighted mean over languages."""
 
 
-class Passages(Protocol):
-    """Where R@kt finds texts: a dict, an ir_datasets docs store, anything with ``get``."""
-
-    def get(self, docid: str) -> Any:
-        """A text, or an object with a ``text``; None or KeyError where the docid is unknown."""
-
-
 class InexactTokensWarning(UserWarning):
     """R@kt was computed without NLTK's ``punkt_tab`` data, so it can differ from the official scorer's."""
-
-
-@functools.cache
-def exact_tokens() -> bool:
-    """Whether NLTK finds the data of the official scorer's tokeniser (looked up once per process)."""
-    from nltk.tokenize import word_tokenize
-
-    try:
-        word_tokenize("One. Two.")
-    except (LookupError, OSError):  # OSError: data that is there but cannot be read
-        return False
-    return True
-
-
-def tokenize(text: str) -> list[str]:
-    """Tokens of a text as the official scorer counts them: ``nltk.word_tokenize``.
-
-    Where NLTK's ``punkt_tab`` data is absent, ``word_tokenize(text, preserve_line=True)`` stands in: it does not
-    look for sentences, so only the last full stop of a text becomes a token of its own. See :func:`exact_tokens`.
-
-    >>> tokenize("Tampere, Finland")
-    ['Tampere', ',', 'Finland']
-    """
-    from nltk.tokenize import word_tokenize
-
-    return word_tokenize(text, preserve_line=not exact_tokens())
-
-
-class TokenCache:
-    """Tokenised texts; the least recently used ones go when ``max_characters`` are kept.
-
-    Tokenising is all but the whole cost of R@kt, and topics, cutoffs and runs share most of their passages. Tokens
-    hold no white space, so one string per text holds them, in a tenth of the memory of a list.
-    """
-
-    def __init__(self, max_characters: int = TOKEN_CACHE_CHARACTERS) -> None:
-        self.max_characters = max_characters
-        self.characters = 0
-        self._joined: OrderedDict[str, str] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._joined)
-
-    def tokens(self, text: str) -> list[str]:
-        """The tokens of ``text``."""
-        joined = self._joined.get(text)
-        if joined is None:
-            joined = self._joined[text] = " ".join(tokenize(text))
-            self.characters += len(text) + len(joined)
-            while self.characters > self.max_characters:
-                dropped = self._joined.popitem(last=False)
-                self.characters -= sum(map(len, dropped))
-        else:
-            self._joined.move_to_end(text)
-        return joined.split()
-
-    def clear(self) -> None:
-        """Forget every text."""
-        self._joined.clear()
-        self.characters = 0
-
-
-_cache = TokenCache()
 
 
 class _SpanAnswers(dict[str, tuple[str, ...]]):
@@ -159,7 +84,7 @@ class RecallAtKTokens(Measure):
       falling score in single precision, equal scores by falling docid. The rank column plays no part. (RR@10 comes from
       ir_measures' MS MARCO provider, which puts equal scores in order of rising docid.)
     * Without NLTK's ``punkt_tab`` data the tokens are nearly, not quite, the official ones: an
-      :class:`InexactTokensWarning` says so, see :func:`tokenize`.
+      :class:`InexactTokensWarning` says so, see :func:`~pyserini_xqg.answer_tokens.tokenize`.
 
     Measures are equal if cutoff, answers and passages are the same, the last two by identity.
 
@@ -171,8 +96,8 @@ class RecallAtKTokens(Measure):
     answers
         Question id to its answers.
     passages
-        Docid to text: anything with ``get``, returning a string or an object with a string ``text``. Only the
-        passages that the token budget reaches are looked up.
+        Docid to text: anything with ``get``, returning a string or an object with a string ``text``. Looked up are
+        the first k * 1000 words of a ranking: what the token budget reaches, and a little more.
     cutoff
         k, thousands of tokens; usually given as ``measure @ k``.
 
@@ -287,7 +212,7 @@ class RecallAtKTokensProvider(Provider):
 
 
 class RecallAtKTokensEvaluator(Evaluator):
-    """Scores runs with R@kt at one or more cutoffs, tokenising each passage once."""
+    """Scores runs with R@kt at one or more cutoffs, tokenising each passage at most once."""
 
     def __init__(self, measures: Iterable[RecallAtKTokens], qrels: Any) -> None:
         # The qrels' topics, as in every evaluator: where several providers work together, ir_measures takes the topics
@@ -297,6 +222,7 @@ class RecallAtKTokensEvaluator(Evaluator):
         for measure in self.measures:
             key = id(measure.params["answers"]), id(measure.params["passages"])
             self._groups.setdefault(key, []).append(measure)
+        self._finders = {key: AnswerFinder(of[0].params["passages"]) for key, of in self._groups.items()}
 
     def _iter_calc(self, run: Any) -> Iterator[Metric]:
         if not exact_tokens():
@@ -307,55 +233,13 @@ class RecallAtKTokensEvaluator(Evaluator):
                 stacklevel=1,
             )
         run = RunConverter(run).as_dict_of_dict()
-        for measures in self._groups.values():
-            most = max(measure["cutoff"] for measure in measures) * 1000
-            passages = measures[0].params["passages"]
+        for key, measures in self._groups.items():
+            budgets = [measure["cutoff"] * 1000 for measure in measures]
             for query_id, answers in measures[0].questions.items():
                 ranking = rank(run.get(query_id, {}))
-                tokens = first_tokens((_text(passages, docid, query_id) for docid in ranking), most)
-                for measure in measures:
-                    text = " ".join(tokens[: measure["cutoff"] * 1000])
-                    yield Metric(query_id, measure, float(any(answer in text for answer in answers)))
-
-
-def rank(scores: Mapping[str, float]) -> list[str]:
-    """Docids in trec_eval's order: falling score in single precision, then falling docid.
-
-    >>> rank({"d1": 1.0, "d3": 2.0, "d2": 1.0})
-    ['d3', 'd2', 'd1']
-    """
-    # trec_eval keeps scores as C floats, so scores that differ only beyond that are equal to it.
-    return sorted(scores, key=lambda docid: (ctypes.c_float(scores[docid]).value, docid), reverse=True)
-
-
-def first_tokens(texts: Iterable[str], budget: int) -> list[str]:
-    """The first ``budget`` tokens of the texts, one after the other; reads no more texts than that takes.
-
-    >>> first_tokens(["one two", "three four"], 3)
-    ['one', 'two', 'three']
-    """
-    tokens: list[str] = []
-    for text in texts:
-        tokens += _cache.tokens(text)
-        if len(tokens) >= budget:
-            break
-    return tokens[:budget]
-
-
-def _text(passages: Passages, docid: str, query_id: str) -> str:
-    try:
-        passage = passages.get(docid)
-    except KeyError:
-        passage = None
-    if passage is None:
-        raise XqgError(
-            f"docid {docid!r}, ranked for topic {query_id!r}, is not among the passages. "
-            "Use the passages that the run was retrieved from."
-        )
-    text = passage if isinstance(passage, str) else getattr(passage, "text", None)
-    if not isinstance(text, str):
-        raise XqgError(f"passage {docid!r}: a {type(passage).__name__} without a 'text', which R@kt needs.")
-    return text
+                hits = self._finders[key].hits(query_id, answers, ranking, budgets)
+                for measure, hit in zip(measures, hits, strict=True):
+                    yield Metric(query_id, measure, hit)
 
 
 def sort_languages(codes: Iterable[str]) -> list[str]:

@@ -6,8 +6,11 @@ Every reader checks all it reads, and names file, line and cause in an :class:`~
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Set
+from array import array
+from collections.abc import Iterable, KeysView, Sequence, Set
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +19,112 @@ from pyserini_xqg.files import read_jsonl, read_lines
 from pyserini_xqg.languages import check_language
 
 
-def read_run(path: str | Path) -> dict[str, dict[str, float]]:
+def read_run(path: str | Path, check_ranks: bool = True) -> dict[str, dict[str, float]]:
     r"""Read a TREC run, plain or ``.gz``: query id to docid to score, in the order of the file.
 
-    Six columns separated by white space, ``qid Q0 docid rank score tag``. As in trec_eval, the score alone ranks; Q0,
-    rank and tag are not read.
+    Six columns separated by white space, ``qid Q0 docid rank score tag``; lines in any order. As in trec_eval, the
+    score alone ranks; Q0 and tag are not read.
+
+    Parameters
+    ----------
+    path
+        The run.
+    check_ranks
+        Refuse a rank that a topic has twice, and a higher score at a lower rank: it is then unclear which of the two
+        columns says how the passages were ranked. (Equal scores may have any ranks.)
 
     Raises
     ------
     XqgError
-        For another number of columns, a score that is not a finite number, a docid twice for one topic, and
-        a file without lines.
+        For another number of columns, a score that is not a finite number, a docid twice for one topic, ranks as
+        above, and a file without lines.
 
     >>> _ = Path("/tmp/xqg-doctest.txt").write_text("q1 Q0 d7 1 12.5 bm25\n")
     >>> read_run("/tmp/xqg-doctest.txt")
     {'q1': {'d7': 12.5}}
     """
     run: dict[str, dict[str, float]] = {}
-    for where, (query_id, _, docid, _, score, _) in _columns(path, "run", "qid Q0 docid rank score tag"):
-        try:
-            value = float(score)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise XqgError(f"{where}: score {score!r} is not a finite number. Column 5 of a run is the score.")
-        ranking = run.setdefault(query_id, {})
+    topic, number = None, 0
+    ranking: dict[str, float] = {}
+    in_order = True
+    last_rank, last_score = -math.inf, math.inf
+    for number, line in read_lines(_file(path)):
+        columns = line.split()
+        if len(columns) != len(_RUN_COLUMNS):
+            raise _wrong_columns(path, number, len(columns), "run", _RUN_COLUMNS)
+        query_id, _, docid, rank, score, _ = columns
+        if query_id != topic:
+            topic, ranking = query_id, run.setdefault(query_id, {})
+            in_order = in_order and not ranking
+            last_rank, last_score = -math.inf, math.inf
+        value = _number(score)
+        if not -math.inf < value < math.inf:
+            raise XqgError(
+                f"{path}, line {number}: score {score!r} is not a finite number. Column 5 of a run is the score."
+            )
         if docid in ranking:
-            raise XqgError(f"{where}: docid {docid!r} is already in the ranking of topic {query_id!r}. Keep one.")
-        ranking[docid] = value
+            raise XqgError(
+                f"{path}, line {number}: docid {docid!r} is already in the ranking of topic {query_id!r}. Keep one."
+            )
+        # Topics and runs share their docids: one string for each.
+        ranking[sys.intern(docid)] = value
+        if check_ranks:
+            place = _rank(rank, path, number)
+            in_order = in_order and place > last_rank and value <= last_score
+            last_rank, last_score = place, value
+    if not number:
+        raise _empty(path, "run", _RUN_COLUMNS)
+    if not in_order and check_ranks:
+        _check_ranks(path)
     return run
+
+
+_RUN_COLUMNS = ("qid", "Q0", "docid", "rank", "score", "tag")
+_QRELS_COLUMNS = ("qid", "0", "docid", "relevance")
+
+
+def _number(text: str) -> float:
+    try:
+        return math.nan if "_" in text else float(text)  # Python reads 1_0 as 10
+    except ValueError:
+        return math.nan
+
+
+def _rank(text: str, path: str | Path, number: int) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise XqgError(
+            f"{path}, line {number}: rank {text!r} is not a whole number. Column 4 of a run is the rank; {_RANKS_CURE}"
+        ) from error
+
+
+_RANKS_CURE = (
+    "rank anew by falling score, or let pyserini_xqg.evaluate --ignore-ranks rank by score, as trec_eval does."
+)
+
+
+def _check_ranks(path: str | Path) -> None:
+    """Compare ranks and scores of a run whose lines are not in their order, topic by topic."""
+    topics: dict[str, list[tuple[int, int, float]]] = {}
+    for number, line in read_lines(path):
+        query_id, _, _, rank, score, _ = line.split()
+        # In single precision, as trec_eval ranks.
+        topics.setdefault(query_id, []).append((int(rank), number, array("f", [float(score)])[0]))
+    for query_id, lines in topics.items():
+        lines.sort()
+        for (rank, number, score), (next_rank, next_number, next_score) in pairwise(lines):
+            if rank == next_rank:
+                raise XqgError(
+                    f"{path}, line {next_number}: topic {query_id!r} has rank {rank} already on line {number}. Every "
+                    f"passage of a topic needs a rank of its own: {_RANKS_CURE}"
+                )
+            if score < next_score:
+                raise XqgError(
+                    f"{path}, line {next_number}: topic {query_id!r} has a higher score at rank {next_rank} "
+                    f"({next_score:g}) than at rank {rank} ({score:g}, line {number}). If scores are distances, negate "
+                    f"them; else {_RANKS_CURE}"
+                )
 
 
 def read_qrels(path: str | Path) -> list[Any]:
@@ -63,7 +143,11 @@ def read_qrels(path: str | Path) -> list[Any]:
     from ir_measures import Qrel
 
     qrels: dict[tuple[str, str, str], Any] = {}
-    for where, (query_id, iteration, docid, relevance) in _columns(path, "qrels", "qid 0 docid relevance"):
+    for number, line in read_lines(_file(path)):
+        where, columns = f"{path}, line {number}", line.split()
+        if len(columns) != len(_QRELS_COLUMNS):
+            raise _wrong_columns(path, number, len(columns), "qrels", _QRELS_COLUMNS)
+        query_id, iteration, docid, relevance = columns
         try:
             value = int(relevance)
         except ValueError as error:
@@ -73,6 +157,8 @@ def read_qrels(path: str | Path) -> list[Any]:
         if key in qrels:
             raise XqgError(f"{where}: docid {docid!r} is already judged for topic {query_id!r}. Keep one judgement.")
         qrels[key] = Qrel(query_id, docid, value, iteration)
+    if not qrels:
+        raise _empty(path, "qrels", _QRELS_COLUMNS)
     return list(qrels.values())
 
 
@@ -178,6 +264,11 @@ class PassageTexts:
     def __contains__(self, docid: str) -> bool:
         return docid in self._positions
 
+    @property
+    def docids(self) -> KeysView[str]:
+        """The docids asked for that are in the corpus."""
+        return self._positions.keys()
+
     def get(self, docid: str) -> str | None:
         """The text (without the title) of a passage; None if the docid was not asked for or is not in the corpus."""
         if docid not in self._positions:
@@ -203,18 +294,14 @@ def _file(path: str | Path) -> str | Path:
     return path
 
 
-def _columns(path: str | Path, kind: str, names: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield (file and line, columns); a file without lines is refused."""
-    expected = len(names.split())
-    where = ""
-    for number, line in read_lines(_file(path)):
-        where = f"{path}, line {number}"
-        columns = line.split()
-        if len(columns) != expected:
-            raise XqgError(f"{where}: {len(columns)} columns. A line of {kind} has {expected}: {names}.")
-        yield where, columns
-    if not where:
-        raise XqgError(f"{path}: an empty file. A line of {kind} has {expected} columns: {names}.")
+def _wrong_columns(path: str | Path, number: int, found: int, kind: str, expected: Sequence[str]) -> XqgError:
+    return XqgError(
+        f"{path}, line {number}: {found} columns. A line of {kind} has {len(expected)}: {' '.join(expected)}."
+    )
+
+
+def _empty(path: str | Path, kind: str, columns: Sequence[str]) -> XqgError:
+    return XqgError(f"{path}: an empty file. A line of {kind} has {len(columns)} columns: {' '.join(columns)}.")
 
 
 def _language(code: Any, where: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from generation import passages
 from generators import build_tiny_t5
 from helpers import build_tiny_encoder, corpus_records, write_jsonl
+from official_scorer import forget_tokens
 
 # The encoders here are tiny: a second thread costs more than it brings.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,6 +47,18 @@ def tiny_t5(tmp_path_factory) -> str:
 def bare_corpus(tmp_path) -> Path:
     """A JSONL of 11 passages without queries."""
     return write_jsonl(tmp_path / "bare.jsonl", passages(11))
+
+
+@pytest.fixture
+def nltk_data(monkeypatch, tmp_path):
+    """A place for NLTK's data, alone on its path; the caches that remember what was found are emptied."""
+    import nltk.data
+
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk_data")])
+    forget_tokens()
+    yield tmp_path / "nltk_data"
+    monkeypatch.undo()
+    forget_tokens()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pyserini_xqg import evaluate, measures
+from pyserini_xqg import answer_tokens, evaluate, measures
 from pyserini_xqg.errors import XqgError
 
 PASSAGES = {
@@ -41,10 +41,10 @@ fi2 Q0 d4 2 8.0 a
 fi3 Q0 d3 1 9.0 a
 de1 Q0 d2 1 9.0 a
 """
-# b: only two topics; the ranks say the opposite of the scores, which count
+# b: only two topics; its lines are not in the order of ranks and scores
 RUN_B = """\
-fi1 Q0 d3 1 1.0 b
-fi1 Q0 d1 2 2.0 b
+fi1 Q0 d3 2 1.0 b
+fi1 Q0 d1 1 2.0 b
 de1 Q0 d4 1 1.0 b
 """
 R2 = {"fi": 1 / 2, "te": 1.0, "de": 0.0, "avg": 1.5 / 3}
@@ -110,7 +110,10 @@ def test_agrees_with_pytrec_eval(files, capsys):
     qrels = {query_id: {docid: chance.randint(0, 1) for docid in chance.sample(docids, 20)} for query_id in topics}
     run = {q: {d: float(chance.randint(0, 30)) for d in chance.sample(docids, 60)} for q in list(topics)[:75]}
     Path("qrels").write_text("".join(f"{q} 0 {d} {r}\n" for q, docs in qrels.items() for d, r in docs.items()))
-    Path("run").write_text("".join(f"{q} Q0 {d} 1 {s} t\n" for q, docs in run.items() for d, s in docs.items()))
+    with open("run", "w") as out:
+        for query_id, docs in run.items():
+            ranked = enumerate(sorted(docs.items(), key=lambda pair: -pair[1]), start=1)
+            out.writelines(f"{query_id} Q0 {docid} {rank} {score} t\n" for rank, (docid, score) in ranked)
     Path("languages").write_text("".join(f"{q}\t{language}\n" for q, language in topics.items()))
     names = {"R@10": "recall_10", "R@30": "recall_30", "nDCG@10": "ndcg_cut_10", "AP": "map", "P@5": "P_5"}
     got = scores(capsys, "--qrels", "qrels", "--topic-languages", "languages", "--run", "run", "--measures", *names)[
@@ -244,7 +247,7 @@ def test_bundled_sample(tmp_path, capsys):
     sample = datasets.load("xqg-sample/fi")
     run = tmp_path / "run.txt"
     run.write_text("".join(f"{qrel.query_id} Q0 {qrel.doc_id} 1 1.0 gold\n" for qrel in sample.qrels_iter()))
-    got = scores(capsys, "--dataset", "xqg-sample/fi", "--run", str(run), "--measures", "R@2kt", "R@1")[str(run)]
+    got = scores(capsys, "--dataset", "xqg-sample/fi", "--run", str(run), "--measures", "R@2kt", "R@1")["run.txt"]
     assert got["R@1"] == {"fi": 1.0, "avg": 1.0}
     # Not all: by the official rules an answer with a comma followed by a space is never found.
     assert 0.9 < got["R@2kt"]["fi"] <= 1.0
@@ -255,17 +258,19 @@ def test_bundled_sample(tmp_path, capsys):
 
 @pytest.fixture
 def exact(monkeypatch):
-    monkeypatch.setattr(measures, "exact_tokens", lambda: True)
-    monkeypatch.setattr(measures, "tokenize", str.split)
-    measures._cache.clear()
+    for module in (answer_tokens, measures):
+        monkeypatch.setattr(module, "exact_tokens", lambda: True)
+    monkeypatch.setattr(answer_tokens, "tokenize", str.split)
+    answer_tokens._cache.clear()
     yield
-    measures._cache.clear()
+    answer_tokens._cache.clear()
 
 
 @pytest.fixture
 def inexact(monkeypatch):
-    monkeypatch.setattr(measures, "exact_tokens", lambda: False)
-    measures._cache.clear()
+    for module in (answer_tokens, measures):
+        monkeypatch.setattr(module, "exact_tokens", lambda: False)
+    answer_tokens._cache.clear()
 
 
 def test_table(files, exact, capsys):
@@ -358,6 +363,18 @@ BAD_RUN = [
     ("te1 Q0 d2 1 9 bad\nte1 Q0 d2 2 8 bad\n", "bad.txt, line 2: docid 'd2' is already in the ranking of topic 'te1'."),
     ("te1 Q0 d9 1 9.0 bad\n", "bad.txt: docid 'd9', ranked for topic 'te1', is not among the passages."),
     ("xx Q0 d1 1 9.0 bad\n", "bad.txt: topic 'xx' is not in qrels.txt, answers.jsonl."),
+    (
+        "te1 Q0 x1 1 9.0 bad\nfi1 Q0 x2 1 9.0 bad\nfi1 Q0 d1 2 8.0 bad\n",
+        "bad.txt: 2 of its 3 docids, such as 'x1' for topic 'te1', are not among the passages: a run of another "
+        "collection. Pass the --passages that it was retrieved from.",
+    ),
+    (
+        "xx Q0 d1 1 9.0 bad\nyy Q0 d1 1 9.0 bad\nfi1 Q0 d1 1 9.0 bad\n",
+        "bad.txt: 2 of its 3 topics, such as 'xx', are not in qrels.txt, answers.jsonl: a run of another collection.",
+    ),
+    ("te1 Q0 d2 1 9.0 bad\nte1 Q0 d1 1 8.0 bad\n", "bad.txt, line 2: topic 'te1' has rank 1 already on line 1."),
+    ("te1 Q0 d2 1 8.0 bad\nte1 Q0 d1 2 9.0 bad\n", "bad.txt, line 2: topic 'te1' has a higher score at rank 2 (9)"),
+    ("te1 Q0 d2 - 8.0 bad\n", "bad.txt, line 1: rank '-' is not a whole number."),
     ("", "bad.txt: an empty file."),
 ]
 

@@ -28,8 +28,8 @@ def refused(reader, path, message):
 
 
 def test_read_run(tmp_path):
-    lines = ("q1 Q0 d2 1 1.5 t", "q2\tQ0\td1\t1\t-3e-2\tt", "q1 Q0 d1 2 7 t")
-    expected = {"q1": {"d2": 1.5, "d1": 7.0}, "q2": {"d1": -0.03}}
+    lines = ("q1 Q0 d2 1 1.5 t", "q2\tQ0\td1\t1\t-3e-2\tt", "q1 Q0 d1 2 1.25 t")
+    expected = {"q1": {"d2": 1.5, "d1": 1.25}, "q2": {"d1": -0.03}}
     assert read_run(write(tmp_path / "run.txt", *lines)) == expected
     (tmp_path / "run.gz").write_bytes(gzip.compress("\r\n".join(lines).encode()))
     assert read_run(tmp_path / "run.gz") == expected
@@ -45,11 +45,35 @@ def test_read_run(tmp_path):
         ("q1 Q0 d1 1 nan t", "line 2: score 'nan' is not a finite number."),
         ("q1 Q0 d1 1 inf t", "line 2: score 'inf' is not a finite number."),
         ("q1 Q0 d1 1 1e999 t", "line 2: score '1e999' is not a finite number."),
+        ("q1 Q0 d1 1 1_0 t", "line 2: score '1_0' is not a finite number."),
         ("q0 Q0 d0 9 9.0 t", "line 2: docid 'd0' is already in the ranking of topic 'q0'."),
+        (
+            "q0 Q0 d1 first 0.5 t",
+            "line 2: rank 'first' is not a whole number. Column 4 of a run is the rank; rank anew",
+        ),
+        ("q0 Q0 d1 1 0.5 t", "line 2: topic 'q0' has rank 1 already on line 1. Every passage of a topic needs"),
+        ("q0 Q0 d1 2 1.5 t", "line 2: topic 'q0' has a higher score at rank 2 (1.5) than at rank 1 (1, line 1)."),
     ],
 )
 def test_read_run_refuses(tmp_path, line, message):
     refused(read_run, write(tmp_path / "run.txt", "q0 Q0 d0 1 1.0 t", line), message)
+
+
+def test_read_run_compares_ranks_and_scores_not_the_order_of_lines(tmp_path):
+    lines = ("q1 Q0 d3 3 1.0 t", "q2 Q0 d1 0 5.0 t", "q1 Q0 d1 1 2.0 t", "q1 Q0 d2 2 2.0 t", "q2 Q0 d2 7 5.0 t")
+    run = read_run(write(tmp_path / "run.txt", *lines))
+    assert run == {"q1": {"d3": 1.0, "d1": 2.0, "d2": 2.0}, "q2": {"d1": 5.0, "d2": 5.0}}
+    # Higher only beyond single precision, in which trec_eval ranks: equal.
+    equal = write(tmp_path / "equal.txt", "q1 Q0 d1 1 90.1234561 t", "q1 Q0 d2 2 90.1234562 t")
+    assert list(read_run(equal)["q1"]) == ["d1", "d2"]
+    lines = [*lines, "q1 Q0 d4 4 1.5 t"]
+    refused(read_run, write(tmp_path / "higher.txt", *lines), "line 6: topic 'q1' has a higher score at rank 4 (1.5)")
+    refused(read_run, write(tmp_path / "twice.txt", *lines[:5], "q1 Q0 d4 3 0.5 t"), "line 6: topic 'q1' has rank 3")
+
+
+def test_read_run_without_a_check_of_ranks(tmp_path):
+    path = write(tmp_path / "run.txt", "q1 Q0 d1 1 1.0 t", "q1 Q0 d2 1 2.0 t", "q1 Q0 d3 none 3.0 t")
+    assert read_run(path, check_ranks=False) == {"q1": {"d1": 1.0, "d2": 2.0, "d3": 3.0}}
 
 
 def test_empty_missing_and_directory(tmp_path):

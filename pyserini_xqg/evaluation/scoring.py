@@ -61,7 +61,7 @@ class Scorer:
     """
 
     def __init__(self, collection: Collection, measures: Sequence[str] = (), docids: Set[str] | None = None) -> None:
-        from pyserini_xqg.measures import exact_tokens
+        from pyserini_xqg.answer_tokens import exact_tokens
 
         self.collection = collection
         parsed = parse_measures(measures or default_measures(collection))
@@ -74,34 +74,34 @@ class Scorer:
         # R@kt does not need qrels, and would only be given the topics that do not count.
         self._qrels = collection.qrels if len(at_kt) < len(parsed) else []
         self._stack = ExitStack()
+        self._warned = False
 
     def __enter__(self) -> Scorer:
         import ir_measures
 
-        from pyserini_xqg.measures import PUNKT_CURE, RecallAtKTokens
+        from pyserini_xqg.measures import RecallAtKTokens
         from pyserini_xqg.runs import PassageTexts
 
         collection = self.collection
-        at_kt = [name for name, measure in self._parsed.items() if isinstance(measure, int)]
-        self._passages = passages = None
-        if collection.passage_files:
-            passages = self._stack.enter_context(PassageTexts(collection.passage_files, self._docids))
-            self._passages = passages
-        elif at_kt:
-            passages = collection.docs_store()
-        self._of_names = dict(self._parsed)
+        at_kt = {name: k for name, k in self._parsed.items() if isinstance(k, int)}
+        of_names = dict(self._parsed)
         counting: set[str] = {qrel.query_id for qrel in self._qrels}
-        if at_kt:
-            recall = RecallAtKTokens(collection.answers, passages)
-            self._of_names |= {name: recall @ self._parsed[name] for name in at_kt}
-            counting |= recall.questions.keys()
-        self.languages: Mapping[str, str] = _languages_of(counting, collection)
-        if self.marked:
-            say(
-                "warning: NLTK's punkt_tab data is not installed, so R@kt (marked *) can differ a little from the "
-                f"official scorer's. To make it exact: {PUNKT_CURE}"
-            )
-        self._evaluator = ir_measures.evaluator(set(self._of_names.values()), self._qrels)
+        self._known: Set[str] | None = None
+        with self._stack:
+            passages: Any = None
+            if collection.passage_files:
+                passages = self._stack.enter_context(PassageTexts(collection.passage_files, self._docids))
+                self._known = passages.docids
+            elif at_kt:
+                passages = collection.docs_store()
+            if at_kt:
+                recall = RecallAtKTokens(collection.answers, passages)
+                of_names |= {name: recall @ k for name, k in at_kt.items()}
+                counting |= recall.questions.keys()
+            self.languages: Mapping[str, str] = _languages_of(counting, collection)
+            self._stack = self._stack.pop_all()
+        self._of_names: Mapping[str, Any] = of_names
+        self._evaluator = ir_measures.evaluator(set(of_names.values()), self._qrels)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,9 +130,16 @@ class Scorer:
         from pyserini_xqg.measures import InexactTokensWarning
 
         self.check(run, name)
+        self._warn()
         if missing := sorted(self.languages.keys() - run.keys()):
             say(
                 f"{name}: {len(missing)} of {len(self.languages)} topics are missing and count 0 (such as {missing[0]})"
+            )
+        judged = {qrel.doc_id for qrel in self._qrels}
+        if judged and all(judged.isdisjoint(ranking) for ranking in run.values()):
+            say(
+                f"warning: {name}: the qrels of {self.collection.name} know none of its docids, so every measure that "
+                "reads them is 0. Was it retrieved from another collection?"
             )
         values: Values = {given: {} for given in self.measures}
         of_measures: dict[Any, list[dict[str, float]]] = {}  # two names may stand for one measure
@@ -154,8 +161,27 @@ class Scorer:
     def check(self, run: Run, name: str) -> None:
         """Refuse a run of another collection: with topics or docids that this one does not have."""
         check_topics(run, name, self.collection)
-        if self._passages is not None:
-            check_docids(run, name, self._passages)
+        if self._known is not None:
+            check_docids(run, name, self._known)
+
+    def _warn(self) -> None:
+        """Say once what readers of the scores must know; not before the first run has passed its checks."""
+        if self._warned:
+            return
+        self._warned = True
+        from pyserini_xqg.measures import PUNKT_CURE
+
+        if self.marked:
+            say(
+                "warning: NLTK's punkt_tab data is not installed, so R@kt (marked *) can differ a little from the "
+                f"official scorer's. To make it exact: {PUNKT_CURE}"
+            )
+        of_topics = {self.collection.languages.get(query_id) for query_id in self.collection.topics}
+        for language in sorted(filter(None, of_topics - set(self.languages.values()))):
+            say(
+                f"warning: no question in language {language!r} counts, so it has no column. Questions count that have "
+                "an answer beyond yes and no (R@kt), or qrels (other measures)."
+            )
 
     def means(self, values: Values) -> dict[str, dict[str, float]]:
         """Measure's name to language to mean, and ``avg``: :func:`means_by_language` with each measure's own
@@ -165,6 +191,15 @@ class Scorer:
             name: means_by_language(of_measure, self.languages, self._of_names[name].aggregator)
             for name, of_measure in values.items()
         }
+
+    def over_all(self, values: Values) -> dict[str, float]:
+        """Measure's name to mean over all questions that count, whatever their language."""
+        pooled = {}
+        for name, of_measure in values.items():
+            if of_measure:
+                one = dict.fromkeys(of_measure, ALL_TOPICS)
+                pooled[name] = means_by_language(of_measure, one, self._of_names[name].aggregator)[ALL_TOPICS]
+        return pooled
 
 
 def means_by_language(
@@ -256,23 +291,40 @@ def default_measures(collection: Collection) -> list[str]:
 
 def check_topics(run: Iterable[str], name: str, collection: Collection) -> None:
     """Refuse a run with a topic that the collection does not have."""
-    for query_id in run:
-        if query_id not in collection.topics:
+    topics = set(run)
+    if unknown := topics - collection.topics:
+        such, several = min(unknown), len(unknown) > 1
+        if several and 2 * len(unknown) > len(topics):
             raise XqgError(
-                f"{name}: topic {query_id!r} is not in {collection.name}. Score the run against its own topics, "
-                "or name the topic in --topic-languages to leave it out."
+                f"{name}: {len(unknown):,} of its {len(topics):,} topics, such as {such!r}, are not in "
+                f"{collection.name}: a run of another collection. Score it against its own."
             )
+        raise XqgError(
+            f"{name}: topic {such!r}{f' ({len(unknown):,} such topics)' * several} is not in {collection.name}. Score "
+            "the run against its own topics, or name the topic in --topic-languages to leave it out."
+        )
 
 
-def check_docids(run: Run, name: str, passages: Any) -> None:
+def check_docids(run: Run, name: str, known: Set[str]) -> None:
     """Refuse a run with a docid that is not among the passages."""
+    unknown: dict[str, str] = {}
     for query_id, ranking in run.items():
-        for docid in ranking:
-            if docid not in passages:
-                raise XqgError(
-                    f"{name}: docid {docid!r}, ranked for topic {query_id!r}, is not among the passages. "
-                    "Pass the --passages that the run was retrieved from."
-                )
+        if missing := ranking.keys() - known:
+            unknown.update(dict.fromkeys(missing, query_id))
+    if unknown:
+        docid = min(unknown)
+        number = len(set().union(*(ranking.keys() for ranking in run.values())))
+        if len(unknown) > 1 and 2 * len(unknown) > number:
+            raise XqgError(
+                f"{name}: {len(unknown):,} of its {number:,} docids, such as {docid!r} for topic {unknown[docid]!r}, "
+                "are not among the passages: a run of another collection. Pass the --passages that it was retrieved "
+                "from."
+            )
+        raise XqgError(
+            f"{name}: docid {docid!r}, ranked for topic {unknown[docid]!r}, is not among the passages"
+            f"{f' ({len(unknown):,} such docids)' * (len(unknown) > 1)}. Pass the --passages that the run was "
+            "retrieved from."
+        )
 
 
 def _check_needs(measures: Mapping[str, Any], at_kt: set[str], collection: Collection) -> None:
