@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,3 +157,9 @@ def configure(jnius_config: ModuleType | None = None) -> None:
         add_options(*(option for option in options if option != VECTOR_OPTION))
 
     jnius_config.add_options = add_options_without_vector
+
+
+def take_back_interrupt() -> None:
+    """Let Ctrl-C end Python: the Java virtual machine took it on its start, and would kill the process half-way."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))

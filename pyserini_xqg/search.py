@@ -20,10 +20,8 @@ import argparse
 import json
 import os
 import runpy
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,23 +106,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_pyserini(arguments: list[str]) -> None:
     """Run Pyserini's search command in this process, with xQG registered."""
-    from pyserini_xqg import encoders, fit
+    from pyserini_xqg import encoders, fit, java
 
     encoders.register_encoders()
     fit.guard_searcher()
-    _take_back_interrupt()
+    java.take_back_interrupt()
     argv = sys.argv
     sys.argv = [f"python -m {PYSERINI_COMMAND}", *arguments]
     try:
         runpy.run_module(PYSERINI_COMMAND, run_name="__main__", alter_sys=True)
     finally:
         sys.argv = argv
-
-
-def _take_back_interrupt() -> None:
-    """Let Ctrl-C end Python: the Java virtual machine took it on its start, and would kill the process half-way."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def _encoder_arguments(args: argparse.Namespace, index: str, rest: Iterable[str]) -> list[str]:
