@@ -12,10 +12,11 @@ import argparse
 import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_xqg.cli import HelpFormatter, run, say
-from pyserini_xqg.conditions.definition import SCORES, Condition, PlannedStep, load_conditions
+from pyserini_xqg.conditions.definition import SCORES, Condition, PlannedStep, load_conditions, own_files
 from pyserini_xqg.errors import XqgError
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="afterwards, write the runs (first 10 passages of each topic, .gz), the scores and a README.md with their "
         "table into this directory; conditions that it holds already stay",
+    )
+    how.add_argument(
+        "--write-measured",
+        action="store_true",
+        help="afterwards, take the scores as what is expected of families that are measured with their own commands "
+        "(for maintainers: writes <family>.measured.json beside the family's YAML file)",
     )
     return parser
 
@@ -160,8 +167,8 @@ def main(argv: list[str] | None = None) -> None:
         print(list_conditions(conditions))
         return
     chosen = list(conditions.values()) if args.all else choose(args.condition, conditions)
-    if args.write_runs and args.skip_eval:
-        raise XqgError("--write-runs writes scores too: leave --skip-eval out.")
+    if args.skip_eval and (args.write_runs or args.write_measured):
+        raise XqgError("--write-runs and --write-measured write scores: leave --skip-eval out.")
     settings = parse_settings(args.set, chosen)
     plans = [
         [step for step in condition.plan(args.directory, settings) if not (args.skip_eval and step.name == SCORES)]
@@ -186,11 +193,15 @@ def main(argv: list[str] | None = None) -> None:
                     raise
                 say(f"error: {error}")
                 failed.append(condition.name)
+    done = [condition for condition in chosen if condition.name not in failed]
     if args.write_runs:
         from pyserini_xqg.conditions.committed import write_runs
 
-        done = [condition for condition in chosen if condition.name not in failed]
         write_runs(args.write_runs, done, args.directory, conditions)
+    if args.write_measured:
+        from pyserini_xqg.conditions.committed import write_measured
+
+        write_measured(done, args.directory, map(Path, args.conditions or own_files()))
     if failed:
         raise XqgError(f"{len(failed)} of {len(chosen)} conditions did not run: {', '.join(failed)}. See above.")
     if off:

@@ -16,6 +16,7 @@ A file is a family of conditions that share steps. What may stand in it::
         command: python -m pyserini_xqg.encode --encoder ${encoder} --output ${output}
         output: store
         requires: {module: what to run so that it can be imported}     (may be absent)
+    measured: {source: …, tolerance: …}       (may be absent) of <family>.measured.json, which --write-measured writes
     conditions:
       - name: plain
         title: one line

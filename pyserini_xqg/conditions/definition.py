@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import read_json
 
 RUN, SCORES = "run", "evaluate"
 """The variable that is the run to score, and the step that scores it."""
@@ -91,6 +92,8 @@ class Family:
     variables: Mapping[str, str | Hub]
     data: str | None = None
     requirements: Sequence[str] = ()
+    measured: Expected | None = None
+    """Source and tolerance of the figures that were measured with the family's own commands; no scores."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def read_family(path: Path) -> list[Condition]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise XqgError(f"{path}{line}: malformed YAML ({problem}). Correct the file.") from error
-    top = _Table(content, str(path), "title steps conditions", "about data requirements variables")
+    top = _Table(content, str(path), "title steps conditions", "about data requirements variables measured")
     steps = {
         name: _read_step(name, value, f"{path}, steps.{name}")
         for name, value in top.table("steps", required=True).items()
@@ -258,18 +261,39 @@ def read_family(path: Path) -> list[Condition]:
         _read_variables(top.table("variables"), f"{path}, variables"),
         top.text("data") or None,
         tuple(top.texts("requirements")),
+        _read_expected({**measured, "scores": {}}, f"{path}, measured")
+        if (measured := top.table("measured"))
+        else None,
     )
+    found = _read_measured(path, family)
     if SCORES not in steps:
         raise XqgError(f"{path}: no step {SCORES!r}. Every condition ends with it.")
     conditions: list[Condition] = []
     for number, entry in enumerate(top.items("conditions"), start=1):
-        condition = _read_condition(family, entry, f"{path}, condition {number}")
+        condition = _read_condition(family, entry, found, f"{path}, condition {number}")
         if any(condition.name == other.name for other in conditions):
             raise XqgError(f"{path}: condition {condition.short_name!r} is defined twice. Rename one.")
         condition.plan("")
         condition.run("")
         conditions.append(condition)
+    if strange := found.keys() - {condition.short_name for condition in conditions}:
+        raise XqgError(f"{measured_path(path)}: {min(strange)!r} is no condition of {path}. Remove it, or correct it.")
     return conditions
+
+
+def measured_path(path: Path) -> Path:
+    """The file beside a family's own with the figures that were measured: condition -> measure -> language -> x 100."""
+    return path.with_suffix(".measured.json")
+
+
+def _read_measured(path: Path, family: Family) -> dict[str, dict[str, dict[str, float]]]:
+    file = measured_path(path)
+    if family.measured is None or not file.exists():
+        return {}
+    return {
+        condition: {measure: _numbers(values, f"{file}, {condition}, {measure}") for measure, values in scores.items()}
+        for condition, scores in read_json(file).items()
+    }
 
 
 class _Table:
@@ -331,16 +355,20 @@ def _read_variables(entries: Mapping[str, Any], where: str) -> dict[str, str | H
     return variables
 
 
-def _read_condition(family: Family, value: Any, where: str) -> Condition:
+def _read_condition(family: Family, value: Any, measured: Mapping[str, Any], where: str) -> Condition:
     entry = _Table(value, where, "name title", "variables expected unknown")
     where = f"{where} ({entry.text('name')})"
+    expected = [_read_expected(one, f"{where}, expected") for one in entry.items("expected")]
+    if family.measured and entry.text("name") in measured:
+        expected.append(replace(family.measured, scores=measured[entry.text("name")]))
+    unknown = entry.text("unknown") or ("they were not measured yet" if family.measured else "")
     condition = Condition(
         family,
         entry.text("name"),
         entry.text("title"),
         _read_variables(entry.table("variables"), f"{where}, variables"),
-        tuple(_read_expected(one, f"{where}, expected") for one in entry.items("expected")),
-        entry.text("unknown"),
+        tuple(expected),
+        unknown,
     )
     if not condition.expected and not condition.unknown:
         raise XqgError(f"{where}: no expected scores. Give them with their source, or say under 'unknown' why not.")
@@ -352,10 +380,7 @@ def _read_expected(value: Any, where: str) -> Expected:
     tolerance = _numbers(entry.table("tolerance", required=True), f"{where}, tolerance")
     if tolerance.keys() != {AVERAGE, "languages"}:
         raise XqgError(f"{where}, tolerance: {AVERAGE} and languages were expected, in points.")
-    scores = {
-        measure: _numbers(values, f"{where}, {measure}")
-        for measure, values in entry.table("scores", required=True).items()
-    }
+    scores = {measure: _numbers(values, f"{where}, {measure}") for measure, values in entry.table("scores").items()}
     return Expected(entry.text("source"), tolerance, scores)
 
 

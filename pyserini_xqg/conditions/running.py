@@ -134,10 +134,11 @@ def run_condition(
     """
     workplace.check(condition, steps)
     logs = workplace.directory / condition.family.name / "logs"
+    if done := [step.name for step in steps if workplace.is_done(step)]:
+        say(f"{condition.name}: {len(done)} of {len(steps)} steps are done already ({', '.join(done)})")
     for number, step in enumerate(steps, start=1):
         where = f"{condition.name}, step {number} of {len(steps)}, {step.name}"
         if workplace.is_done(step):
-            say(f"{where}: {step.output} is there")
             continue
         log = logs / f"{step.output.relative_to(workplace.directory / condition.family.name).as_posix()}.log"
         say(f"{where}: running (log: {log})")
