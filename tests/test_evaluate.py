@@ -353,7 +353,147 @@ def test_output_is_a_file_and_whole(files, capsys):
     assert [path.name for path in Path("new").iterdir()] == ["scores.json"]
 
 
+# --- names of runs ---
+
+
+def test_rows_are_named_by_file_or_as_asked(files, capsys):
+    Path("more").mkdir()
+    Path("more/a.txt").write_text(RUN_B)
+    assert list(scores(capsys, *FILES, "--run", "./a.txt", "xQG=b.txt")) == ["a.txt", "xQG"]
+    assert list(scores(capsys, *FILES, "--run", "a.txt", "b.txt", "--names", "one", "two")) == ["one", "two"]
+    assert list(scores(capsys, *FILES, "--run", "a.txt", "more/a.txt")) == ["a.txt", "more/a.txt"]
+
+
+# --- against a baseline ---
+
+
+@pytest.fixture
+def many(files):
+    """Forty topics in two languages, three runs: none, alike (the same), better (finds more)."""
+    chance = random.Random(6)
+    with open("qrels.txt", "w") as qrels, open("languages.tsv", "w") as languages:
+        for number in range(40):
+            qrels.write(f"q{number} 0 d{number} 1\n")
+            languages.write(f"q{number}\t{'fi' if number < 15 else 'te'}\n")
+    for name, found in (("none", 0.3), ("better", 0.8)):
+        with open(f"{name}.txt", "w") as out:
+            for number in range(40):
+                docid = f"d{number}" if chance.random() < found else "other"
+                out.write(f"q{number} Q0 {docid} 1 1.0 {name}\n")
+    Path("alike.txt").write_text(Path("none.txt").read_text())
+    return ["--qrels", "qrels.txt", "--topic-languages", "languages.tsv", "--measures", "R@10"]
+
+
+ALL_RUNS = ["--run", "none=none.txt", "alike=alike.txt", "better=better.txt", "--baseline", "none"]
+
+
+def test_significance(many, capsys):
+    from scipy import stats
+
+    evaluate.main([*many, *ALL_RUNS, "--correction", "holm", "--by-query", "v.csv", "--comparisons", "c.json"])
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    found = {(one["run"], one["language"]): one for one in json.loads(Path("c.json").read_text())}
+    assert list(found) == [(run, language) for run in ("alike", "better") for language in ("fi", "te", "all")]
+    with open("v.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 3 * 40
+    p_values = []
+    for (run, language), one in found.items():
+        of = {
+            name: [float(row["value"]) for row in rows if row["run"] == name and language in (row["language"], "all")]
+            for name in (run, "none")
+        }
+        p_values.append(1.0 if run == "alike" else stats.ttest_rel(of[run], of["none"]).pvalue)
+        assert one["p_value"] == pytest.approx(p_values[-1])
+        assert one["questions"] == len(of[run]) == {"fi": 15, "te": 25, "all": 40}[language]
+        assert one["won"] == sum(a > b for a, b in zip(of[run], of["none"], strict=True))
+    smallest = min(found.values(), key=lambda one: one["p_value"])
+    assert smallest["p_corrected"] == pytest.approx(6 * min(p_values)) and smallest["significant"]
+    assert found["alike", "all"]["p_corrected"] == 1.0 and not found["alike", "all"]["significant"]
+    scored = printed.out.split("\n\n")[1].splitlines()
+    assert scored[1].split() == ["run", "fi", "te", "avg", "all"]
+    better = scored[4].split()
+    mean = sum(float(row["value"]) for row in rows if row["run"] == "better") / 40
+    assert better[0] == "better" and better[-1] == f">{mean * 100:.2f}†" and "†" not in better[-2]
+    assert "†" not in scored[3]
+    assert "R@10: difference from none" in printed.out and "Holm-corrected over the 6 tests" in printed.out
+
+
+def test_csv_and_json_keep_their_shape(many, capsys):
+    for name in ("csv", "json"):
+        evaluate.main([*many, *ALL_RUNS, "--format", name])
+        with_baseline = capsys.readouterr().out
+        evaluate.main([*many, *ALL_RUNS[:-2], "--format", name])
+        assert capsys.readouterr().out == with_baseline
+
+
+def test_randomisation_and_latex(many, capsys):
+    options = ["--test", "randomisation", "--permutations", "500", "--seed", "3", "--significance-level", "0.2"]
+    evaluate.main([*many, *ALL_RUNS, *options, "--format", "latex"])
+    out = capsys.readouterr().out
+    assert "% † p < 0.2 against none: two-sided randomisation test (500 permutations, seed 3), not corrected" in out
+    assert r"\begin{tabular}{lrrrr}" in out and r"\textbf{" in out and r"$^{\dagger}$" in out
+    assert out.count(r"\toprule") == out.count(r"\bottomrule") == 2  # scores, and differences
+    assert "80% interval" in out.replace("\\", "")
+    evaluate.main([*many, *ALL_RUNS, *options, "--format", "latex"])
+    assert capsys.readouterr().out == out
+
+
+def test_the_baseline_may_be_a_path_or_one_more_run(many, capsys):
+    evaluate.main([*many, "--run", "better.txt", "--baseline", "none.txt", "--comparisons", "c.csv"])
+    with open("c.csv", newline="") as lines:
+        assert {(row["run"], row["baseline"]) for row in csv.DictReader(lines)} == {("better.txt", "none.txt")}
+    rows = [line.split()[0] for line in capsys.readouterr().out.split("\n\n")[1].splitlines()]
+    assert rows == ["R@10", "run", "none.txt", "better.txt"]
+
+
+def test_runs_of_different_topics_are_not_compared(many):
+    Path("few.txt").write_text("q1 Q0 d1 1 1.0 few\n")
+    with pytest.raises(
+        XqgError, match=r"^few: 1 topic shared with the baseline none\.txt, and a paired test needs two"
+    ):
+        evaluate.main([*many, "--run", "few=few.txt", "--baseline", "none.txt"])
+
+
+BAD_COMPARISONS = [
+    (["--baseline", "nothing"], "--baseline nothing: neither a file nor the name of a run. The runs are none, better."),
+    (["--correction", "holm"], "no run to compare with. Name one with --baseline."),
+    (["--comparisons", "c.json"], "no run to compare with. Name one with --baseline."),
+    (["--names", "one"], "--names: 1 names for 2 runs."),
+    (["--by-query", "v.json"], "--by-query v.json: unknown kind of file. Use a name that ends in .csv, .tsv,"),
+    (["--baseline", "none", "--comparisons", "c.txt"], "--comparisons c.txt: unknown kind of file."),
+    (["--by-query", "v.csv", "--output", "v.csv"], "--output v.csv: another output has that name."),
+    (["--by-query", "exists.csv"], "exists.csv exists."),
+    (["--by-query", "a.txt/v.csv"], "--by-query a.txt/v.csv: cannot be written"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_COMPARISONS)
+def test_bad_comparisons(many, arguments, message):
+    Path("exists.csv").write_text("")
+    with pytest.raises(XqgError, match="^" + re.escape(message)):
+        evaluate.main([*many, "--run", "none=none.txt", "better=better.txt", *arguments])
+    assert not Path("v.csv").exists()
+
+
+@pytest.mark.parametrize("level", ["0", "1", "5", "x"])
+def test_bad_levels(many, level, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main([*many, *ALL_RUNS, "--significance-level", level])
+    assert "--significance-level" in capsys.readouterr().err
+
+
 # --- faults ---
+
+
+def test_ranks_may_be_ignored(files, capsys):
+    Path("c.txt").write_text("fi1 Q0 d2 1 1.0 c\nfi1 Q0 d1 1 2.0 c\n")
+    with pytest.raises(XqgError, match=r"^c\.txt, line 2: topic 'fi1' has rank 1 already on line 1"):
+        evaluate.main([*FILES, "--run", "c.txt"])
+    got = scores(capsys, *FILES, "--run", "c.txt", "--ignore-ranks", "--measures", "RR@10")["c.txt"]
+    assert got["RR@10"]["fi"] == pytest.approx(1 / 3)
+
 
 BAD_RUN = [
     ("te1 Q0 d2 1 9.0\n", "bad.txt, line 1: 5 columns."),

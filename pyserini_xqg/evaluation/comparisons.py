@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,8 +140,11 @@ def describe(settings: Settings, tests: int, baseline: str) -> str:
     return f"{SIGNIFICANT} p < {settings.level:g} against {baseline}: {test}, {correction}."
 
 
-def comparison_tables(tested: Sequence[Tested], settings: Settings) -> list[Table]:
-    """A table per measure: difference x 100, interval, effect size, p values, questions won, tied and lost."""
+def comparison_tables(tested: Sequence[Tested], settings: Settings, marked: Set[str] = frozenset()) -> list[Table]:
+    """A table per measure: difference x 100, interval, effect size, p values, questions won, tied and lost.
+
+    Measures in ``marked`` get a ``*`` behind their name.
+    """
     interval = f"{(1 - settings.level) * 100:g}% interval"
     header = ["run", "language", "questions", "difference", interval, "d_z", "p"]
     header += [f"p ({settings.correction})"] * (settings.correction != "none") + ["won", "tied", "lost"]
@@ -158,7 +161,8 @@ def comparison_tables(tested: Sequence[Tested], settings: Settings) -> list[Tabl
             *([Cell(_p(one.p_corrected))] * (settings.correction != "none")),
             *(Cell(str(number)) for number in (result.won, result.tied, result.lost)),
         ]
-        table = tables.setdefault(one.measure, Table(f"{one.measure}: difference from {one.baseline}", header, []))
+        title = f"{one.measure}{'*' * (one.measure in marked)}: difference from {one.baseline}"
+        table = tables.setdefault(one.measure, Table(title, header, []))
         table.rows.append((one.run, cells))
     return list(tables.values())
 

@@ -62,7 +62,7 @@ class Results:
             ]
             header = ["run", *columns, *pooled]
             tables.append(Table(measure + "*" * (measure in self.marked), header, scored_rows(names, values, marks)))
-        return tables + (comparison_tables(self.tested, self.settings) if self.settings else [])
+        return tables + (comparison_tables(self.tested, self.settings, self.marked) if self.settings else [])
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know."""

@@ -130,17 +130,6 @@ class Scorer:
         from pyserini_xqg.measures import InexactTokensWarning
 
         self.check(run, name)
-        self._warn()
-        if missing := sorted(self.languages.keys() - run.keys()):
-            say(
-                f"{name}: {len(missing)} of {len(self.languages)} topics are missing and count 0 (such as {missing[0]})"
-            )
-        judged = {qrel.doc_id for qrel in self._qrels}
-        if judged and all(judged.isdisjoint(ranking) for ranking in run.values()):
-            say(
-                f"warning: {name}: the qrels of {self.collection.name} know none of its docids, so every measure that "
-                "reads them is 0. Was it retrieved from another collection?"
-            )
         values: Values = {given: {} for given in self.measures}
         of_measures: dict[Any, list[dict[str, float]]] = {}  # two names may stand for one measure
         for given, measure in self._of_names.items():
@@ -156,6 +145,17 @@ class Scorer:
             raise XqgError(f"{name}: {error}") from error
         except (ArithmeticError, RuntimeError, TypeError, ValueError, subprocess.SubprocessError) as error:
             raise XqgError(f"{name}: ir_measures could not compute {', '.join(self.measures)}: {error}") from error
+        self._warn()
+        if missing := sorted(self.languages.keys() - run.keys()):
+            say(
+                f"{name}: {len(missing)} of {len(self.languages)} topics are missing and count 0 (such as {missing[0]})"
+            )
+        judged = {qrel.doc_id for qrel in self._qrels}
+        if judged and all(judged.isdisjoint(ranking) for ranking in run.values()):
+            say(
+                f"warning: {name}: the qrels of {self.collection.name} know none of its docids, so every measure that "
+                "reads them is 0. Was it retrieved from another collection?"
+            )
         return values
 
     def check(self, run: Run, name: str) -> None:
@@ -165,7 +165,7 @@ class Scorer:
             check_docids(run, name, self._known)
 
     def _warn(self) -> None:
-        """Say once what readers of the scores must know; not before the first run has passed its checks."""
+        """Say once what readers of the scores must know; not of runs that were refused."""
         if self._warned:
             return
         self._warned = True

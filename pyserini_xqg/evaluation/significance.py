@@ -111,9 +111,10 @@ def compare(
     elif test == "randomisation":
         p_value = _randomisation(differences, seed, permutations)
     elif not _constant(differences):
-        from scipy.stats import ttest_1samp
+        from scipy.stats import ttest_rel
 
-        p_value = float(ttest_1samp(differences, 0.0).pvalue)  # ttest_rel is this test of the differences
+        pairs = [[of[query_id] for query_id in shared] for of in (values, baseline)]
+        p_value = float(ttest_rel(*pairs).pvalue)
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
     return Comparison(len(shared), mean, low, high, p_value, effect_size, won, len(shared) - won - lost, lost)
 
@@ -127,6 +128,8 @@ def _randomisation(differences: np.ndarray, seed: int, permutations: int) -> flo
     from scipy.stats import permutation_test
 
     changing = differences[differences != 0]  # flipping the sign of 0 changes nothing
+    if len(changing) == 1:  # nor does that of a single difference change how large the mean is; SciPy wants two
+        return 1.0
 
     def mean(sample: np.ndarray, axis: int) -> Any:
         return sample.sum(axis=axis) / len(differences)
