@@ -2,6 +2,7 @@ r"""Train the models of cross-lingual query generation.
 
     generator    fine-tune a sequence-to-sequence model on questions and the passages that answer them
     retriever    train a dual encoder on questions, the passages that answer them, and passages that do not
+    distill      teach an encoder other languages from parallel sentences
 
 example:
   python -m pyserini_xqg.train generator --data xor-tydi-train.jsonl --topic-languages irds:xor-tydi/train \
@@ -16,6 +17,7 @@ from typing import Any
 from pyserini_xqg.cli import HelpFormatter, positive, run
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.generate.sampling import PAPER_PROMPT
+from pyserini_xqg.training.distill_command import add_distill_parser
 from pyserini_xqg.training.options import (
     add_device_arguments,
     add_memory_arguments,
@@ -204,6 +206,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_generator_parser(commands)
     add_retriever_parser(commands)
+    add_distill_parser(commands)
     return parser
 
 

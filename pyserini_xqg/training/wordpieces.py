@@ -1,4 +1,4 @@
-"""WordPiece vocabularies: pieces learned from texts, beside pieces that are given, and the tokenizer that cuts by them."""
+"""WordPiece vocabularies: learned pieces beside given ones, and the tokenizer that cuts words into them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSIDE = "##"
 """What a piece begins with that does not begin a word."""
 
 _LONGEST_WORD = 500  # characters; a longer one is unknown as a whole, and some scripts have no blanks
-_RARE = 2  # a letter that occurs less often is unknown
+_RARE = 3  # a letter that occurs less often is unknown
 
 
 def learn_pieces(
