@@ -33,7 +33,7 @@ from pyserini_xqg.comparing.inputs import EncoderOptions, Inputs, Topics
 from pyserini_xqg.comparing.lexical import ANALYSES
 from pyserini_xqg.comparing.multi_vector import DELIMITER
 from pyserini_xqg.comparing.systems import DENSE, LEXICAL, NONE, System, choose_systems, parse_systems
-from pyserini_xqg.comparing.table import Report, Tests
+from pyserini_xqg.comparing.table import Report
 from pyserini_xqg.comparing.workplace import open_workplace
 from pyserini_xqg.corpus import IRDS_PREFIX, Corpus
 from pyserini_xqg.embedding import EncoderConfig
@@ -45,6 +45,7 @@ from pyserini_xqg.evaluation.collection import (
     check_collection_arguments,
     collection_from,
 )
+from pyserini_xqg.evaluation.comparisons import Settings as TestSettings
 from pyserini_xqg.evaluation.scoring import Scorer
 from pyserini_xqg.evaluation.significance import CORRECTIONS, TESTS
 from pyserini_xqg.languages import parse_languages
@@ -104,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--baseline", default=NONE, metavar="SYSTEM", help="what the others are tested against")
     search.add_argument("--test", choices=TESTS, default="t-test", help="paired, two-sided")
     search.add_argument(
-        "--correction", choices=CORRECTIONS, default="holm", help="of the p values, for the number of systems"
+        "--correction", choices=CORRECTIONS, default="holm", help="of the p values, over all tests of a measure"
     )
     return parser
 
@@ -179,7 +180,8 @@ def main(argv: list[str] | None = None) -> None:
                 {name: scorer.score(content, name) for name, content in runs.items()},
                 {system.name: result for system, (_, result) in made.items()},
                 {system.name: _describe(system, settings) for system in systems},
-                Tests(args.baseline, args.test, args.correction),
+                args.baseline,
+                TestSettings(args.test, args.correction),
                 _notes(comparison, systems, settings, inputs),
             )
         report.write(place.directory)

@@ -71,7 +71,7 @@ def test_settings_name_the_method_and_its_parameter_alone():
 
 
 def test_bad_parameters():
-    with pytest.raises(XqgError, match="fusion 'borda': unknown. Use one of rrf"):
+    with pytest.raises(XqgError, match=r"fusion 'borda': unknown. Use one of rrf"):
         Fusion("borda")
-    with pytest.raises(XqgError, match="--fusion-alpha 1.5: outside"):
+    with pytest.raises(XqgError, match=r"--fusion-alpha 1.5: outside"):
         Fusion(alpha=1.5)

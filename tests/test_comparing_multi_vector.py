@@ -46,7 +46,7 @@ def test_blocks_make_no_difference(tmp_path, rows):
 
 
 def test_enough_hits_for_any_ranking():
-    """The first ``hits_needed`` entries hold as many passages as asked for, also where few passages take all the top."""
+    """The first ``hits_needed`` entries hold as many passages as asked for, even where few take all the top."""
     chance = np.random.default_rng(0)
     for _ in range(200):
         sizes = chance.integers(1, 6, size=8)
@@ -68,5 +68,5 @@ def test_a_delimiter_in_a_docid(tmp_path):
 
 def test_a_store_of_sums(tmp_path):
     store, *_ = ragged_store(tmp_path / "store", keep_query_vectors=False)
-    with pytest.raises(XqgError, match="keeps the sums of query vectors.*--keep-query-vectors"):
+    with pytest.raises(XqgError, match=r"keeps the sums of query vectors.*--keep-query-vectors"):
         build_multi_vector_index(store, tmp_path / "index")

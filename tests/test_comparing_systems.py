@@ -27,7 +27,7 @@ def test_parts():
 
 @pytest.mark.parametrize("name", ["median", "bm25+sum", "sum+", "bm25+doc2query", ""])
 def test_unknown_names(name):
-    with pytest.raises(XqgError, match="no such system. Choose among none, sum, .*such as sum\\+bm25"):
+    with pytest.raises(XqgError, match=r"no such system. Choose among none, sum, .*such as sum\+bm25"):
         parse_systems(["none", name])
 
 

@@ -72,7 +72,7 @@ def test_a_broken_note(tmp_path):
         with pytest.raises(XqgError, match="malformed JSON"):
             place.piece("run.sum", {}, never)
         note.write_text(json.dumps({"format": "another"}))
-        with pytest.raises(XqgError, match="expected 'pyserini-xqg comparison'.*--overwrite"):
+        with pytest.raises(XqgError, match=r"expected 'pyserini-xqg comparison'.*--overwrite"):
             place.piece("run.sum", {}, never)
 
 

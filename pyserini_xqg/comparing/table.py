@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.comparing.comparison import Result
+from pyserini_xqg.evaluation.collection import ALL_TOPICS
+from pyserini_xqg.evaluation.comparisons import Settings, Tested, compare_runs, write_by_query, write_rows
+from pyserini_xqg.evaluation.score_tables import Results
 from pyserini_xqg.evaluation.scoring import Scorer, Values
-from pyserini_xqg.evaluation.significance import Comparison, compare, correct
-from pyserini_xqg.evaluation.tables import SIGNIFICANT, Cell, Table, render_markdown, render_text, scored_rows
+from pyserini_xqg.evaluation.tables import Cell, Table, render_markdown, render_text, scored_rows
 from pyserini_xqg.files import write_json, write_whole
 
-ALL = "all questions"
-"""Stands for every language where tests are made."""
-LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Tests:
-    """How systems are tested against a baseline: see :mod:`pyserini_xqg.evaluation.significance`.
-
-    P values of one measure and language (or all questions) are corrected for the number of systems.
-    """
-
-    baseline: str
-    test: str = "t-test"
-    correction: str = "holm"
-
-    def compare(
-        self, values: Mapping[str, Values], languages: Mapping[str, str]
-    ) -> dict[str, dict[str, dict[str, tuple[Comparison, float]]]]:
-        """System to measure to language (or :data:`ALL`) to the comparison and its corrected p value.
-
-        Languages with fewer than two questions that count are left out: nothing can be tested on them.
-        """
-        others = [name for name in values if name != self.baseline]
-        found: dict[str, Any] = {name: {} for name in others}
-        if self.baseline not in values or not others:
-            return found
-        for measure, baseline in values[self.baseline].items():
-            groups = {ALL: baseline}
-            for query_id, value in baseline.items():
-                groups.setdefault(languages[query_id], {})[query_id] = value
-            for group, of_baseline in groups.items():
-                if len(of_baseline) < 2:
-                    continue
-                results = [compare(values[name][measure], of_baseline, test=self.test) for name in others]
-                corrected = correct([result.p_value for result in results], self.correction)
-                for name, result, p_value in zip(others, results, corrected, strict=True):
-                    found[name].setdefault(measure, {})[group] = result, p_value
-        return found
+AVERAGE = "avg"
+"""As :mod:`pyserini_xqg.measures` has it, which is slow to import."""
+_COSTS = ["index MB", "search ms", "encode ms"]
+_TESTS = ("mean_difference", "low", "high", "effect_size", "p_value")
 
 
 class Report:
@@ -65,12 +31,12 @@ class Report:
         That scored ``values``, entered.
     values
         System to measure to query id to value.
-    results
+    costs
         System to size and times.
     described
         System to what it is, with its parameters.
-    tests
-        Against which system, and how.
+    baseline, settings
+        Against which system the others are tested, and how.
     notes
         Further facts to stand in front of the tables.
     """
@@ -79,138 +45,102 @@ class Report:
         self,
         scorer: Scorer,
         values: Mapping[str, Values],
-        results: Mapping[str, Result],
+        costs: Mapping[str, Result],
         described: Mapping[str, str],
-        tests: Tests,
+        baseline: str,
+        settings: Settings,
         notes: Sequence[str] = (),
     ) -> None:
-        self._scorer, self._values, self._results, self._described = scorer, values, results, described
-        self._tests, self._notes = tests, notes
-        self._means = {name: scorer.means(of_system) for name, of_system in values.items()}
-        self._compared = tests.compare(values, scorer.languages)
+        self._measures, self._languages = scorer.measures, scorer.languages
+        self._values, self._costs, self._described, self._notes = values, costs, described, notes
+        self._results = Results(
+            scores={name: scorer.means(of_system) for name, of_system in values.items()},
+            over_all={name: scorer.over_all(of_system) for name, of_system in values.items()},
+            marked=scorer.marked,
+            tested=compare_runs(values, baseline, scorer.languages, settings) if len(values) > 1 else (),
+            settings=settings if len(values) > 1 else None,
+        )
+        # Of one language, or of none that is known, the only column's test is that of all questions.
+        columns = set(scorer.languages.values())
+        self._whole = ALL_TOPICS if len(columns) > 1 else next(iter(columns))
+        self._tested = {(one.run, one.measure, one.language): one for one in self._results.tested}
 
-    @property
-    def _names(self) -> list[str]:
-        return list(self._values)
-
-    def _marks(self, measure: str, columns: Sequence[str]) -> list[tuple[int, int]]:
-        """(row, column) of the significant differences; ``avg`` is marked by the test on all questions."""
-        found = []
-        for row, name in enumerate(self._names):
-            tests = self._compared.get(name, {}).get(measure, {})
-            for place, column in enumerate(columns):
-                _, p_value = tests.get(ALL if column == "avg" else column, (None, 1.0))
-                if p_value < LEVEL:
-                    found.append((row, place))
-        return found
+    def _test(self, system: str, measure: str, column: str) -> Tested | None:
+        """The test that belongs to a column of a table; to ``avg``, the one on all questions."""
+        return self._tested.get((system, measure, self._whole if column == AVERAGE else column))
 
     def _overview(self) -> Table:
-        measures = self._scorer.measures
-        columns = [[self._means[name][measure].get("avg") for name in self._names] for measure in measures]
-        marks = [(row, place) for place, one in enumerate(measures) for row, _ in self._marks(one, ["avg"])]
+        names, scores = list(self._values), self._results.scores
+        columns = [[scores[name][measure].get(AVERAGE) for name in names] for measure in self._measures]
+        marks = [
+            (row, place)
+            for row, name in enumerate(names)
+            for place, measure in enumerate(self._measures)
+            if (test := self._test(name, measure, AVERAGE)) and test.significant
+        ]
         rows = []
-        for name, cells in scored_rows(self._names, columns, marks):
-            result = self._results[name]
-            encode = "-" if result.encode_ms is None else f"{result.encode_ms:.2f}"
-            costs = [f"{result.index_bytes / 1e6:.2f}", f"{result.search_ms:.2f}", encode]
-            rows.append((name, [*cells, *map(Cell, costs)]))
-        header = [one + "*" * (one in self._scorer.marked) for one in measures]
-        return Table("All languages", ["system", *header, "index MB", "search ms", "encode ms"], rows)
+        for name, cells in scored_rows(names, columns, marks):
+            cost = self._costs[name]
+            encode = "-" if cost.encode_ms is None else f"{cost.encode_ms:.2f}"
+            rows.append(
+                (name, [*cells, *map(Cell, (f"{cost.index_bytes / 1e6:.2f}", f"{cost.search_ms:.2f}", encode))])
+            )
+        header = [measure + "*" * (measure in self._results.marked) for measure in self._measures]
+        return Table("Average of the languages", ["system", *header, *_COSTS], rows)
 
-    def _by_language(self) -> list[Table]:
-        tables = []
-        for measure in self._scorer.measures:
-            languages = list(self._means[self._names[0]][measure])  # with avg, in the order of tables
-            if len(languages) < 3:
-                continue
-            columns = [[self._means[name][measure].get(code) for name in self._names] for code in languages]
-            rows = scored_rows(self._names, columns, self._marks(measure, languages))
-            tables.append(Table(measure + "*" * (measure in self._scorer.marked), ["system", *languages], rows))
-        return tables
-
-    def _head(self) -> list[str]:
-        tests, number = self._tests, len(self._scorer.languages)
-        corrected = "" if tests.correction == "none" else f", {tests.correction.capitalize()}-corrected"
-        notes = [
-            "Values x 100; avg is the unweighted mean over languages.",
-            f"{SIGNIFICANT} differs from {tests.baseline} (paired two-sided {tests.test}, p < {LEVEL}{corrected} for "
-            f"the number of systems; avg: on all {number:,} questions).",
-            "index MB: files of all indexes that the system searches. search ms: median time of one topic's search, "
+    def notes(self) -> list[str]:
+        """What a reader of the tables must know."""
+        return [
+            *self._results.notes(),
+            f"In the first table {AVERAGE} is shown, and marked by the test on all {len(self._languages):,} questions.",
+            "index MB: files of all indexes that a system searches. search ms: median time of one topic's search, "
             "without encoding it; encode ms: median time of encoding one topic, the same for all dense systems.",
             *self._notes,
         ]
-        if self._scorer.marked:
-            notes.append("* computed without NLTK's punkt_tab data: not quite the official scorer's.")
-        return notes
 
     def text(self) -> str:
         """The overview for a terminal."""
-        return render_text([self._overview()], self._head())
+        return render_text([self._overview()], self.notes())
 
     def markdown(self) -> str:
-        """Notes, what each system is, the overview, and a table by language for each measure."""
-        described = Table(
-            "Systems", ["system", "what"], [(name, [Cell(self._described[name])]) for name in self._names]
-        )
-        systems = render_markdown([described]).replace("|---|---:|", "|---|---|")
-        return render_markdown([self._overview(), *self._by_language()], self._head()) + systems
+        """Notes, the overview, a table by language and one of tests for each measure, and what each system is."""
+        described = [(name, [Cell(self._described[name])]) for name in self._values]
+        systems = render_markdown([Table("Systems", ["system", "what"], described)]).replace("|---|---:|", "|---|---|")
+        return render_markdown([self._overview(), *self._results.tables()], self.notes()) + systems
 
-    def csv(self) -> str:
-        """A line a system, measure and language (fractions), with the test against the baseline; sizes and times."""
-        tests = ("mean_difference", "low", "high", "p_value", "effect_size", "won", "tied", "lost")
-        lines: list[list[Any]] = [["system", "measure", "language", "value", *tests, "corrected_p_value"]]
-        for name in self._names:
-            for measure, means in self._means[name].items():
-                compared = self._compared.get(name, {}).get(measure, {})
-                for language, value in means.items():
-                    group = compared.get(ALL if language == "avg" else language)
-                    more = (
-                        [*(getattr(group[0], test) for test in tests), group[1]] if group else [""] * (len(tests) + 1)
-                    )
-                    lines.append([name, measure, language, value, *more])
-            for cost, value in asdict(self._results[name]).items():
-                lines.append([name, cost, "", "" if value is None else value, *[""] * (len(tests) + 1)])
-        return _csv(lines)
+    def rows(self) -> Iterator[list[Any]]:
+        """Of ``table.csv``: system, measure, language, value (fractions), the test; then the system's costs."""
+        for name, scores in self._results.scores.items():
+            for measure, means in scores.items():
+                for column, value in means.items():
+                    test = self._test(name, measure, column)
+                    more = [getattr(test.comparison, entry) for entry in _TESTS] if test else [""] * len(_TESTS)
+                    yield [name, measure, column, value, *more, test.p_corrected if test else ""]
+            for cost, value in asdict(self._costs[name]).items():
+                yield [name, cost, "", "" if value is None else value, *[""] * (len(_TESTS) + 1)]
 
     def json(self) -> dict[str, Any]:
-        """Everything, as JSON values."""
+        """Everything, as JSON values; an infinite effect size is null."""
         systems = {}
-        for name in self._names:
-            tests = {
-                measure: {
-                    group: {**asdict(_finite(result)), "corrected_p_value": p_value}
-                    for group, (result, p_value) in groups.items()
-                }
-                for measure, groups in self._compared.get(name, {}).items()
-            }
-            described, costs = self._described[name], asdict(self._results[name])
-            systems[name] = {"what": described, **costs, "means": self._means[name], "tests": tests}
-        return {"notes": self._head(), **asdict(self._tests), "systems": systems}
-
-    def by_query(self) -> str:
-        """A line a system, measure and question: fractions, as CSV."""
-        lines: list[list[Any]] = [["system", "measure", "language", "query", "value"]]
-        for name, of_system in self._values.items():
-            for measure, values in of_system.items():
-                lines += [[name, measure, self._scorer.languages[one], one, values[one]] for one in sorted(values)]
-        return _csv(lines)
+        for name, scores in self._results.scores.items():
+            tests: dict[str, dict[str, Any]] = {}
+            for one in self._results.tested:
+                if one.run == name:
+                    values = {**asdict(one.comparison), "p_corrected": one.p_corrected, "significant": one.significant}
+                    if not math.isfinite(values["effect_size"]):
+                        values["effect_size"] = None
+                    tests.setdefault(one.measure, {})[one.language] = values
+            costs = asdict(self._costs[name])
+            systems[name] = {"what": self._described[name], **costs, "scores": scores, "tests": tests}
+        settings = asdict(self._results.settings) if self._results.settings else None
+        return {"notes": self.notes(), "tests": settings, "systems": systems}
 
     def write(self, directory: Path) -> None:
         """Write ``table.md``, ``table.csv``, ``table.json`` and ``by-query.csv``, each whole or not at all."""
-        texts = {"table.md": self.markdown(), "table.csv": self.csv(), "by-query.csv": self.by_query()}
-        for name, text in texts.items():
-            with write_whole(directory / name) as out:
-                out.write(text)
+        with write_whole(directory / "table.md") as out:
+            out.write(self.markdown())
+        write_rows(
+            directory / "table.csv", ["system", "measure", "language", "value", *_TESTS, "p_corrected"], self.rows()
+        )
+        write_by_query(directory / "by-query.csv", self._values, self._languages)
         write_json(directory / "table.json", self.json())
-
-
-def _finite(result: Comparison) -> Comparison:
-    """JSON has no infinity: the effect size of a constant difference becomes null."""
-    infinite = abs(result.effect_size) == float("inf")
-    return replace(result, effect_size=None) if infinite else result
-
-
-def _csv(lines: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
-    return out.getvalue()
