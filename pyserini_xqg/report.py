@@ -77,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
         f"{' '.join(ANSWER_MEASURES)} where there are answers and passages, "
         f"{' '.join(QRELS_MEASURES)} where there are qrels",
     )
+    group.add_argument(
+        "--ignore-ranks", action="store_true", help="do not compare the runs' rank columns with their scores"
+    )
     group.add_argument("--test", choices=TESTS, default=TESTS[0], help="paired, two-sided, of the second run's gain")
     group.add_argument(
         "--correction", choices=CORRECTIONS, default=CORRECTIONS[0], help="of a measure's p values for the languages"

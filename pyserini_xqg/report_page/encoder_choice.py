@@ -51,7 +51,8 @@ def find_inner_products(
     products = inner_products(embedder, questions, gold, passages, fields=fields, store=store, index=index)
     if index:
         _compare_with_run(args, products, second)
-    note = f"Inner products with {embedder.config.describe()}"
+    config = embedder.config
+    note = f"Inner products with {Path(config.model).name} (pooling {config.pooling}{', l2-norm' * config.l2_norm})"
     note += f", vectors of {Path(args.store).name}" if store and store.manifest["keep_query_vectors"] else ""
     note += f"; index {Path(args.index).name}" if args.index else ""
     return products, used, note + "."

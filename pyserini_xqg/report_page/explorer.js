@@ -220,7 +220,11 @@
       parts.push(element("h4", {}, "Inner product with the question"), own);
       if (best) {
         const code = data.queryLanguages[best[0]][0];
-        parts.push(element("p", {}, best[2] > products[0] ? "Pulled up by " : "No generated query is nearer than the passage itself; the nearest is ",
+        const [first, second] = data.gold[question].find((gold) => gold[0] === place).slice(1);
+        const rose = second && (!first || second < first);
+        const said = best[2] <= products[0] ? "No generated query is nearer than the passage itself; the nearest is "
+          : rose ? "Pulled up by " : "The nearest generated query is ";
+        parts.push(element("p", {}, said,
           element("q", { dir: "auto", lang: code }, queries[best[0]][best[1]]), ` (${code}, ${number(best[2])})`));
       }
     }
@@ -305,7 +309,9 @@
     let id = "";
     try { id = decodeURIComponent(location.hash.slice(1)); } catch (error) { return; }
     const place = shown.indexOf(data.ids.indexOf(id));
-    if (place >= 0) select(place, false);
+    if (place < 0) return;
+    list.scrollTop = place * rowHeight - list.clientHeight / 3;
+    select(place, false);
   }
 
   if (typeof DecompressionStream === "undefined") return;  // the message on the page says what is needed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ from pyserini_xqg.cli import say
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.evaluation.collection import ALL_TOPICS, Collection, collection_from
 from pyserini_xqg.evaluation.scoring import Scorer, Values, check_topics
-from pyserini_xqg.measures import PUNKT_CURE, rank
+from pyserini_xqg.measures import AVERAGE, PUNKT_CURE, rank
 from pyserini_xqg.report_page.encoder_choice import find_inner_products
 from pyserini_xqg.report_page.gold import Ranked, judged_gold, rank_question, shown
 from pyserini_xqg.report_page.page import MeasureResult, Report, html_page
 from pyserini_xqg.report_page.passages import ShownPassages
 from pyserini_xqg.report_page.payload import Explorer, pack_within
 from pyserini_xqg.report_page.questions import question_texts
-from pyserini_xqg.report_page.results import result_rows
+from pyserini_xqg.report_page.results import ALPHA, result_rows
 from pyserini_xqg.runs import read_run
 
 Run = dict[str, dict[str, float]]
+_NOTE_BYTES = 400
+"""Room for the note that says what was left out."""
 
 
 def make_report(args: argparse.Namespace) -> str:
@@ -31,7 +34,7 @@ def make_report(args: argparse.Namespace) -> str:
     """
     collection = collection_from(args)
     names = _names(args)
-    runs = _read_runs(args.runs, collection)
+    runs = _read_runs(args.runs, collection, not args.ignore_ranks)
     texts, languages = _questions(args, collection)
     docids = {docid for content in runs for ranking in content.values() for docid in ranking}
     with Scorer(collection, args.measures or (), docids) as scorer:
@@ -39,7 +42,6 @@ def make_report(args: argparse.Namespace) -> str:
             scorer.check(content, path)
         values = tuple(scorer.score(content, path) for path, content in zip(args.runs, runs, strict=True))
         results = _results(scorer, values, args)
-        marked = scorer.marked
     judged = judged_gold(collection) if collection.qrels is not None else None
     wanted = _docids_to_read(runs, judged, args.top)
     answers = collection.answers or {}
@@ -62,13 +64,13 @@ def make_report(args: argparse.Namespace) -> str:
             texts,
             languages,
             answers,
-            {name: (values[0][name], values[1][name]) for name in values[0]},
+            {result.name: result.values for result in results},
             ranked,
             passages,
             products,
             used,
         )
-        return _page(args, collection, explorer, results, marked, [_gold_note(judged, passages), note])
+        return _page(args, explorer, results, scorer.marked, [_gold_note(judged, passages), note])
 
 
 def _names(args: argparse.Namespace) -> tuple[str, str]:
@@ -78,8 +80,8 @@ def _names(args: argparse.Namespace) -> tuple[str, str]:
     return (first, second) if first != second else tuple(args.runs)
 
 
-def _read_runs(paths: Sequence[str], collection: Collection) -> tuple[Run, Run]:
-    runs = tuple(map(read_run, paths))
+def _read_runs(paths: Sequence[str], collection: Collection, check_ranks: bool) -> tuple[Run, Run]:
+    runs = tuple(read_run(path, check_ranks) for path in paths)
     if runs[0] == runs[1]:
         raise XqgError(f"{paths[0]} and {paths[1]}: the same run. A report compares two different runs.")
     for path, content in zip(paths, runs, strict=True):
@@ -103,7 +105,7 @@ def _questions(args: argparse.Namespace, collection: Collection) -> tuple[dict[s
     return {query_id: known[query_id] for query_id in order}, languages
 
 
-def _results(scorer: Scorer, values: tuple[Values, Values], args: argparse.Namespace) -> list[Any]:
+def _results(scorer: Scorer, values: tuple[Values, Values], args: argparse.Namespace) -> list[MeasureResult]:
     means = tuple(map(scorer.means, values))
     results = []
     for name in values[0]:
@@ -143,40 +145,43 @@ def _gold_note(judged: Mapping[str, Any] | None, passages: Any) -> str:
 
 
 def _page(
-    args: argparse.Namespace,
-    collection: Collection,
-    explorer: Any,
-    results: Sequence[Any],
-    marked: Any,
-    notes: list[str],
+    args: argparse.Namespace, explorer: Explorer, results: Sequence[MeasureResult], marked: Set[str], notes: list[str]
 ) -> str:
-    def page(packed: str, more: Sequence[str] = ()) -> str:
-        about = "Paired two-sided " + ("t-test" if args.test == "t-test" else "randomisation test")
-        about += "; p values corrected for the number of languages (" + args.correction.capitalize() + ")"
-        about = about if args.correction != "none" else about.split(";")[0] + "; p values not corrected"
-        about += (
-            ". † p < 0.05. Values × 100; avg is the unweighted mean over languages; the interval is that of the mean "
-            "difference; d is Cohen's d of paired samples."
-        )
-        star = f"* computed without NLTK's punkt_tab data: not quite the official scorer's. Cure: {PUNKT_CURE}"
-        return html_page(
-            Report(
-                collection.name, explorer.runs, len(explorer.texts), results, packed, about,
-                [star] if marked else [], [*notes, *more],
-            )
-        )  # fmt: skip
-
-    most = int(args.max_size * 1e6) - len(page("").encode("utf-8")) - 500
+    """The page, with as much of the passages that are not gold as ``--max-size`` lets in."""
+    files = (Path(path).name for path in (args.qrels, args.answers) if path)
+    star = f"* computed without NLTK's punkt_tab data: not quite the official scorer's. Cure: {PUNKT_CURE}"
+    empty = Report(
+        collection=args.dataset or ", ".join(files),
+        runs=explorer.runs,
+        questions=len(explorer.texts),
+        measures=results,
+        packed="",
+        significance=_significance_note(args.test, args.correction),
+        notes=[star] if marked else [],
+        explorer_notes=notes,
+    )
+    most = int(args.max_size * 1e6) - len(html_page(empty).encode("utf-8")) - _NOTE_BYTES
     packed, depth, excerpt = pack_within(explorer, args.top, most)
-    more = []
-    if excerpt is not None or depth < args.top:
-        cut = f"texts of passages that are not gold cut to {excerpt} characters" if excerpt is not None else ""
-        left = f"{depth} passages shown of each run" if depth < args.top else ""
-        more.append(f"To keep the page under {args.max_size:g} MB: {', '.join(filter(None, (left, cut)))}.")
-        say(f"{args.output}: {more[0][0].lower()}{more[0][1:-1]} (--max-size)")
+    left_out = [f"{depth} passages shown of each run"] if depth < args.top else []
+    if excerpt is not None:
+        what = f"cut to {excerpt} characters" if excerpt else "left out"
+        left_out.append(f"texts of passages that are not gold {what}")
+    if left_out:
+        note = f"to keep the page under {args.max_size:g} MB (--max-size): {', '.join(left_out)}"
+        notes = [*notes, f"{note[0].upper()}{note[1:]}."]
+        say(f"{args.output}: {note}")
     if len(packed) > most:
         say(
             f"warning: {args.output}: larger than --max-size {args.max_size:g} MB, of questions, gold passages and "
             "their generated queries alone. Raise --max-size, or make one page a language."
         )
-    return page(packed, more)
+    return html_page(replace(empty, packed=packed, explorer_notes=notes))
+
+
+def _significance_note(test: str, correction: str) -> str:
+    corrected = "not corrected" if correction == "none" else f"corrected for the languages ({correction.capitalize()})"
+    return (
+        f"Paired two-sided {'t-test' if test == 't-test' else 'randomisation test'}, p values {corrected}. "
+        f"† p < {ALPHA:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the interval is that of the "
+        "mean difference; d is Cohen's d of paired samples."
+    )

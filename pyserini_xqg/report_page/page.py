@@ -14,7 +14,7 @@ from pyserini_xqg.report_page.figures import bars_svg, gains, gains_svg, is_grad
 from pyserini_xqg.report_page.results import ALL_QUESTIONS, Row
 
 _STRONG = ' class="yes"'
-_HEAD = ("language", "questions", "first", "second", "difference", "95 % interval", "p", "d", "won", "tied", "lost")
+_HEAD = ("difference", "95 % interval", "p", "d", "won", "tied", "lost")
 _UNREADABLE = (
     "The explorer needs JavaScript and a browser that can unpack gzip (Chrome or Edge 80, Firefox 113, Safari 16.4, or "
     "newer). The tables and plots above need neither."
@@ -70,7 +70,7 @@ def _parts(report: Report) -> Iterator[str]:
         "Measures",
         f'<p class="soft">{escape(report.significance)}</p>',
         *(f'<p class="soft">{escape(note)}</p>' for note in report.notes),
-        *(_table(result) for result in report.measures),
+        *(_table(result, report.runs) for result in report.measures),
     )
     yield section("By language", _note_on_bars(), '<div class="plots">', *_bars(report), "</div>")
     yield section(
@@ -117,11 +117,13 @@ def _gains(report: Report) -> Iterator[str]:
             yield figure(f"Gain in {result.name}", note, gains_svg(differences, f"{result.name}: gain by question"))
 
 
-def _table(result: MeasureResult) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in _HEAD)
+def _table(result: MeasureResult, runs: tuple[str, str]) -> str:
+    names = ("language", "questions", *runs, *_HEAD)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "".join(_row(row) for row in result.rows)
     return (
-        f'<h3>{escape(result.name + result.mark)}</h3>\n<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
+        f"<h3>{escape(result.name + result.mark)}</h3>\n"
+        f'<div class="wide"><table><thead><tr class="names">{head}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>\n"
     )
 
