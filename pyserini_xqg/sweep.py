@@ -8,7 +8,7 @@ from pyserini_xqg.augmentation import AGGREGATES
 from pyserini_xqg.cli import HelpFormatter, positive, run
 from pyserini_xqg.embedding import PRECISIONS
 from pyserini_xqg.evaluation.collection import add_collection_arguments, check_collection_arguments
-from pyserini_xqg.evaluation.significance import CORRECTIONS, TESTS
+from pyserini_xqg.evaluation.significance import CORRECTIONS, PERMUTATIONS, SEED, TESTS
 from pyserini_xqg.figures import FIGURE_FORMATS, require_matplotlib
 from pyserini_xqg.sweeping.grid import (
     FACTORS,
@@ -158,9 +158,17 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
         help="as in pyserini_xqg.evaluate (default: R@2kt R@5kt with answers and passages, R@10 R@100 RR@10 with "
         "qrels)",
     )
-    group.add_argument("--test", choices=TESTS, default=TESTS[0], help="paired, two-sided, over questions")
     group.add_argument(
-        "--correction", choices=CORRECTIONS, default="holm", help="for the number of runs compared with no augmentation"
+        "--test", choices=TESTS, default=TESTS[0], help="paired, two-sided: each run against no augmentation"
+    )
+    group.add_argument(
+        "--correction",
+        choices=CORRECTIONS,
+        default="holm",
+        help="of p values for the tests of one measure: runs x (languages and all)",
+    )
+    group.add_argument(
+        "--permutations", type=positive, default=PERMUTATIONS, metavar="N", help="random ones of --test randomisation"
     )
     group.add_argument("--figure-format", choices=FIGURE_FORMATS, default="png", help="needs Matplotlib (extra plots)")
     group.add_argument(
@@ -182,7 +190,7 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--choose-by", metavar="MEASURE", help="highest mean over languages of this one of --measures (default: first)"
     )
-    group.add_argument("--seed", type=int, default=42, metavar="N", help="of the folds, and of --test randomisation")
+    group.add_argument("--seed", type=int, default=SEED, metavar="N", help="of the folds, and of --test randomisation")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,16 @@ def draw_sweep(
         for panel_axes in axes[:, 0]:
             panel_axes.set_ylabel("x 100" if by_language else f"mean over {_number_of_languages(scores)}, x 100")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.supxlabel(caption, fontsize=7, color=BASELINE_COLOR)
+        width = int(across * panel[0] / 0.052)  # characters of that size
+        figure.supxlabel(textwrap.fill(caption, width), fontsize=7, color=BASELINE_COLOR)
         figure.legend(handles, labels, loc="outside upper center", ncols=_legend_columns(labels, across * panel[0]))
+
+
+def _is_ordered(grid: Grid, axis: str) -> bool:
+    """True if a line may connect the places on the axis: numbers, or filters of one kind."""
+    if axis == "filter":
+        return len({one.option for one in grid.values["filter"] if one is not None}) == 1
+    return axis in _NUMERIC
 
 
 def _number_of_languages(scores: Mapping[Any, Score]) -> str:
@@ -165,8 +174,9 @@ def _draw_panel(
     scores: Mapping[tuple[str, str], Score],
     names: Mapping[Point, str],
 ) -> None:
+    connect = _is_ordered(grid, axis)
     for number, line in enumerate(lines):
-        shift = 0.0 if axis in _NUMERIC else (number - (len(lines) - 1) / 2) * min(0.12, 0.6 / len(lines))
+        shift = 0.0 if connect else (number - (len(lines) - 1) / 2) * min(0.12, 0.6 / len(lines))
         found = [
             (x + shift, scores[names[point.searched], measure]) for x, point in zip(line.x, line.points, strict=True)
         ]
@@ -183,13 +193,14 @@ def _draw_panel(
             [100 * high for _, high in between],
             label=line.label or "xQG",
             filled=[score.is_significant(column) for _, score in there],
-            connect=axis in (*_NUMERIC, "filter"),
+            connect=connect,
             **line_style(number),
         )
     _draw_baseline(axes, lines, measure, column, scores, names)
     if axis not in _NUMERIC:
         cells = [Point("", **{axis.replace("-", "_"): value}).cell(axis) for value in grid.values[axis]]
-        axes.set_xticks(range(len(cells)), cells, rotation=20 if max(map(len, cells)) > 8 else 0)
+        slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, cells)) > 40 else {}
+        axes.set_xticks(range(len(cells)), cells, **slanted)
         axes.set_xlim(-0.5, len(cells) - 0.5)
     elif axis == "max-queries":
         from matplotlib.ticker import MaxNLocator

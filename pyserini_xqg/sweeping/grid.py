@@ -40,8 +40,8 @@ class Filter:
 
     def __str__(self) -> str:
         if self.option == "threshold":
-            return f"score >= {self.value}"
-        return f"best {self.value}" + (" of each language" if self.per_language else "")
+            return f"score ≥ {self.value}"
+        return f"best {self.value}" + (" each" if self.per_language else "")
 
     @property
     def slug(self) -> str:

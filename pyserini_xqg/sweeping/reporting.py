@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from pyserini_xqg.cli import progress, say
+from pyserini_xqg.evaluation.comparisons import Settings, write_by_query
 from pyserini_xqg.evaluation.scoring import Scorer
 from pyserini_xqg.measures import PUNKT_CURE
 from pyserini_xqg.runs import read_run
@@ -33,14 +34,14 @@ def report(sweep: Sweep, directory: SweepDirectory, args: argparse.Namespace) ->
     ]
     if args.cross_validate:
         systems += _cross_validate(sweep, directory, args, values, scorer, names)
-    scores = summarise(systems, values, scorer.languages, correction=args.correction, test=args.test, seed=args.seed)
-    compared = sum(system.name != system.baseline for system in systems)
-    notes = [*tables.table_notes(args.test, args.correction, compared), *_measure_notes(scorer)]
+    settings = Settings(args.test, args.correction, seed=args.seed, permutations=args.permutations)
+    scores = summarise(systems, values, scorer.languages, settings)
+    notes = [*tables.table_notes(scores, settings), *_measure_notes(scorer)]
     table = tables.table_markdown(scores, sweep.grid.varied, notes, scorer.marked)
     directory.write("table.md", table)
-    directory.write("table.csv", tables.table_csv(scores))
-    directory.write("by-language.csv", tables.by_language_csv(scores))
-    directory.write("by-query.csv", tables.by_query_csv(values, scorer.languages))
+    tables.write_table(directory.path / "table.csv", scores)
+    tables.write_by_language(directory.path / "by-language.csv", scores)
+    write_by_query(directory.path / "by-query.csv", values, scorer.languages)
     most = max(max(store.manifest["most_queries"].values()) for store in sweep.stores.values())
     for suffix, by_language in (("", False), ("-by-language", True)):
         draw_sweep(
@@ -64,7 +65,7 @@ _OF_PLAIN = ("store", "normalize", "max-queries", "alpha")
 def _caption(args: argparse.Namespace) -> str:
     corrected = "" if args.correction == "none" else f", {args.correction.capitalize()}"
     return (
-        f"Bands: 95 % intervals of the means. Filled: differs from no augmentation (paired {args.test}{corrected}, "
+        f"Bands and whiskers: 95 % intervals of the means. Filled: differs from no augmentation (paired {args.test}{corrected}, "
         "p < 0.05)."
     )
 

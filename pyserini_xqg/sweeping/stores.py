@@ -60,6 +60,8 @@ def check_point(store: EmbeddingStore, point: Point) -> None:
             f"{', '.join(store.languages)}."
         )
     store.check_use(point.aggregate, languages, point.max_queries, point.route)
+    if point.filter:
+        point.filter.selection().check(store.languages)
     if store.manifest["keep_query_vectors"]:
         return
     most = max(store.manifest["most_queries"][language] for language in languages or store.languages)
@@ -97,7 +99,6 @@ class FilteredStore(EmbeddingStore):
 
     def __init__(self, directory: str | Path, scores: QueryScores, selection: Selection) -> None:
         super().__init__(directory)
-        selection.check(scores.languages)
         self._scores = scores
         self._lowest = thresholds(scores, selection)
 

@@ -2,86 +2,73 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.evaluation.tables import SIGNIFICANT, Cell, Table, percent, render_markdown, scored_rows
+from pyserini_xqg.evaluation.comparisons import Settings, describe, write_rows
+from pyserini_xqg.evaluation.tables import Cell, Table, percent, render_markdown, scored_rows
 from pyserini_xqg.measures import AVERAGE, sort_languages
 from pyserini_xqg.sweeping.grid import FACTORS
 from pyserini_xqg.sweeping.summary import Score
 
-_COMPARED = ("difference", "difference_low", "difference_high", "p_value", "p_corrected", "effect_size")
+_COMPARED = ("difference", "difference_low", "difference_high", "p", "p_corrected", "effect_size")
 _COUNTED = ("questions", "won", "tied", "lost")
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
-    return out.getvalue()
 
 
 def _columns(scores: Sequence[Score]) -> list[str]:
     return [*sort_languages({column for score in scores for column in score.means} - {AVERAGE}), AVERAGE]
 
 
+def _baseline(score: Score) -> str | None:
+    return score.system.baseline if score.system.baseline != score.system.name else None
+
+
 def _compared(score: Score, column: str) -> list[Any]:
-    found = score.comparisons.get(column)
-    if found is None:
+    if column not in score.tests:
         return [None] * (len(_COMPARED) + len(_COUNTED))
-    p_values = found.p_value, score.p_values[column]
+    tested = score.tests[column]
+    found = tested.comparison
     counted = [getattr(found, name) for name in _COUNTED]
+    p_values = found.p_value, tested.p_corrected
     return [found.mean_difference, found.low, found.high, *p_values, found.effect_size, *counted]
 
 
-def table_csv(scores: Sequence[Score]) -> str:
-    """One line a run and measure: factors, means by language, then the average with its interval and comparison."""
+def write_table(path: str | Path, scores: Sequence[Score]) -> None:
+    """CSV, a line a run and measure: factors, means by language, then the average's interval and comparison."""
     columns = _columns(scores)
     header = ["run", *FACTORS, "measure", *columns, "avg_low", "avg_high", "baseline", *_COMPARED, *_COUNTED]
-    rows = []
-    for score in scores:
-        system = score.system
-        baseline = system.baseline if system.baseline != system.name else None
-        interval = score.intervals.get(AVERAGE) or (None, None)
-        cells = [system.cells.get(factor) for factor in FACTORS]
-        means = [score.means.get(column) for column in columns]
-        rows.append(
-            [system.name, *cells, score.measure, *means, *interval, baseline, *_compared(score, AVERAGE)],
-        )
-    return _csv(header, rows)
+    rows = [
+        [
+            score.system.name,
+            *(score.system.cells[factor] for factor in FACTORS),
+            score.measure,
+            *(score.means.get(column) for column in columns),
+            *(score.intervals.get(AVERAGE) or (None, None)),
+            _baseline(score),
+            *_compared(score, AVERAGE),
+        ]
+        for score in scores
+    ]
+    write_rows(path, header, rows)
 
 
-def by_language_csv(scores: Sequence[Score]) -> str:
-    """One line a run, measure and language (and ``avg``): mean, interval, comparison with the baseline."""
+def write_by_language(path: str | Path, scores: Sequence[Score]) -> None:
+    """CSV, a line a run, measure and language (and ``avg``): mean, its interval, comparison with the baseline."""
     header = ["run", "measure", "language", "mean", "low", "high", "baseline", *_COMPARED, *_COUNTED]
-    rows = []
-    for score in scores:
-        baseline = score.system.baseline if score.system.baseline != score.system.name else None
-        for column, mean in score.means.items():
-            interval = score.intervals[column] or (None, None)
-            rows.append(
-                [score.system.name, score.measure, column, mean, *interval, baseline, *_compared(score, column)]
-            )
-    return _csv(header, rows)
+    rows = [
+        [
+            *(score.system.name, score.measure, column, mean, *(score.intervals[column] or (None, None))),
+            *(_baseline(score), *_compared(score, column)),
+        ]
+        for score in scores
+        for column, mean in score.means.items()
+    ]
+    write_rows(path, header, rows)
 
 
-def by_query_csv(values: Mapping[str, Mapping[str, Mapping[str, float]]], languages: Mapping[str, str]) -> str:
-    """One line a run, measure and question."""
-    return _csv(
-        ["run", "measure", "language", "query_id", "value"],
-        (
-            [run, measure, languages[query_id], query_id, value]
-            for run, of_run in values.items()
-            for measure, of_measure in of_run.items()
-            for query_id, value in sorted(of_measure.items())
-        ),
-    )
-
-
-def table_markdown(scores: Sequence[Score], varied: Sequence[str], notes: Sequence[str], marked: set[str]) -> str:
+def table_markdown(scores: Sequence[Score], varied: Sequence[str], notes: Sequence[str], marked: Set[str]) -> str:
     """One table a measure: a row a run with its varied factors, means x 100, the best of each column in bold."""
     columns = _columns(scores)
     tables = []
@@ -105,11 +92,12 @@ def table_markdown(scores: Sequence[Score], varied: Sequence[str], notes: Sequen
 
 
 def _tail(score: Score) -> list[Cell]:
-    interval, found = score.intervals.get(AVERAGE), score.comparisons.get(AVERAGE)
+    interval, tested = score.intervals.get(AVERAGE), score.tests.get(AVERAGE)
     between = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "-"
-    if found is None:
+    if tested is None:
         return [Cell(between), Cell("-"), Cell("-")]
-    return [Cell(between), Cell(f"{found.won}/{found.lost}"), Cell(p_text(score.p_values[AVERAGE]))]
+    won_lost = f"{tested.comparison.won}/{tested.comparison.lost}"
+    return [Cell(between), Cell(won_lost), Cell(p_text(tested.p_corrected))]
 
 
 def p_text(p_value: float) -> str:
@@ -121,10 +109,13 @@ def p_text(p_value: float) -> str:
     return "< .001" if p_value < 0.0005 else f"{p_value:.3f}".removeprefix("0")
 
 
-def table_notes(test: str, correction: str, runs: int) -> list[str]:
+def table_notes(scores: Sequence[Score], settings: Settings) -> list[str]:
     """What the table's numbers and marks mean."""
-    corrected = f" after {correction.capitalize()}'s correction over {runs} runs" if correction != "none" else ""
-    return [
-        f"Values x 100; {AVERAGE} is the unweighted mean over languages. {SIGNIFICANT} differs from no augmentation of "
-        f"the same store (two-sided paired {test}, p < 0.05{corrected}; under {AVERAGE}, over all questions).",
-    ]
+    tested = [score for score in scores if score.tests]
+    numbers = Counter((score.measure, score.system.baseline) for score in tested for _ in set(score.tests.values()))
+    notes = [f"Values x 100; {AVERAGE} is the unweighted mean over languages."]
+    if numbers:
+        notes.append(describe(settings, max(numbers.values()), "no augmentation of the same store"))
+    if len(set(numbers)) > len({score.measure for score in tested}):
+        notes.append("Runs at unit length are compared with no augmentation at unit length, each store with itself.")
+    return notes
