@@ -10,7 +10,7 @@ from integration import flows
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "ir_datasets", "pandas", "sklearn")
 # search shows Pyserini's own help below its own, and so imports Pyserini.
-COMMANDS = ("activate", "datasets", "demo", "encode", "evaluate", "generate", "index", "store", "train")
+COMMANDS = ("activate", "datasets", "demo", "encode", "evaluate", "generate", "index", "reproduce", "store", "train")
 
 _HELP = f"""
 import contextlib, io, json, runpy, sys

@@ -13,16 +13,24 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.conditions.comparison import Scores, read_scores
 from pyserini_xqg.conditions.definition import AVERAGE, SCORES, Condition, Family, measured_path
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_described, read_json, write_json, write_whole
 
+if TYPE_CHECKING:
+    from pyserini_xqg.evaluation.comparisons import Tested
+    from pyserini_xqg.evaluation.scoring import Scorer, Values
+    from pyserini_xqg.evaluation.tables import Table
+
 README, SCORES_FILE, QRELS, LANGUAGES = "README.md", "scores.json", "qrels.txt", "topic-languages.tsv"
 DEPTH = 10
 """Passages kept of each topic: enough for measures with a cutoff of 10 or less."""
+
+BASELINE = "plain"
+"""The condition that a family's others are tested against."""
 
 _FORMAT, _VERSION = "pyserini-xqg-runs", 1
 _EQUAL = 1e-9
@@ -89,16 +97,26 @@ def committed_scores(output: str | Path) -> dict[str, Scores]:
 
 def score_committed(output: str | Path, name: str, measures: Sequence[str]) -> Scores:
     """The scores of a condition's run, computed again from the files in ``output`` alone."""
+    with _scorer(output, name, measures) as scorer:
+        return scorer.means(_values(scorer, output, name))
+
+
+def _scorer(output: str | Path, name: str, measures: Sequence[str]) -> Scorer:
     from pyserini_xqg.evaluation.collection import read_collection
     from pyserini_xqg.evaluation.scoring import Scorer
-    from pyserini_xqg.runs import read_run
     from pyserini_xqg.topics import read_topic_languages
 
     path = run_path(output, name)
     collection = read_collection(str(path.with_name(QRELS)))
     collection.set_languages(read_topic_languages(str(path.with_name(LANGUAGES))))
-    with Scorer(collection, measures) as scorer:
-        return scorer.means(scorer.score(read_run(path), str(path)))
+    return Scorer(collection, measures)
+
+
+def _values(scorer: Scorer, output: str | Path, name: str) -> Values:
+    from pyserini_xqg.runs import read_run
+
+    path = run_path(output, name)
+    return scorer.score(read_run(path), str(path))
 
 
 def cut(run: Mapping[str, Mapping[str, float]], depth: int = DEPTH) -> dict[str, dict[str, float]]:
@@ -114,7 +132,7 @@ def cut(run: Mapping[str, Mapping[str, float]], depth: int = DEPTH) -> dict[str,
 
 
 def render_readme(output: str | Path, known: Mapping[str, Condition]) -> str:
-    """The README of ``output``, from its scores: a table for each family and measure, and how it was made."""
+    """The README of ``output``, from its scores and runs: a table for each family and measure, and how it was made."""
     from pyserini_xqg.evaluation.tables import render_markdown
 
     entries = _read_entries(Path(output))
@@ -127,19 +145,37 @@ def render_readme(output: str | Path, known: Mapping[str, Condition]) -> str:
     for family in families.values():
         of_family = {name: entry for name, entry in entries.items() if known[name].family.name == family.name}
         command = f"python -m pyserini_xqg.reproduce --condition {shlex.quote(f'{family.name}.*')} --write-runs runs"
-        measures = " ".join(next(iter(of_family.values()))["scores"])
+        measures = list(next(iter(of_family.values()))["scores"])
+        baseline = f"{family.name}.{BASELINE}"
         again = (
             f"python -m pyserini_xqg.evaluate --qrels runs/{family.name}/{QRELS} "
             f"--topic-languages runs/{family.name}/{LANGUAGES} \\\n  --run runs/{family.name}/*.txt.gz "
-            f"--measures {measures}"
+            f"--measures {' '.join(measures)}"
         )
-        lines += [f"## {family.title}", "", family.about, "", f"```sh\n{command}\n{again}\n```"]
-        lines.append(render_markdown(_tables(of_family, known), ["Values x 100; avg is the mean over languages."]))
+        notes, tested = ["Values x 100; avg is the mean over languages."], []
+        if baseline in of_family and len(of_family) > 1:
+            again += f" \\\n  --baseline runs/{family.name}/{BASELINE}.txt.gz --correction holm"
+            tested, note = _test(output, list(of_family), baseline, measures)
+            notes.append(note)
+        lines += [f"## {family.title}", "", family.about, "", f"```sh\n{command}\n{again}\n```", ""]
+        lines.append(render_markdown(_tables(of_family, known, tested), notes))
         for made in dict.fromkeys(entry["made_with"] for entry in of_family.values()):
             names = [known[name].short_name for name, entry in of_family.items() if entry["made_with"] == made]
             which = "" if len(names) == len(of_family) else f" ({', '.join(names)})"
             lines += [f"Made with {made}{which}.", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _test(output: str | Path, names: Sequence[str], baseline: str, measures: Sequence[str]) -> tuple[list[Tested], str]:
+    """Tests of all runs against the baseline, and a sentence on them."""
+    from pyserini_xqg.evaluation.comparisons import Settings, compare_runs, describe
+
+    settings = Settings(correction="holm")
+    with _scorer(output, baseline, measures) as scorer:
+        values = {name: _values(scorer, output, name) for name in names}
+        tested = compare_runs(values, baseline, scorer.languages, settings)
+    sentence = describe(settings, len(tested) // len(measures), BASELINE)
+    return tested, f"{sentence} The mark of avg is that of all questions together."
 
 
 _INTRODUCTION = """\
@@ -151,15 +187,23 @@ condition the TREC run (first {depth} passages of each topic), and in `scores.js
 """
 
 
-def _tables(entries: Mapping[str, Any], known: Mapping[str, Condition]) -> Iterable[Any]:
+def _tables(entries: Mapping[str, Any], known: Mapping[str, Condition], tested: Sequence[Tested]) -> list[Table]:
+    from pyserini_xqg.evaluation.collection import ALL_TOPICS
     from pyserini_xqg.evaluation.tables import Table, scored_rows
 
+    significant = {(one.run, one.measure, one.language) for one in tested if one.significant}
     names = [f"{known[name].title} (`{known[name].short_name}`)" for name in entries]
     tables = []
-    for measure in next(iter(entries.values()))["scores"]:
-        columns = list(next(iter(entries.values()))["scores"][measure])
+    for measure, of_first in next(iter(entries.values()))["scores"].items():
+        columns = list(of_first)
         values = [[entry["scores"].get(measure, {}).get(column) for entry in entries.values()] for column in columns]
-        tables.append(Table(measure, ["condition", *columns], scored_rows(names, values)))
+        marks = [
+            (row, place)
+            for row, name in enumerate(entries)
+            for place, column in enumerate(columns)
+            if (name, measure, ALL_TOPICS if column == AVERAGE else column) in significant
+        ]
+        tables.append(Table(measure, ["condition", *columns], scored_rows(names, values, marks)))
     return tables
 
 
