@@ -56,9 +56,16 @@ def test_curves_over_names():
     ]  # fmt: skip
 
 
+def test_stores_have_their_own_baselines():
+    grid = Grid({"store": ["a", "b"], "alpha": [0.5]})
+    found = curves(grid, "store", 9)
+    assert [(curve.label, curve.x) for curve in found] == [("", [0, 1]), ("no augmentation", [0, 1])]
+    assert [(point.store, point.is_plain) for point in found[1].points] == [("a", True), ("b", True)]
+
+
 def drawn(tmp_path, grid, by_language=False, kind="svg"):
     chance = np.random.default_rng(0)
-    names = {point: point.name for point in grid.runs}
+    names = {point: f"{point.store}.{point.name}" for point in grid.runs}
     values = {
         name: {
             measure: {topic: float(chance.random() < 0.3 + 0.5 * point.alpha) for topic in LANGUAGES}
@@ -96,6 +103,11 @@ def test_figure_of_averages(tmp_path):
                  "alpha, the weight of the generated queries", "What the marks mean."):  # fmt: skip
         assert text in found
     assert drawn(tmp_path, grid) == svg
+
+
+def test_figure_of_stores(tmp_path):
+    found = words(drawn(tmp_path, Grid({"store": ["fp32", "int8"], "alpha": [0.5]})))
+    assert {"fp32", "int8", "xQG", "no augmentation"} <= set(found)
 
 
 def test_figure_by_language(tmp_path):

@@ -28,6 +28,8 @@ AXIS_TITLES = {
     "store": ("store", "store"),
 }
 _NUMERIC = ("max-queries", "alpha")
+_WITH_BASELINES = ("store", "normalize")  # each value has a baseline of its own
+_PLAIN = "no augmentation"
 
 
 def choose_axis(grid: Grid, wanted: str | None = None) -> str:
@@ -62,7 +64,8 @@ class Curve:
 def curves(grid: Grid, axis: str, most_queries: int) -> list[Curve]:
     """A curve for each combination of the factors that are not on the axis.
 
-    Along numbers, curves begin at 0, no augmentation. Names stand at 0, 1, …. ``most_queries`` is where ``all`` stands.
+    Along numbers, curves begin at 0, no augmentation; along stores, it is a curve. Names stand at 0, 1, ….
+    ``most_queries`` is where ``all`` stands.
     """
     others = [factor for factor in grid.varied if factor != axis]
     lines: dict[tuple[str, ...], list[Point]] = {}
@@ -81,6 +84,9 @@ def curves(grid: Grid, axis: str, most_queries: int) -> list[Curve]:
         else:
             x = [float(grid.values[axis].index(point.value(axis))) for point in points]
         found.append(Curve(", ".join(_words(points[-1], factor) for factor in others), points, x))
+    if axis in _WITH_BASELINES and not any(point.is_plain for point in grid.points):
+        baselines = [grid.points[0].with_value(axis, value).baseline for value in grid.values[axis]]
+        found.append(Curve(_PLAIN, baselines, [float(place) for place in range(len(baselines))]))
     return found
 
 
@@ -196,9 +202,10 @@ def _draw_panel(
             connect=connect,
             **line_style(number),
         )
-    _draw_baseline(axes, lines, measure, column, scores, names)
+    if axis not in _WITH_BASELINES:
+        _draw_baseline(axes, lines, measure, column, scores, names)
     if axis not in _NUMERIC:
-        cells = [Point("", **{axis.replace("-", "_"): value}).cell(axis) for value in grid.values[axis]]
+        cells = [Point("").with_value(axis, value).cell(axis) for value in grid.values[axis]]
         slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, cells)) > 40 else {}
         axes.set_xticks(range(len(cells)), cells, **slanted)
         axes.set_xlim(-0.5, len(cells) - 0.5)
@@ -226,6 +233,6 @@ def _draw_baseline(
             color=BASELINE_COLOR,
             linestyle=(0, (4, 3)),
             linewidth=1,
-            label="no augmentation",
+            label=_PLAIN,
             zorder=1,
         )

@@ -80,7 +80,8 @@ def check_sweep_directory(path: str | Path, settings: Mapping[str, Any]) -> None
     if not path.is_dir():
         raise XqgError(f"{path} is a file. Choose another --output.")
     if not (path / SETTINGS_NAME).exists():
-        if foreign := sorted(set(os.listdir(path)) - {LOCK_NAME, "runs"}):
+        held = set(os.listdir(path)) - {LOCK_NAME, "runs"}
+        if foreign := sorted(name for name in held if not name.endswith(".partial")):
             raise XqgError(f"{path} exists and is no sweep (it holds {foreign[0]}). Choose another --output.")
         return
     there = read_described(

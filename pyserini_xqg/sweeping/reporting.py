@@ -64,10 +64,8 @@ _OF_PLAIN = ("store", "normalize", "max-queries", "alpha")
 
 def _caption(args: argparse.Namespace) -> str:
     corrected = "" if args.correction == "none" else f", {args.correction.capitalize()}"
-    return (
-        f"Bands and whiskers: 95 % intervals of the means. Filled: differs from no augmentation (paired {args.test}{corrected}, "
-        "p < 0.05)."
-    )
+    test = f"paired {args.test}{corrected}, p < 0.05"
+    return f"Bands and whiskers: 95 % intervals of the means. Filled: differs from no augmentation ({test})."
 
 
 def _measure_notes(scorer: Scorer) -> list[str]:
