@@ -19,7 +19,7 @@ def table(text: str, measure: str) -> dict[str, dict[str, float]]:
     for line in lines[start + 2 :]:
         if not line.strip():
             break
-        name, *values = line.split()
+        name, *values = line.replace(">", " ").split()  # > marks the best of a column
         rows[name.rsplit("/", 1)[-1]] = dict(zip(columns[1:], map(float, values), strict=True))
     return rows
 

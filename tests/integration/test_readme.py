@@ -103,7 +103,7 @@ def test_demo_table(tmp_path: Path):
     result = run([sys.executable, "-m", "pyserini_xqg.demo", "--output", str(tmp_path / "demo")], tmp_path)
     assert result.returncode == 0, result.stderr
     table = result.stdout.split("\nRR@10\n")[1].split("\n\n")[0].splitlines()[1:]
-    printed = [[float(value) for value in line.split()[1:]] for line in table]
+    printed = [[float(value) for value in line.replace(">", " ").split()[1:]] for line in table]
     rows = re.search(r"^\| run \| ar .*?\n\n", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     documented = [[float(cell) for cell in row.split("|")[2:-1]] for row in rows.group().strip().splitlines()[2:]]
     assert len(printed) == len(documented) == 4
