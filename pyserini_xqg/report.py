@@ -82,7 +82,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--test", choices=TESTS, default=TESTS[0], help="paired, two-sided, of the second run's gain")
     group.add_argument(
-        "--correction", choices=CORRECTIONS, default=CORRECTIONS[0], help="of a measure's p values for the languages"
+        "--correction",
+        choices=CORRECTIONS,
+        default=CORRECTIONS[0],
+        help="of a measure's p values, for its languages and all",
     )
     group = parser.add_argument_group("explorer")
     group.add_argument("--top", type=positive, default=5, metavar="N", help="passages shown of each run")

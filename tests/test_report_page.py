@@ -88,11 +88,23 @@ def test_tables_agree_with_evaluate(capsys):
         assert sum(int(rows[language][1]) for language in first if language != "avg") == int(rows["all questions"][1])
 
 
+def test_p_values_are_those_of_evaluate(tmp_path):
+    options = ["--correction", "holm", "--measures", "RR@10"]
+    rows = {row[0]: row for row in Tables(make(*options)).tables[0]}
+    evaluate.main([*FILES, "--run", "a.txt", "b.txt", "--baseline", "a.txt", "--comparisons", "found.json", *options])
+    tested = json.loads(Path("found.json").read_text())
+    assert {one["language"] for one in tested} == {"ar", "te", "all"}
+    for one in tested:
+        row = rows["all questions" if one["language"] == "all" else one["language"]]
+        assert row[6] == f"{one['p_corrected']:.3f}"
+        assert [int(cell) for cell in row[8:]] == [one["won"], one["tied"], one["lost"]]
+
+
 def test_measures_sort_as_given_and_names():
     page = make("--measures", "RR@10", "R@1kt", "--names", "old & <b>", "new", "--correction", "holm")
     assert explorer_of(page)["measures"] == ["RR@10", "R@1kt"]
     assert "old &amp; &lt;b&gt;" in page and "<b> first" not in page
-    assert "corrected for the languages (Holm)" in page
+    assert "corrected for the tests of a measure (Holm)" in page
 
 
 def test_dataset(monkeypatch, tmp_path):

@@ -153,18 +153,19 @@ def test_rows_agree_with_scipy():
     assert rows["avg"].comparison is None and rows["avg"].p_value is None
 
 
-def test_correction_is_over_the_languages():
+def test_correction_is_for_the_languages_and_all_questions():
     first, second = values(12, 1), values(12, 2)
     plain, corrected = rows_of(first, second), rows_of(first, second, correction="bonferroni")
-    for name in ("ar", "fi", "te"):
-        assert corrected[name].p_value == pytest.approx(min(1.0, 3 * plain[name].p_value))
-    assert corrected["all questions"].p_value == plain["all questions"].p_value
+    for name in ("ar", "fi", "te", "all questions"):
+        assert corrected[name].p_value == pytest.approx(min(1.0, 4 * plain[name].p_value))
 
 
 def test_language_of_one_question_is_not_tested():
     rows = rows_of({"ar1": 0.5, "fi1": 0.0, "fi2": 1.0}, {"ar1": 1.0, "fi1": 1.0, "fi2": 1.0})
     assert rows["ar"].comparison is None and rows["ar"].means == (0.5, 1.0) and not rows["ar"].significant
     assert rows["all questions"].comparison.won == 2
+    (row,) = rows_of({"ar1": 0.5}, {"ar1": 1.0}).values()
+    assert row.means == (0.5, 1.0) and row.comparison is None
 
 
 # --- plots ---

@@ -155,14 +155,14 @@
     parts.push(element("h4", {}, data.gold[question].length + more > 1 ? "Gold passages" : "Gold passage"));
     if (!data.gold[question].length) parts.push(element("p", { class: "soft" }, "None is known for this question."));
     data.gold[question].forEach((one, place) => {
-      parts.push(passage(one[0], null), ...generated(question, one[0], data.products[question][place]));
+      parts.push(passage(question, one[0], null), ...generated(question, one[0], data.products[question][place]));
     });
     if (more) parts.push(element("p", { class: "soft" }, `and ${more.toLocaleString("en")} more`));
     const both = element("div", { class: "both" });
     for (const run of [0, 1]) {
       const column = element("div", {}, element("h4", {}, `Top of ${data.runs[run]}`));
       const top = data.top[question][run];
-      top.forEach((one, place) => column.append(passage(one, place + 1, data.gold[question])));
+      top.forEach((one, place) => column.append(passage(question, one, place + 1, data.gold[question])));
       if (!top.length) {
         column.append(element("p", { class: "soft" }, data.retrieved[question][run] ? "Left out, to keep this page small."
           : "This run has no passage for the question."));
@@ -174,14 +174,34 @@
     detail.scrollTop = 0;
   }
 
-  function passage(place, rank, gold) {
+  // The text with the answers in it marked, case and all.
+  function marked(text, answers) {
+    const parts = [];
+    let rest = text;
+    for (;;) {
+      let first = -1, length = 0;
+      for (const answer of answers) {
+        const at = answer && answer !== "yes" && answer !== "no" ? rest.indexOf(answer) : -1;
+        if (at >= 0 && (first < 0 || at < first || (at === first && answer.length > length))) {
+          first = at;
+          length = answer.length;
+        }
+      }
+      if (first < 0) return [...parts, rest];
+      parts.push(rest.slice(0, first), element("mark", {}, rest.slice(first, first + length)));
+      rest = rest.slice(first + length);
+    }
+  }
+
+  function passage(question, place, rank, gold) {
     const text = data.passageTexts[place], isGold = gold && gold.some((one) => one[0] === place);
     return element("div", { class: "passage" },
       element("div", {}, rank ? `${rank}. ` : null, element("b", { dir: "auto" }, data.titles[place]),
         data.titles[place] ? " " : null, element("span", { class: "id" }, data.docids[place]),
         isGold ? " " : null, isGold ? element("span", { class: "tag" }, "gold") : null),
       text === null ? element("div", { class: "text soft" }, "(no texts: the page was made without passages)")
-        : isGold ? null : element("div", { class: "text", dir: "auto" }, cut.has(place) ? text + " \u2026" : text));
+        : isGold ? null : element("div", { class: "text", dir: "auto" },
+          ...marked(text, data.answers[question]), cut.has(place) ? " \u2026" : null));
   }
 
   // The gold passage's own vector, the index's and its generated queries, each with its inner product.

@@ -49,7 +49,7 @@ def bars_svg(rows: Sequence[Row], runs: tuple[str, str], title: str) -> str:
                     f'M{middle - 3:.1f} {high:.1f}h6"/>'
                 )
         middle = _LEFT + place * _GROUP + _GROUP / 2
-        name = row.name + ("*" if row.significant else "")
+        name = row.name + ("†" if row.significant else "")
         parts.append(f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(name)}</text>')
     return "".join(parts) + "</svg>"
 

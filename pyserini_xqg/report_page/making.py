@@ -11,6 +11,7 @@ from typing import Any
 from pyserini_xqg.cli import say
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.evaluation.collection import ALL_TOPICS, Collection, collection_from
+from pyserini_xqg.evaluation.comparisons import Settings
 from pyserini_xqg.evaluation.scoring import Scorer, Values, check_topics
 from pyserini_xqg.measures import AVERAGE, PUNKT_CURE, rank
 from pyserini_xqg.report_page.encoder_choice import find_inner_products
@@ -19,7 +20,7 @@ from pyserini_xqg.report_page.page import MeasureResult, Report, html_page
 from pyserini_xqg.report_page.passages import ShownPassages
 from pyserini_xqg.report_page.payload import Explorer, pack_within
 from pyserini_xqg.report_page.questions import question_texts
-from pyserini_xqg.report_page.results import ALPHA, result_rows
+from pyserini_xqg.report_page.results import result_rows
 from pyserini_xqg.runs import read_run
 
 Run = dict[str, dict[str, float]]
@@ -179,9 +180,11 @@ def _page(
 
 
 def _significance_note(test: str, correction: str) -> str:
-    corrected = "not corrected" if correction == "none" else f"corrected for the languages ({correction.capitalize()})"
+    corrected = (
+        "not corrected" if correction == "none" else f"corrected for the tests of a measure ({correction.capitalize()})"
+    )
     return (
         f"Paired two-sided {'t-test' if test == 't-test' else 'randomisation test'}, p values {corrected}. "
-        f"† p < {ALPHA:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the interval is that of the "
-        "mean difference; d is Cohen's d of paired samples."
+        f"† p < {Settings().level:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the interval is "
+        "that of the mean difference; d is Cohen's d of paired samples."
     )

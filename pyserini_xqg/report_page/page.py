@@ -94,7 +94,7 @@ def _asset(name: str) -> str:
 def _note_on_bars() -> str:
     return (
         f'<p class="soft">Values × 100 with 95 % intervals (Student\'s t); {AVERAGE} is the unweighted mean over '
-        "languages. * the difference is significant.</p>"
+        "languages. † the difference is significant.</p>"
     )
 
 

@@ -167,6 +167,8 @@ def test_questions_are_shown_in_their_own_script(opened, small):
             assert direction == ("rtl" if code == "ar" else "ltr")
         ranks = [row.inner_text().split("\t")[-1] for row in page.query_selector_all("#detail tbody tr")]
         assert ranks == [str(first) if first else ">4", str(second)]
+    go_to(page, "q-te")
+    assert set(page.locator("#detail mark").all_text_contents()) == {"nowhere else"}  # not "yes"
     page = opened(small, question="q-ar")
     assert page.locator("#detail li [lang=ar]").first.evaluate("(node) => getComputedStyle(node).direction") == "rtl"
 
