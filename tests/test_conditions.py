@@ -464,12 +464,16 @@ def test_scores_that_are_none(tmp_path, text):
 # What is kept
 
 
-def test_cut_keeps_what_trec_eval_ranks_first():
-    run = {"q": {f"d{n:02d}": float(n % 4) for n in range(40)}}
-    qrels = [ir_measures.Qrel("q", docid, 1) for docid in committed.cut(run)["q"]]
-    assert len(qrels) == committed.DEPTH
-    # Every one of them is among trec_eval's first ten.
-    assert ir_measures.calc_aggregate([ir_measures.P @ 10], qrels, run)[ir_measures.P @ 10] == 1.0
+@pytest.mark.parametrize("scores", [range(40), [n // 3 for n in range(40)], [n % 4 for n in range(40)], [0] * 40])
+def test_cut_changes_no_measure_with_that_cutoff(scores):
+    """Also where passages are tied, which ir_measures' providers order differently."""
+    run = {f"q{t}": {f"d{(n + t) % 40:02d}": float(score) for n, score in enumerate(scores)} for t in range(40)}
+    qrels = [ir_measures.Qrel(topic, f"d{number:02d}", 1) for topic in run for number in (7, 21)]
+    measures = [ir_measures.P @ 10, ir_measures.R @ 10, ir_measures.RR @ 10, ir_measures.nDCG @ 10]
+    kept = committed.cut(run)
+    assert ir_measures.calc_aggregate(measures, qrels, kept) == ir_measures.calc_aggregate(measures, qrels, run)
+    if len(set(scores)) == 40:
+        assert {len(ranking) for ranking in kept.values()} == {committed.DEPTH}
 
 
 @pytest.fixture

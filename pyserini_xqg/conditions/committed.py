@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 README, SCORES_FILE, QRELS, LANGUAGES = "README.md", "scores.json", "qrels.txt", "topic-languages.tsv"
 DEPTH = 10
-"""Passages kept of each topic: enough for measures with a cutoff of 10 or less."""
+"""Passages kept of each topic, and those tied with the last: enough for measures with a cutoff of 10 or less."""
 
 BASELINE = "plain"
 """The condition that a family's others are tested against."""
@@ -120,15 +120,22 @@ def _values(scorer: Scorer, output: str | Path, name: str) -> Values:
 
 
 def cut(run: Mapping[str, Mapping[str, float]], depth: int = DEPTH) -> dict[str, dict[str, float]]:
-    """The first passages of each topic, ranked as trec_eval does: by score, then by falling docid.
+    """The first passages of each topic, and all that score as high as the last of them.
 
-    >>> cut({"q": {"a": 1.0, "b": 2.0, "c": 1.0}}, 2)
-    {'q': {'b': 2.0, 'c': 1.0}}
+    Measures break ties in different ways (trec_eval by falling docid, in single precision; RR with a cutoff by rising
+    docid): with all tied passages there, each finds its own.
+
+    >>> cut({"q": {"a": 1.0, "b": 2.0, "c": 1.0, "d": 0.5}}, 2)
+    {'q': {'b': 2.0, 'c': 1.0, 'a': 1.0}}
     """
-    return {
-        topic: dict(sorted(sorted(ranking.items(), reverse=True), key=lambda item: -item[1])[:depth])
-        for topic, ranking in run.items()
-    }
+    import numpy as np
+
+    kept: dict[str, dict[str, float]] = {}
+    for topic, ranking in run.items():
+        ranked = sorted(sorted(ranking.items(), reverse=True), key=lambda item: -item[1])
+        lowest = np.float32(ranked[:depth][-1][1])
+        kept[topic] = {docid: score for docid, score in ranked if np.float32(score) >= lowest}
+    return kept
 
 
 def render_readme(output: str | Path, known: Mapping[str, Condition]) -> str:
@@ -182,8 +189,9 @@ _INTRODUCTION = """\
 # Runs
 
 Written by `python -m pyserini_xqg.reproduce --write-runs runs`: change nothing by hand, the tests compare. For each
-condition the TREC run (first {depth} passages of each topic), and in `scores.json` its scores with all digits.
-`qrels.txt` and `topic-languages.tsv` hold what scoring them again takes, without the collection.
+condition the TREC run (the first {depth} passages of each topic, and those tied with the last), and in `scores.json`
+its scores with all digits. `qrels.txt` and `topic-languages.tsv` hold what scoring them again takes, without the
+collection.
 """
 
 
@@ -213,8 +221,9 @@ def _read_entries(output: Path) -> dict[str, Any]:
 
 
 def _write_run(path: Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
+    # All digits of the scores: fewer would make ties of what was ranked.
     text = "".join(
-        f"{topic} Q0 {docid} {rank} {score:.6f} {tag}\n"
+        f"{topic} Q0 {docid} {rank} {score!r} {tag}\n"
         for topic, ranking in run.items()
         for rank, (docid, score) in enumerate(ranking.items(), start=1)
     )
