@@ -62,7 +62,7 @@ def assert_squeezable(text: str) -> None:
 
 def test_tokens_differ_from_texts_in_white_space_and_quotation_marks_alone(tokeniser):
     chance = random.Random(11)
-    for _ in range(4000):
+    for _ in range(2000):
         assert_squeezable(random_text(chance, chance.randint(1, 12)))
     for text in (*PIECES, "", " ", "cannotgimme gonnawanna", "wanna\nwanna", "\"'`", "don't.Don't", "a.B. c.D"):
         assert_squeezable(text)
@@ -85,7 +85,7 @@ def test_the_same_on_real_texts(tokeniser, shared_data):
 def test_equals_the_official_rules_on_random_texts_and_small_budgets(tokeniser):
     chance = random.Random(5)
     hits = 0
-    for _ in range(1500):
+    for _ in range(700):
         texts = {f"d{number}": random_text(chance, chance.randint(0, 8)) for number in range(chance.randint(1, 6))}
         everything = " ".join(token for text in texts.values() for token in official_tokens(text))
         answers = []
@@ -98,7 +98,7 @@ def test_equals_the_official_rules_on_random_texts_and_small_budgets(tokeniser):
         expected = [float(official_hits({"q": answers}, {"q": list(texts)}, texts, budget)["q"]) for budget in budgets]
         assert found == expected, (answers, texts, budgets)
         hits += sum(expected)
-    assert 1000 < hits < 4000
+    assert 400 < hits < 1900
 
 
 @pytest.mark.parametrize(

@@ -106,13 +106,19 @@ def test_a_language_without_questions_is_said_once(collection, run, capsys):
 
 
 def test_nothing_is_said_where_a_run_is_refused(collection, run, capsys, nltk_data):
-    collection.answers, collection.docs_store = {query_id: ["a"] for query_id in LANGUAGES}, dict
+    store: dict = {}
+    collection.answers, collection.docs_store = {query_id: ["a"] for query_id in LANGUAGES}, lambda: store
     with Scorer(collection, ["R@2kt"]) as scorer:
         assert scorer.marked == {"R@2kt"}
         with pytest.raises(XqgError, match="not in thirty topics"):
             scorer.score({"x": {}}, "mine")
         assert capsys.readouterr().err == ""
-        with pytest.raises(XqgError, match=r"^mine: docid 'd\d+', ranked for topic 'q0', is not among the passages"):
+        with pytest.raises(
+            XqgError, match=r"^mine: \d+ of \d+ docids looked up, such as 'd\d+' for topic 'q\d+', are not"
+        ):
+            scorer.score(run, "mine")
+        store |= {f"d{number}": "text" for number in range(39)}  # all but one
+        with pytest.raises(XqgError, match=r"^mine: docid 'd39', ranked for topic 'q\d+', is not among the passages"):
             scorer.score(run, "mine")
         assert capsys.readouterr().err == ""
 

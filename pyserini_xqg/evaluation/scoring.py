@@ -11,14 +11,12 @@ from typing import Any
 
 from pyserini_xqg.cli import say
 from pyserini_xqg.errors import XqgError
+from pyserini_xqg.evaluation.checks import Run, check_docids, check_some_docids, check_topics
 from pyserini_xqg.evaluation.collection import ALL_TOPICS, Collection
 
 ANSWER_MEASURES = ("R@2kt", "R@5kt")
 QRELS_MEASURES = ("R@10", "R@100", "RR@10")
 R_AT_KT = re.compile(r"R@(\d+)kt")
-
-Run = Mapping[str, Mapping[str, float]]
-"""Query id to docid to score."""
 
 Values = dict[str, dict[str, float]]
 """Measure's name to query id to value, a fraction."""
@@ -98,6 +96,7 @@ class Scorer:
                 recall = RecallAtKTokens(collection.answers, passages)
                 of_names |= {name: recall @ k for name, k in at_kt.items()}
                 counting |= recall.questions.keys()
+            self._passages = passages
             self.languages: Mapping[str, str] = _languages_of(counting, collection)
             self._stack = self._stack.pop_all()
         self._of_names: Mapping[str, Any] = of_names
@@ -163,6 +162,8 @@ class Scorer:
         check_topics(run, name, self.collection)
         if self._known is not None:
             check_docids(run, name, self._known)
+        elif self._passages is not None:
+            check_some_docids(run, name, self._passages)
 
     def _warn(self) -> None:
         """Say once what readers of the scores must know; not of runs that were refused."""
@@ -287,44 +288,6 @@ def default_measures(collection: Collection) -> list[str]:
             "other measures need --qrels."
         )
     return names
-
-
-def check_topics(run: Iterable[str], name: str, collection: Collection) -> None:
-    """Refuse a run with a topic that the collection does not have."""
-    topics = set(run)
-    if unknown := topics - collection.topics:
-        such, several = min(unknown), len(unknown) > 1
-        if several and 2 * len(unknown) > len(topics):
-            raise XqgError(
-                f"{name}: {len(unknown):,} of its {len(topics):,} topics, such as {such!r}, are not in "
-                f"{collection.name}: a run of another collection. Score it against its own."
-            )
-        raise XqgError(
-            f"{name}: topic {such!r}{f' ({len(unknown):,} such topics)' * several} is not in {collection.name}. Score "
-            "the run against its own topics, or name the topic in --topic-languages to leave it out."
-        )
-
-
-def check_docids(run: Run, name: str, known: Set[str]) -> None:
-    """Refuse a run with a docid that is not among the passages."""
-    unknown: dict[str, str] = {}
-    for query_id, ranking in run.items():
-        if missing := ranking.keys() - known:
-            unknown.update(dict.fromkeys(missing, query_id))
-    if unknown:
-        docid = min(unknown)
-        number = len(set().union(*(ranking.keys() for ranking in run.values())))
-        if len(unknown) > 1 and 2 * len(unknown) > number:
-            raise XqgError(
-                f"{name}: {len(unknown):,} of its {number:,} docids, such as {docid!r} for topic {unknown[docid]!r}, "
-                "are not among the passages: a run of another collection. Pass the --passages that it was retrieved "
-                "from."
-            )
-        raise XqgError(
-            f"{name}: docid {docid!r}, ranked for topic {unknown[docid]!r}, is not among the passages"
-            f"{f' ({len(unknown):,} such docids)' * (len(unknown) > 1)}. Pass the --passages that the run was "
-            "retrieved from."
-        )
 
 
 def _check_needs(measures: Mapping[str, Any], at_kt: set[str], collection: Collection) -> None:
