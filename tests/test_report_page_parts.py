@@ -131,7 +131,7 @@ def rows_of(first, second, **options):
 
     languages = {query_id: query_id[:2] for query_id in first}
     means = means_by_language(first, languages), means_by_language(second, languages)
-    return {row.name: row for row in result_rows((first, second), means, languages, **options)}
+    return {row.name: row for row in result_rows("RR", (first, second), means, languages, **options)}
 
 
 def test_rows_agree_with_scipy():

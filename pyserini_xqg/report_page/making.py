@@ -115,7 +115,7 @@ def _results(scorer: Scorer, values: tuple[Values, Values], args: argparse.Names
             say(f"{name}: no question counts, so it is left out")
             continue
         rows = result_rows(
-            both, (means[0][name], means[1][name]), scorer.languages, test=args.test, correction=args.correction
+            name, both, (means[0][name], means[1][name]), scorer.languages, test=args.test, correction=args.correction
         )
         results.append(MeasureResult(name, rows, both, "*" * (name in scorer.marked)))
     return results

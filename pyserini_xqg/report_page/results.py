@@ -41,6 +41,7 @@ class Row:
 
 
 def result_rows(
+    measure: str,
     values: tuple[Mapping[str, float], Mapping[str, float]],
     means: tuple[Mapping[str, float], Mapping[str, float]],
     languages: Mapping[str, str],
@@ -52,8 +53,10 @@ def result_rows(
 
     Parameters
     ----------
+    measure
+        Its name, for messages.
     values
-        Of one measure, for both runs: query id to value.
+        Of the measure, for both runs: query id to value.
     means
         Of both runs: language to mean, and ``avg``, in the order of the table.
     languages
@@ -64,7 +67,7 @@ def result_rows(
     """
     tested = {}
     if len(values[0]) > 1:
-        runs = {"first": {"": values[0]}, "second": {"": values[1]}}
+        runs = {"first": {measure: values[0]}, "second": {measure: values[1]}}
         found = compare_runs(runs, "first", languages, Settings(test, correction))
         tested = {one.language: one for one in found}
     rows: list[Row] = []
