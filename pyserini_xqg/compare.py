@@ -46,7 +46,7 @@ from pyserini_xqg.evaluation.collection import (
     collection_from,
 )
 from pyserini_xqg.evaluation.comparisons import Settings as TestSettings
-from pyserini_xqg.evaluation.scoring import Scorer
+from pyserini_xqg.evaluation.scoring import Scorer, parse_measures
 from pyserini_xqg.evaluation.significance import CORRECTIONS, TESTS
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.store import EmbeddingStore
@@ -159,7 +159,8 @@ def main(argv: list[str] | None = None) -> None:
     _check_arguments(args, parser)
     settings = _settings(args)
     collection = collection_from(args)
-    scorer = Scorer(collection, args.measures)  # checks the measures
+    _check_measures(args, collection)
+    _check_java()
     topics = _read_topics(args, collection)
     inputs = Inputs(topics, *_open_source(args))
     systems, left_out = choose_systems(args.systems, lambda system: inputs.lacking(system, settings.analysis))
@@ -171,14 +172,17 @@ def main(argv: list[str] | None = None) -> None:
     with open_workplace(args.output, args.overwrite) as place:
         comparison = Comparison(place, inputs, settings)
         comparison.check(systems)
-        made = {system: comparison.run(system) for system in systems}
-        runs = {system.name: {one: dict(ranking) for one, ranking in run.items()} for system, (run, _) in made.items()}
-        docids = {docid for of_system in runs.values() for ranking in of_system.values() for docid in ranking}
+        costs = {system.name: comparison.run(system) for system in systems}
+        docids = {docid for one in systems for ranking in comparison.read(one).values() for docid, _ in ranking}
         with Scorer(collection, args.measures, docids) as scorer:
+            values = {}
+            for system in systems:  # one run at a time in memory
+                content = {topic: dict(ranking) for topic, ranking in comparison.read(system).items()}
+                values[system.name] = scorer.score(content, system.name)
             report = Report(
                 scorer,
-                {name: scorer.score(content, name) for name, content in runs.items()},
-                {system.name: result for system, (_, result) in made.items()},
+                values,
+                costs,
                 {system.name: _describe(system, settings) for system in systems},
                 args.baseline,
                 TestSettings(args.test, args.correction),
@@ -212,6 +216,27 @@ def _check_arguments(args: argparse.Namespace, parser: argparse.ArgumentParser) 
             )
     elif not args.encoder:
         raise XqgError("no vectors: pass --store, or --encoder with which the corpus is to be encoded.")
+
+
+def _check_measures(args: argparse.Namespace, collection: Collection) -> None:
+    """Refuse measures that the collection has nothing for, and those that look deeper than the runs reach."""
+    Scorer(collection, args.measures)
+    for name, measure in parse_measures(args.measures).items():
+        cutoff = 0 if isinstance(measure, int) else measure.params.get("cutoff", 0)
+        if cutoff > args.hits:
+            raise XqgError(
+                f"--measures {name}: looks at {cutoff:,} passages, and runs have {args.hits:,} (--hits). "
+                f"Pass --hits {cutoff}."
+            )
+
+
+def _check_java() -> None:
+    """Point Pyserini at a Java that it starts on; refuse to begin without one."""
+    from pyserini_xqg import java
+
+    if java.find_java() is None:
+        raise XqgError(java.NO_JAVA)
+    java.configure()
 
 
 def _settings(args: argparse.Namespace) -> Settings:

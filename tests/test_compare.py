@@ -45,6 +45,7 @@ def refused(options, match, *more, without=()):
         (["--measures", "R@10", "R@10"], "--measures R@10: given more than once"),
         (["--measures", "R@ten"], "--measures R@ten: not a measure"),
         (["--measures", "R@2kt"], "--measures R@2kt: needs answers"),
+        (["--measures", "nDCG@20", "--hits", "10"], "--measures nDCG@20: looks at 20 passages.*Pass --hits 20"),
         (["--dataset", "xqg-sample/fi"], "--dataset and --qrels: both name a collection"),
         (["--store", "stores/none", "--pooling", "mean"], "--pooling with --store: the store's own setting"),
         (["--store", "stores/none"], "stores/none: no embedding store there"),
@@ -75,6 +76,11 @@ def test_topics_and_qrels_that_differ(files, tmp_path):
     (tmp_path / "languages.tsv").write_text("1\tfi\n2\tar\n3\tar\n")
     (tmp_path / "qrels.txt").write_text("1 0 p1 1\n2 0 p1 1\n3 0 p1 1\n")
     refused(files, r"1 of its topics have no text in .*topics.tsv \(such as 3\), and would count 0")
+
+
+def test_without_java(files, monkeypatch):
+    monkeypatch.setattr("pyserini_xqg.java.find_java", lambda: None)
+    refused(files, "no Java 21 or newer")
 
 
 def test_malformed_topics(files, tmp_path):

@@ -8,6 +8,8 @@ import pytest
 from ir_measures import Qrel
 from scipy import stats
 
+from pyserini_xqg import measures
+from pyserini_xqg.comparing import table
 from pyserini_xqg.comparing.comparison import Result
 from pyserini_xqg.comparing.table import Report
 from pyserini_xqg.evaluation.collection import ALL_TOPICS, Collection
@@ -94,19 +96,19 @@ def test_costs(made):
 
 def test_json_holds_the_same(made):
     report, values, _, directory = made
-    table = json.loads((directory / "table.json").read_text())
-    json.dumps(table, allow_nan=False)
-    assert list(table["systems"]) == list(values)
+    held = json.loads((directory / "table.json").read_text())
+    json.dumps(held, allow_nan=False)
+    assert list(held["systems"]) == list(values)
     for row in rows_of(directory / "table.csv"):
         if row["language"]:
-            system = table["systems"][row["system"]]
+            system = held["systems"][row["system"]]
             assert float(row["value"]) == system["scores"][row["measure"]][row["language"]]
             test = (
                 system["tests"].get(row["measure"], {}).get(ALL_TOPICS if row["language"] == "avg" else row["language"])
             )
             assert (row["p_value"] == "") == (test is None)
             assert test is None or float(row["p_corrected"]) == test["p_corrected"]
-    assert table["tests"]["correction"] == "holm" and table["notes"] == report.notes()
+    assert held["tests"]["correction"] == "holm" and held["notes"] == report.notes()
 
 
 def test_markdown(made):
@@ -118,6 +120,10 @@ def test_markdown(made):
     assert "**†" in overview and overview.endswith("| 1.50 | 0.25 | 3.50 |")
     assert next(line for line in text.splitlines() if line.startswith("| bm25 ")).endswith("| 0.25 | - |")
     assert "A note." in text and "| none+bm25 | a system |" in text
+
+
+def test_the_average_has_one_name():
+    assert table.AVERAGE == measures.AVERAGE
 
 
 def test_one_system_alone():

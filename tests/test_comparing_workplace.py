@@ -39,6 +39,28 @@ def test_a_piece_that_failed_is_not_noted(tmp_path):
         assert place.piece("run.sum", {}, lambda: {"bytes": 1}) == {"bytes": 1}
 
 
+def test_a_product_that_is_gone_is_made_again(tmp_path):
+    with open_workplace(tmp_path / "out") as place:
+        product, made = place.runs / "sum.txt", []
+
+        def make():
+            made.append(product.write_text("a run"))
+            return {"made": len(made)}
+
+        assert [place.piece("run.sum", {}, make, product)["made"] for _ in range(2)] == [1, 1]
+        product.unlink()
+        assert [place.piece("run.sum", {}, make, product)["made"] for _ in range(2)] == [2, 2]
+
+
+def test_a_product_that_was_changed(tmp_path):
+    with open_workplace(tmp_path / "out") as place:
+        product = place.runs / "sum.txt"
+        place.piece("run.sum", {}, lambda: {"bytes": product.write_text("a run")}, product)
+        product.write_text("another run")
+        with pytest.raises(XqgError, match=r"sum.txt: was changed since it was made. Remove it"):
+            place.piece("run.sum", {}, never, product)
+
+
 def test_a_second_process_is_refused(tmp_path):
     with open_workplace(tmp_path / "out"), pytest.raises(XqgError, match="another process is writing it"):
         open_workplace(tmp_path / "out").__enter__()

@@ -149,9 +149,9 @@ class Comparison:
 
     # The pieces.
 
-    def run(self, system: System) -> tuple[dict[str, Ranking], Result]:
-        """The run of a system and what was measured; both are made if they are not there yet."""
-        path = self._place.runs / f"{system.name}.txt"
+    def run(self, system: System) -> Result:
+        """Make the run of a system, if it is not there yet; returns what was measured."""
+        path = self._run_path(system)
 
         def make() -> dict[str, Any]:
             search = self._fuse if system.is_fused else self._search_lexical if system.lexical else self._search_dense
@@ -160,10 +160,14 @@ class Comparison:
             say(f"{path}: written")
             return asdict(result)
 
-        result = Result(**self._place.piece(f"run.{system.name}", self._run_settings(system), make))
-        if not path.exists():
-            raise XqgError(f"{path}: is missing. Restore it, or make the comparison again with --overwrite.")
-        return read_ranked(path), result
+        return Result(**self._place.piece(f"run.{system.name}", self._run_settings(system), make, path))
+
+    def read(self, system: System) -> dict[str, Ranking]:
+        """The run of a system, from its file."""
+        return read_ranked(self._run_path(system))
+
+    def _run_path(self, system: System) -> Path:
+        return self._place.runs / f"{system.name}.txt"
 
     @cached_property
     def store(self) -> EmbeddingStore:
@@ -189,7 +193,7 @@ class Comparison:
             encode_corpus(inputs.corpus, embedder, output, fields=inputs.fields, keep_query_vectors=True, reuse=True)
             return {}
 
-        self._place.piece(name, settings, make)
+        self._place.piece(name, settings, make, output)
         return EmbeddingStore(output)
 
     @cached_property
@@ -205,7 +209,7 @@ class Comparison:
             encode_corpus(expanded, embedder, output, fields=inputs.fields, reuse=True)
             return expanded_text.count_truncation(inputs.corpus, embedder, inputs.fields)
 
-        self._place.piece("text-store", self._dense_settings(TEXT), make)
+        self._place.piece("text-store", self._dense_settings(TEXT), make, output)
         return EmbeddingStore(output)
 
     @property
@@ -240,7 +244,7 @@ class Comparison:
             "repeat": self._settings.repeat,
             "timed_topics": self._settings.timed_topics,
         }
-        noted = self._place.piece("topics", settings, make)
+        noted = self._place.piece("topics", settings, make, path)
         return dict(zip(inputs.topics.texts, np.load(path), strict=True)), noted["milliseconds"]
 
     def _check_encoder(self, embedder: Any) -> None:
@@ -258,13 +262,14 @@ class Comparison:
 
         settings, inputs = self._settings, self._inputs
         directory = self._place.work / "indexes" / system.dense
+        vectors, encode_ms = self._topics  # first: they find out an encoder that is not the store's
         self._place.piece(
             f"index.{system.dense}",
             self._dense_settings(system.dense),
             lambda: self._build_dense(system.dense, directory),
+            directory,
         )
         places, more = self._how_to_search(system, directory)
-        vectors, encode_ms = self._topics
         search = DenseSearch(places, inputs.topics.languages, settings.hits, settings.threads, **more)
         run = search.run(vectors)
         time = search.milliseconds(vectors, settings.repeat, settings.timed_topics)
@@ -311,6 +316,7 @@ class Comparison:
                 f"index.{system.lexical}.{places[code].name}",
                 self._lexical_settings(system.lexical),
                 partial(self._build_lexical, index, places[code]),
+                places[code],
             )
         if without := languages_without_analyzer(code for code in plan if code):
             say(f"{system.name}: Lucene has no analysis of {', '.join(without)}; the English one is used")
@@ -328,13 +334,11 @@ class Comparison:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        config = self._inputs.encoder.config
-        return AutoTokenizer.from_pretrained(config.tokenizer or config.model)
+        return self._inputs.encoder.load().tokenizer
 
     def _fuse(self, system: System) -> tuple[dict[str, Ranking], Result]:
-        (first, dense), (second, lexical) = (self.run(part) for part in system.parts)
+        dense, lexical = map(self.run, system.parts)
+        first, second = map(self.read, system.parts)
         fused, seconds = self._settings.fusion.fuse(first, second, self._settings.hits)
         run = {topic: fused.get(topic, []) for topic in self._inputs.topics.texts}
         time = dense.search_ms + lexical.search_ms + 1e3 * seconds / len(run)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import exclusive, full_disk_named, read_described, write_json
+from pyserini_xqg.files import exclusive, full_disk_named, read_described, sha256_file, write_json
 from pyserini_xqg.journal import differing
 
 MARK = "comparison.json"
@@ -40,17 +40,25 @@ class Workplace:
                 "pass --overwrite to begin anew."
             )
 
-    def piece(self, name: str, settings: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def piece(
+        self, name: str, settings: Mapping[str, Any], make: Callable[[], dict[str, Any]], product: Path | None = None
+    ) -> dict[str, Any]:
         """What is remembered of the piece ``name``; ``make`` makes it, and returns that, if it is not there yet.
 
-        Raises :class:`XqgError` if it was made with other settings (JSON values).
+        ``product`` is the file or directory that it makes: if that is gone, it is made again.
+
+        Raises :class:`XqgError` if it was made with other settings (JSON values), and if a file was changed since.
         """
         self.check(name, settings)
-        if (noted := self.result(name)) is not None:
-            return noted
+        noted = self._read(name)
+        if noted and (product is None or product.exists()):
+            if noted.get("sha256") and noted["sha256"] != sha256_file(product):
+                raise XqgError(f"{product}: was changed since it was made. Remove it, and it is made again.")
+            return noted["result"]
         result = make()
-        noted = {"format": FORMAT, "format_version": FORMAT_VERSION, "settings": settings, "result": result}
-        write_json(self._pieces / f"{name}.json", noted)
+        checksum = sha256_file(product) if product and product.is_file() else None
+        noted = {"format": FORMAT, "format_version": FORMAT_VERSION, "settings": settings}
+        write_json(self._pieces / f"{name}.json", {**noted, "result": result, "sha256": checksum})
         return result
 
     def result(self, name: str) -> dict[str, Any] | None:
