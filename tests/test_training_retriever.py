@@ -325,6 +325,14 @@ def test_batches_that_do_not_divide_among_processes(monkeypatch):
             device_share(size)
 
 
+def test_gradient_caching_of_separate_towers_on_several_processes_is_refused(
+    data, plain_encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(XqgError, match="--device-batch-size with --towers separate on several processes"):
+        train(data, plain_encoder, tmp_path / "out", 2, towers="separate")
+
+
 def test_the_arithmetic_of_the_scores_is_float32():
     from pyserini_xqg.training.retriever_trainer import inner_products
 

@@ -138,7 +138,7 @@ def test_models_that_are_no_encoder(pairs, tmp_path, monkeypatch):
 
 
 def test_data_without_positives_is_one_line_and_leaves_nothing(tiny_encoder, tmp_path):
-    path = write_jsonl(tmp_path / "data.jsonl", [*example_records(2), {"query_id": "x", "query": "y"}])
+    path = write_jsonl(tmp_path / "data.jsonl", [*example_records(2, negatives=1), {"query_id": "x", "query": "y"}])
     result = run_module(
         "pyserini_xqg.train", "retriever", "--data", path, "--output", tmp_path / "out", "--model", tiny_encoder, *SMALL
     )

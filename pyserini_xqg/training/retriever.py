@@ -55,6 +55,11 @@ def train_retriever(
     check_output(output, overwrite)
     device, precision = hardware.resolve()
     share = device_share(settings.batch_size)
+    if settings.towers == "separate" and hardware.device_batch_size and share < settings.batch_size:
+        raise XqgError(
+            "--device-batch-size with --towers separate on several processes: gradients of one tower would not be "
+            "shared. Leave it out (--gradient-checkpointing saves memory too), or use one process."
+        )
     training, held_out = data.scan()
     from pyserini_xqg.training.retriever_model import check_encoder
 
@@ -118,7 +123,7 @@ class _Run:
         logging.set_verbosity_error()
         if not sys.stderr.isatty():
             logging.disable_progress_bar()
-        arguments = self._arguments(device, precision, share, log_steps)
+        arguments = self._arguments(device, precision)
         main = arguments.process_index == 0
         with ExitStack() as stack:
             with arguments.main_process_first(desc="preparing the data"):
@@ -132,7 +137,7 @@ class _Run:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
             evaluator = self._evaluator(stack, hardware) if self.held_out.pairs else None
             last = last_checkpoint(self.work / "checkpoints")
-            self._schedule(arguments, counts, share, log_steps, first=last is None)
+            self._schedule(arguments, counts, log_steps, first=last is None)
             arguments.router_mapping = routes(counts.negatives)
             collator = ExampleCollator(
                 preprocess_fn=model.preprocess,
@@ -169,7 +174,7 @@ class _Run:
                 }
                 self._finish(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), record)
 
-    def _arguments(self, device: str, precision: str, share: int, log_steps: int) -> Any:
+    def _arguments(self, device: str, precision: str) -> Any:
         from sentence_transformers import SentenceTransformerTrainingArguments
 
         from pyserini_xqg.training.retriever_batches import batch_sampler
@@ -181,7 +186,9 @@ class _Run:
             warmup_steps=settings.warmup,
             weight_decay=settings.weight_decay,
             lr_scheduler_type="linear",
-            per_device_train_batch_size=share,
+            per_device_train_batch_size=settings.batch_size,
+            # Drawn whole, then split: so no passage stands twice in an update, whatever the number of processes.
+            accelerator_config={"split_batches": True},
             dataloader_drop_last=True,
             batch_sampler=batch_sampler,
             do_eval=held_out,
@@ -207,7 +214,7 @@ class _Run:
             say("one of several GPUs is used; for all: torchrun --nproc-per-node N -m pyserini_xqg.train …")
         return arguments
 
-    def _schedule(self, arguments: Any, counts: Any, share: int, log_steps: int, first: bool) -> None:
+    def _schedule(self, arguments: Any, counts: Any, log_steps: int, first: bool) -> None:
         """Set how many updates there are, and how many lie between two evaluations."""
         epoch = counts.examples // self.settings.batch_size
         steps = self.settings.steps or max(1, round(self.settings.epochs * epoch))

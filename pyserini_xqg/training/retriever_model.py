@@ -96,7 +96,7 @@ def _check_saved(tower: Any, directory: Path, settings: RetrieverSettings) -> No
             encode(tower, passage_texts(_PROBES, _PROBES, settings), "document"),
         ]
     )
-    distance = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    distance = np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-9)
     if distance > TOLERANCE:
         raise XqgError(
             f"{directory}: the saved model's vectors differ from the trained one's by {distance:.0%}. Its checkpoints "

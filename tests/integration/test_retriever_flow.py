@@ -68,12 +68,9 @@ def test_killed_and_continued_gives_the_same_model(pairs, tiny_encoder, tmp_path
 
 @pytest.mark.parametrize("options", [[], ["--device-batch-size", "1"], ["--towers", "separate"]], ids=str)
 def test_two_processes_train_as_one(pairs, plain_encoder, tmp_path, options):
-    """Without dropout and hard negatives: questions meet the passages of both processes.
-
-    All questions in one update, as which ones meet in an update is drawn by another count where there are two.
-    """
-    data = write_jsonl(tmp_path / "data.jsonl", example_records(8, negatives=0, languages=["fi"]))
-    options = [*options, "--batch-size", "8", "--steps", "6", "--held-out", pairs]
+    """Without dropout and hard negatives: questions meet the passages of both processes."""
+    data = write_jsonl(tmp_path / "data.jsonl", example_records(12, negatives=0, languages=["fi"]))
+    options = [*options, "--batch-size", "4", "--steps", "6", "--held-out", pairs]
     for name, launcher in (("one", []), ("two", ["torch.distributed.run", "--nproc-per-node", "2", "-m"])):
         result = subprocess.run(
             [sys.executable, "-m", *launcher, "pyserini_xqg.train",
