@@ -36,8 +36,7 @@ from pyserini_xqg.comparing.systems import DENSE, LEXICAL, NONE, System, choose_
 from pyserini_xqg.comparing.table import Report
 from pyserini_xqg.comparing.workplace import open_workplace
 from pyserini_xqg.corpus import IRDS_PREFIX, Corpus
-from pyserini_xqg.embedding import EncoderConfig
-from pyserini_xqg.encode import add_corpus_arguments, add_encoder_arguments
+from pyserini_xqg.encode import add_corpus_arguments, add_encoder_arguments, config_from_args
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.evaluation.collection import (
     Collection,
@@ -308,16 +307,7 @@ def _encoder_options(args: argparse.Namespace, store: EmbeddingStore | None) -> 
         config = store.encoder.replace(model=args.encoder) if args.encoder else store.encoder
         precision = store.manifest["precision"] if args.dtype == "auto" else args.dtype
     else:
-        config = EncoderConfig(
-            args.encoder,
-            tokenizer=args.tokenizer,
-            pooling=args.pooling,
-            l2_norm=args.l2_norm,
-            max_length=args.max_length,
-            query_max_length=args.query_max_length,
-            prefix=args.prefix,
-            query_prefix=args.query_prefix,
-        )
+        config = config_from_args(args)
         precision = choose_precision(args.dtype, resolve_device(args.device))
     return EncoderOptions(config, precision, args.device, args.batch_tokens, args.threads)
 

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyserini_xqg import default_encoder
 from pyserini_xqg.errors import XqgError
+from pyserini_xqg.files import read_json
 
 if TYPE_CHECKING:
     import torch
 
     from pyserini_xqg.packed import PackedEncoder
+
+RECORD_NAME = "xqg-training.json"
+"""What a training records beside its model."""
 
 POOLINGS = ("cls", "mean")
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
@@ -69,6 +74,20 @@ class EncoderConfig:
                 object.__setattr__(self, name, os.path.abspath(value))
 
     @classmethod
+    def named(cls, model: str, **settings: Any) -> EncoderConfig:
+        """The configuration that an ``--encoder`` value stands for.
+
+        What ``python -m pyserini_xqg.train`` recorded beside a model, and what the package's own encoder
+        (``xqg-small``) was made with, holds unless ``settings`` say otherwise. Settings that are None are left as they
+        are.
+
+        >>> EncoderConfig.named("xqg-small", max_length=128).describe()
+        'xqg-small (pooling mean, l2-norm on)'
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        return cls(**{"model": model, **_recorded_settings(default_encoder.place(model)), **given})
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "encoder") -> EncoderConfig:
         """Read a configuration that :func:`to_dict` wrote; :class:`XqgError` for anything else."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
@@ -95,6 +114,15 @@ class EncoderConfig:
     def replace(self, **changes: Any) -> EncoderConfig:
         """A copy with some settings changed."""
         return replace(self, **changes)
+
+
+def _recorded_settings(directory: str) -> dict[str, Any]:
+    """Settings of an encoder that this package trained, as recorded beside it; none for others."""
+    path = Path(directory) / RECORD_NAME
+    if not path.is_file():
+        return {}
+    recorded = read_json(path).get("encoder") or {}
+    return {field.name: recorded[field.name] for field in fields(EncoderConfig) if field.name in recorded}
 
 
 def resolve_device(device: str) -> str:
@@ -369,15 +397,16 @@ def load_encoder(config: EncoderConfig, option: str = "--encoder") -> tuple[Any,
     cure = (
         f"Pass {option} a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
     )
-    if not Path(config.model).is_dir() and (Path(config.model).exists() or Path(config.model).is_absolute()):
+    place = default_encoder.place(config.model)
+    if not Path(place).is_dir() and (Path(place).exists() or Path(place).is_absolute()):
         raise XqgError(f"{config.model}: not a directory. {cure}")
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the load report names the unused pooler as if it were a fault
     try:
-        model, report = AutoModel.from_pretrained(config.model, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(config.tokenizer or config.model)
+        model, report = AutoModel.from_pretrained(place, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(config.tokenizer or place)
     except Exception as error:  # transformers raises many kinds, down to KeyError and safetensors' own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise XqgError(f"{config.model}: cannot be loaded as a Hugging Face encoder ({reason}). {cure}") from error

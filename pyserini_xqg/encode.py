@@ -22,7 +22,7 @@ import numpy as np
 from pyserini_xqg.augmentation import AGGREGATES, aggregate_queries
 from pyserini_xqg.cli import HelpFormatter, positive, progress, run, say
 from pyserini_xqg.corpus import FIELDS, Corpus, Passage
-from pyserini_xqg.embedding import PRECISIONS
+from pyserini_xqg.embedding import POOLINGS, PRECISIONS, EncoderConfig
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.shards import Shard, add_shard_arguments, check_shard_options, scan_once
@@ -195,12 +195,21 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool) -> Non
 
 def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
     """The options that decide the vectors, named as in ``pyserini.encode``."""
-    group = parser.add_argument_group("encoder")
-    group.add_argument("--encoder", required=required, metavar="NAME", help="Hugging Face encoder, name or directory")
+    group = parser.add_argument_group(
+        "encoder", "settings that pyserini_xqg.train recorded beside a model are its defaults"
+    )
+    group.add_argument(
+        "--encoder",
+        required=required,
+        metavar="NAME",
+        help="Hugging Face encoder, name or directory; xqg-small: the one that comes with the package",
+    )
     group.add_argument("--tokenizer", metavar="NAME", help="its tokenizer, if not the encoder's own")
-    group.add_argument("--pooling", choices=("cls", "mean"), default="cls", help="how token vectors become one")
-    group.add_argument("--l2-norm", action="store_true", help="scale each vector to unit length")
-    group.add_argument("--max-length", type=positive, default=256, metavar="TOKENS", help="tokens kept of a passage")
+    group.add_argument("--pooling", choices=POOLINGS, help="how token vectors become one (default: cls)")
+    group.add_argument(
+        "--l2-norm", action=argparse.BooleanOptionalAction, help="scale each vector to unit length (default: no)"
+    )
+    group.add_argument("--max-length", type=positive, metavar="TOKENS", help="tokens kept of a passage (default: 256)")
     group.add_argument(
         "--query-max-length",
         type=positive,
@@ -247,15 +256,9 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def encoder_from_args(args: argparse.Namespace) -> Embedder:
-    """Load the encoder that the options describe."""
-    import torch
-
-    from pyserini_xqg.embedding import Embedder, EncoderConfig
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    config = EncoderConfig(
+def config_from_args(args: argparse.Namespace) -> EncoderConfig:
+    """The encoder's configuration that the options describe."""
+    return EncoderConfig.named(
         args.encoder,
         tokenizer=args.tokenizer,
         pooling=args.pooling,
@@ -265,7 +268,17 @@ def encoder_from_args(args: argparse.Namespace) -> Embedder:
         prefix=args.prefix,
         query_prefix=args.query_prefix,
     )
-    return Embedder(config, args.device, args.batch_tokens, args.dtype)
+
+
+def encoder_from_args(args: argparse.Namespace) -> Embedder:
+    """Load the encoder that the options describe."""
+    import torch
+
+    from pyserini_xqg.embedding import Embedder
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return Embedder(config_from_args(args), args.device, args.batch_tokens, args.dtype)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -37,12 +37,13 @@ def resolve_config(name: str, **settings: Any) -> EncoderConfig:
     """The configuration that an ``--encoder`` value stands for.
 
     ``xqg:DIR``, ``xqg@ALPHA:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built
-    it. Anything else is a Hugging Face name or directory, with pooling cls and no normalisation unless
-    ``settings`` say otherwise. Settings that are None are left as they are.
+    it. Anything else is a Hugging Face name or directory, ``xqg-small`` the package's own encoder: see
+    :meth:`~pyserini_xqg.embedding.EncoderConfig.named`. Settings that are None are left as they are.
     """
     place, _ = split_name(name)
-    config = manifest_encoder(place) if names_index(name) else EncoderConfig(place)
-    return config.replace(**{key: value for key, value in settings.items() if value is not None})
+    if not names_index(name):
+        return EncoderConfig.named(place, **settings)
+    return manifest_encoder(place).replace(**{key: value for key, value in settings.items() if value is not None})
 
 
 def split_name(name: str) -> tuple[str, float | None]:
