@@ -22,10 +22,16 @@ from pyserini_xqg.report_page.results import result_rows
 # --- gold passages ---
 
 RUNS = ({"1": {"d1": 3.0, "d2": 2.0, "d3": 1.0}}, {"1": {"d3": 3.0, "d1": 3.0, "d4": 1.0}})
-TEXTS = {
-    docid: Passage(docid, "", text)
-    for docid, text in (("d1", "a yes b"), ("d2", "in Oslo"), ("d3", "OSLO"), ("d4", "Oslo"))
-}
+RECORDS = [
+    {"docid": d, "text": text} for d, text in (("d1", "a yes b"), ("d2", "in Oslo"), ("d3", "OSLO"), ("d4", "Oslo"))
+]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    docids = {record["docid"] for record in RECORDS}
+    with ShownPassages(docids, files=[write_jsonl(tmp_path / "texts.jsonl", RECORDS)]) as passages:
+        yield passages
 
 
 def test_ranks_are_those_of_trec_eval():
@@ -36,18 +42,26 @@ def test_ranks_are_those_of_trec_eval():
     assert found.retrieved == (3, 3)
 
 
-def test_gold_by_answers_is_the_first_of_each_run():
-    found = rank_question("1", RUNS, 2, None, ["Oslo", "yes"], TEXTS)
+def test_gold_by_answers_is_the_first_of_each_run(texts):
+    found = rank_question("1", RUNS, 2, None, ["Oslo", "yes"], texts)
+    assert found.best == (2, 3)
     assert set(found.gold) == {Gold("d2", (2, 0)), Gold("d4", (0, 3))}
-    assert rank_question("1", RUNS, 2, None, ["yes"], TEXTS).gold == ()
-    assert rank_question("1", RUNS, 2, [], ["Oslo"], TEXTS).gold == ()  # judged, and none is relevant
+    assert rank_question("1", RUNS, 2, None, ["yes"], texts).gold == ()
+    assert rank_question("1", RUNS, 2, [], ["Oslo"], texts).gold == ()  # judged, and none is relevant
 
 
 def test_question_that_a_run_lacks_and_many_gold_passages():
     found = rank_question("2", RUNS, 2, ["d1"], (), None)
-    assert found == Ranked((Gold("d1", (0, 0)),), 0, ((), ()), (0, 0))
+    assert found == Ranked((Gold("d1", (0, 0)),), 0, (0, 0), ((), ()), (0, 0))
     found = rank_question("1", RUNS, 2, ["x1", "x2", "d3", "x4", "d1"], (), None)
     assert [one.docid for one in found.gold] == ["d1", "d3", "x1"] and found.more_gold == 2
+    assert found.best == (1, 1)
+    assert rank_question("1", RUNS, 2, (), (), None).best == (0, 0)
+
+
+def test_unknown_docid_among_those_looked_into(texts):
+    with pytest.raises(XqgError, match=r"docid 'd5', ranked for topic '1', is not among the passages"):
+        rank_question("1", ({"1": {"d5": 1.0}}, {}), 2, None, ["Oslo"], texts)
 
 
 def test_judged_gold_takes_relevant_passages_once():
@@ -238,7 +252,9 @@ def explorer(number=30, words=200, **changes):
         "answers": {},
         "values": {"R@10": (dict.fromkeys(ids, 0.0), dict.fromkeys(ids, 1.0))},
         "ranked": {
-            query_id: Ranked((Gold(f"p{n}", (1, 2)),), 0, ((f"p{n + number}",), (f"p{n + 2 * number}",)), (1, 1))
+            query_id: Ranked(
+                (Gold(f"p{n}", (1, 2)),), 0, (1, 2), ((f"p{n + number}",), (f"p{n + 2 * number}",)), (1, 1)
+            )
             for n, query_id in enumerate(ids)
         },
         "passages": Texts(*passages),

@@ -29,10 +29,10 @@
     const first = value(0, question), second = value(1, question);
     return first == null || second == null ? null : second - first;
   }
-  // The change of the best gold passage's reciprocal rank, which orders questions of equal gain.
+  // The change of the first gold passage's reciprocal rank, which orders questions of equal gain.
   function rise(question) {
-    const best = (run) => Math.max(0, ...data.gold[question].map((one) => (one[1 + run] ? 1 / one[1 + run] : 0)));
-    return best(1) - best(0);
+    const [first, second] = data.best[question];
+    return (second ? 1 / second : 0) - (first ? 1 / first : 0);
   }
   const rankText = (rank, retrieved) => (rank ? String(rank) : retrieved ? ">" + retrieved : "\u2013");
 
@@ -69,7 +69,7 @@
   }
 
   function row(place) {
-    const question = shown[place], change = gain(question), gold = data.gold[question][0];
+    const question = shown[place], change = gain(question), best = data.best[question];
     const state = change > 0 ? "won" : change < 0 ? "lost" : "tied";
     const code = data.languages[data.language[question]][0];
     const node = element("div", { class: "row", role: "option", id: `row${place}`, "aria-setsize": shown.length,
@@ -77,9 +77,9 @@
       element("span", { class: "facts" },
         element("span", { class: state }, change === null ? "not counted" : signed(change)),
         element("span", {}, code),
-        element("span", { title: "rank of the gold passage in both runs" }, gold
-          ? `rank ${rankText(gold[1], data.retrieved[question][0])} \u2192 `
-            + rankText(gold[2], data.retrieved[question][1])
+        element("span", { title: "rank of the first gold passage in both runs" }, data.gold[question].length
+          ? `rank ${rankText(best[0], data.retrieved[question][0])} \u2192 `
+            + rankText(best[1], data.retrieved[question][1])
           : "no gold passage")),
       element("span", { class: "question", dir: "auto", lang: code }, data.texts[question]));
     node.style.top = `${place * rowHeight}px`;

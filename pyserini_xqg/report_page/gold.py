@@ -31,12 +31,13 @@ class Gold:
 class Ranked:
     """What the page shows of a question's rankings.
 
-    gold : the best ranked gold passages. more_gold : how many there are besides. top : the first docids of both runs.
-    retrieved : how many passages each run ranks.
+    gold : the best ranked gold passages. more_gold : how many there are besides. best : rank of the first gold passage
+    of each run; 0 where it has none. top : the first docids of both runs. retrieved : how many passages each run ranks.
     """
 
     gold: tuple[Gold, ...]
     more_gold: int
+    best: tuple[int, int]
     top: tuple[tuple[str, ...], tuple[str, ...]]
     retrieved: tuple[int, int]
 
@@ -70,7 +71,7 @@ def rank_question(
     """Find a question's gold passages in both runs.
 
     ``judged`` are the relevant docids, or None where there are no qrels: gold is then, in each run, the first passage
-    whose text holds an answer, case and all; ``passages.get(docid).text`` is looked into for that.
+    whose text holds an answer, case and all; ``passages.text(docid)`` is looked into for that.
     """
     rankings = tuple(rank(run.get(query_id, {})) for run in runs)
     spans = [answer for answer in answers if answer not in NOT_SPANS]
@@ -80,14 +81,21 @@ def rank_question(
     places = [{docid: place for place, docid in enumerate(ranking, start=1)} for ranking in rankings]
     gold = [Gold(docid, (places[0].get(docid, 0), places[1].get(docid, 0))) for docid in dict.fromkeys(judged or ())]
     gold.sort(key=lambda one: (min(filter(None, one.ranks), default=1 << 30), one.docid))
-    top = tuple(tuple(ranking[:depth]) for ranking in rankings)
-    retrieved = tuple(map(len, rankings))
-    return Ranked(tuple(gold[:MOST_GOLD]), max(0, len(gold) - MOST_GOLD), top, retrieved)
+    best = tuple(min(filter(None, ranks), default=0) for ranks in zip(*(one.ranks for one in gold), strict=True))
+    return Ranked(
+        gold=tuple(gold[:MOST_GOLD]),
+        more_gold=max(0, len(gold) - MOST_GOLD),
+        best=best or (0, 0),
+        top=tuple(tuple(ranking[:depth]) for ranking in rankings),
+        retrieved=tuple(map(len, rankings)),
+    )
 
 
 def _first_with_answer(ranking: Sequence[str], answers: Sequence[str], passages: Any, query_id: str) -> str | None:
     for docid in ranking:
-        text = shown(passages, docid, query_id, "ranked for").text
+        text = passages.text(docid)
+        if text is None:
+            raise _missing(docid, query_id, "ranked for")
         if any(answer in text for answer in answers):
             return docid
     return None
@@ -97,8 +105,12 @@ def shown(passages: Any, docid: str, query_id: str, relation: str) -> Any:
     """A passage that has to be there; ``relation`` to the topic is for the message."""
     passage = passages.get(docid)
     if passage is None:
-        raise XqgError(
-            f"docid {docid!r}, {relation} topic {query_id!r}, is not among the passages. Pass the --passages that the "
-            "runs were retrieved from, and qrels of the same collection."
-        )
+        raise _missing(docid, query_id, relation)
     return passage
+
+
+def _missing(docid: str, query_id: str, relation: str) -> XqgError:
+    return XqgError(
+        f"docid {docid!r}, {relation} topic {query_id!r}, is not among the passages. Pass the --passages that the runs "
+        "were retrieved from, and qrels of the same collection."
+    )

@@ -76,7 +76,9 @@ class ShownPassages:
                     if docid in self._positions:
                         raise XqgError(f"{where}: docid {docid!r} was given before. Give each passage its own.")
                     passage = parse_passage(record, where)
-                    self._positions[docid] = self._keep([passage.title, passage.text, passage.queries])
+                    self._positions[docid] = self._keep([passage.title, passage.text])
+                    if passage.queries:
+                        self._queries[docid] = [self._keep([where, passage.queries])]
 
     def _read_queries(self, files: Iterable[Path]) -> None:
         with progress(unit="lines", description="reading queries") as bar:
@@ -105,17 +107,10 @@ class ShownPassages:
 
     def get(self, docid: str) -> Passage | None:
         """A passage with all its generated queries; None if it was not asked for, or is not in the collection."""
-        if docid not in self._docids:
+        found = self._find(docid)
+        if found is None:
             return None
-        if self._store is not None:
-            found = self._from_store(docid)
-            if found is None:
-                return None
-            title, text, own = found
-        elif docid in self._positions:
-            title, text, own = self._kept_value(self._positions[docid])
-        else:
-            return None
+        title, text, own = found
         queries = dict(own)
         for position in self._queries.get(docid, ()):
             where, more = self._kept_value(position)
@@ -126,6 +121,22 @@ class ShownPassages:
                 )
             queries |= more
         return Passage(docid, title, text, dict(sorted(queries.items())))
+
+    def text(self, docid: str) -> str | None:
+        """A passage's text, without reading its queries; None as in :meth:`get`."""
+        found = self._find(docid)
+        return None if found is None else found[1]
+
+    def _find(self, docid: str) -> tuple[str, str, Mapping[str, Sequence[str]]] | None:
+        """Title, text, and the queries that a dataset has with them."""
+        if docid not in self._docids:
+            return None
+        if self._store is not None:
+            return self._from_store(docid)
+        if docid not in self._positions:
+            return None
+        title, text = self._kept_value(self._positions[docid])
+        return title, text, {}
 
     def _from_store(self, docid: str) -> tuple[str, str, Mapping[str, Sequence[str]]] | None:
         try:

@@ -82,6 +82,7 @@ def explorer_data(explorer: Explorer, depth: int, excerpt: int | None) -> dict[s
         "gold": [
             [[numbers[one.docid], *one.ranks] for one in explorer.ranked[query_id].gold] for query_id in order
         ],
+        "best": [explorer.ranked[query_id].best for query_id in order],
         "moreGold": [explorer.ranked[query_id].more_gold for query_id in order],
         "retrieved": [explorer.ranked[query_id].retrieved for query_id in order],
         "top": tops,
