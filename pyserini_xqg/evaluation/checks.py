@@ -32,8 +32,8 @@ def check_docids(run: Run, name: str, known: Set[str]) -> None:
     """Refuse a run with a docid that is not among the passages."""
     unknown: dict[str, str] = {}
     for query_id, ranking in run.items():
-        if missing := ranking.keys() - known:
-            unknown.update(dict.fromkeys(missing, query_id))
+        if not ranking.keys() <= known:
+            unknown.update({docid: query_id for docid in ranking if docid not in known})
     if unknown:
         docid = min(unknown)
         number = len(set().union(*(ranking.keys() for ranking in run.values())))
