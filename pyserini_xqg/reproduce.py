@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyserini_xqg.cli import HelpFormatter, run, say
-from pyserini_xqg.conditions.definition import SCORES, Condition, PlannedStep, load_conditions, own_files
+from pyserini_xqg.conditions.definition import SCORES, Condition, PlannedStep
+from pyserini_xqg.conditions.families import load_conditions, own_files
 from pyserini_xqg.errors import XqgError
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from helpers import command_environment
 
 from pyserini_xqg.conditions import committed, needs, running
 from pyserini_xqg.conditions.comparison import compare_scores, read_scores, render_verdicts
-from pyserini_xqg.conditions.definition import Hub, load_conditions, own_files, read_family
+from pyserini_xqg.conditions.definition import Hub
+from pyserini_xqg.conditions.families import load_conditions, own_files, read_family
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.runs import read_qrels, read_run
 
@@ -376,7 +377,7 @@ def test_killed_in_a_step(tmp_path):
     slow = "printf 4 > ${output}; test -e ${output}.again || { touch ${output}.again; sleep 60; }; printf 5 > ${output}"
     path = family(tmp_path / "numbers.yaml", first=slow)
     code = (
-        "from pyserini_xqg.conditions import running; from pyserini_xqg.conditions.definition import read_family\n"
+        "from pyserini_xqg.conditions import running; from pyserini_xqg.conditions.families import read_family\n"
         "import pathlib, sys\n"
         "condition = read_family(pathlib.Path(sys.argv[1]))[0]\n"
         "with running.Workplace(sys.argv[2]) as workplace:\n"

@@ -8,7 +8,7 @@ from helpers import assert_one_error, run_module
 from test_conditions import family
 
 from pyserini_xqg import reproduce
-from pyserini_xqg.conditions.definition import load_conditions
+from pyserini_xqg.conditions.families import load_conditions
 from pyserini_xqg.errors import XqgError
 
 COMMAND = "pyserini_xqg.reproduce"

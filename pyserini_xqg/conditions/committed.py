@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.conditions.comparison import Scores, read_scores
-from pyserini_xqg.conditions.definition import AVERAGE, SCORES, Condition, Family, measured_path
+from pyserini_xqg.conditions.definition import AVERAGE, SCORES, Condition, Family
+from pyserini_xqg.conditions.families import measured_path
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_described, read_json, write_json, write_whole
 

@@ -12,7 +12,7 @@ from helpers import command_environment, run_module
 from pyserini_xqg import activate
 from pyserini_xqg.conditions import committed
 from pyserini_xqg.conditions.comparison import read_scores
-from pyserini_xqg.conditions.definition import load_conditions
+from pyserini_xqg.conditions.families import load_conditions
 from pyserini_xqg.datasets import published
 from pyserini_xqg.errors import XqgError
 
