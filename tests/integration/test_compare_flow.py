@@ -46,7 +46,7 @@ def material(tmp_path_factory, tiny_encoder):
 def compared(material):
     """A comparison of all systems, through the command."""
     output = material.directory / "all"
-    result = run_module("pyserini_xqg.compare", *material.options, "--output", output)
+    result = run_module("pyserini_xqg.compare", *material.options, "--output", output, timeout=600)
     assert result.returncode == 0, result.stderr
     return SimpleNamespace(output=output, stdout=result.stdout, stderr=result.stderr)
 
@@ -239,7 +239,7 @@ def test_killed_and_continued(compared, material, tmp_path):
         process.kill()
         ends.append(process.wait())
     assert ends[0] == -signal.SIGKILL
-    result = run_module("pyserini_xqg.compare", *material.options, "--output", output)
+    result = run_module("pyserini_xqg.compare", *material.options, "--output", output, timeout=600)
     assert result.returncode == 0, result.stderr
     assert settled(output) == settled(compared.output)
 
