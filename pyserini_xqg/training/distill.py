@@ -279,8 +279,8 @@ class _Run:
         data = DistillData(translated(self.data.training, length), english_texts, self._splitter(tokenizer))
         if len(data.translations) < self.settings.batch_size:
             raise XqgError(
-                f"--batch-size {self.settings.batch_size}: there are only {len(data.translations):,} pairs to train on. "
-                "Use a smaller batch, or name more data."
+                f"--batch-size {self.settings.batch_size}: there are only {len(data.translations):,} pairs to train "
+                "on. Use a smaller batch, or name more data."
             )
         return data, held_out, cut
 

@@ -86,6 +86,8 @@ def read_parallel(
                         "or name a larger source of that language first."
                     )
                 kept[language] = own[-held_out:]
+    if missing := sorted(set(languages or ()) - set(kept)):
+        raise XqgError(f"--held-out-languages {','.join(missing)}: no source of --data has pairs in it. Leave it out.")
     banned = {comparable(text) for path in exclude for _, text in read_lines(path)}
     banned |= {
         comparable(text) for pairs in kept.values() for pair in pairs for text in (pair.english, pair.translation)
