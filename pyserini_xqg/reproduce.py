@@ -182,6 +182,11 @@ def main(argv: list[str] | None = None) -> None:
         return
     from pyserini_xqg.conditions.running import Workplace
 
+    if args.write_runs:
+        from pyserini_xqg.conditions.committed import judged_collection
+
+        for condition in {condition.family.name: condition for condition in chosen}.values():
+            judged_collection(condition)
     off: dict[str, int] = {}
     failed: list[str] = []
     with Workplace(args.directory) as workplace:

@@ -161,6 +161,12 @@ def test_write_measured(tmp_path, capsys):
         reproduce.main(options)
 
 
+def test_runs_that_cannot_be_kept_are_refused_before_anything_runs(numbers, tmp_path):
+    with pytest.raises(XqgError, match=r"numbers\.seven: its collection has no judgements"):
+        reproduce.main([*numbers, "--condition", "numbers.*", "--write-runs", str(tmp_path / "runs")])
+    assert not (tmp_path / "work").exists()
+
+
 def test_help():
     shown = " ".join(run_module(COMMAND, "--help").stdout.split())
     assert all(

@@ -22,6 +22,7 @@ from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import read_described, read_json, write_json, write_whole
 
 if TYPE_CHECKING:
+    from pyserini_xqg.evaluation.collection import Collection
     from pyserini_xqg.evaluation.comparisons import Tested
     from pyserini_xqg.evaluation.scoring import Scorer, Values
     from pyserini_xqg.evaluation.tables import Table
@@ -235,11 +236,17 @@ def _write_run(path: Path, run: Mapping[str, Mapping[str, float]], tag: str) -> 
         out.write(packed.getvalue())
 
 
-def _write_collection(directory: Path, condition: Condition) -> None:
+def judged_collection(condition: Condition) -> Collection:
+    """A condition's collection; :class:`XqgError` if it has no judgements, so that its runs cannot be kept."""
     from pyserini_xqg.evaluation.collection import open_dataset
 
     if condition.family.data is None or (collection := open_dataset(condition.family.data)).qrels is None:
         raise XqgError(f"{condition.name}: its collection has no judgements to keep beside the run. Leave it out.")
+    return collection
+
+
+def _write_collection(directory: Path, condition: Condition) -> None:
+    collection = judged_collection(condition)
     with write_whole(directory / QRELS) as out:
         out.writelines(f"{one.query_id} 0 {one.doc_id} {one.relevance}\n" for one in collection.qrels)
     with write_whole(directory / LANGUAGES) as out:
