@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pyserini_xqg import default_encoder
 from pyserini_xqg.cli import say
 from pyserini_xqg.embedding import Embedder, EncoderConfig, load_encoder
 from pyserini_xqg.errors import XqgError
@@ -88,12 +89,14 @@ class _Run:
         self.device, self.precision = hardware.resolve()
         self.teacher = teacher
         model, tokenizer = load_encoder(teacher, option="--teacher")
-        self.fingerprint = Checkpoint(teacher.model, "encoder", model.config, None, tokenizer).fingerprint()
+        self.fingerprint = fingerprint(teacher.model, model.config, tokenizer)
         self.dimension = model.config.hidden_size
         if isinstance(student, str):
             own, own_tokenizer = load_encoder(settings.encoder(student), option="--student")
-            name = Checkpoint(student, "encoder", own.config, None, own_tokenizer).fingerprint()
-            described: dict[str, Any] = {"name": student, "fingerprint": name}
+            described: dict[str, Any] = {
+                "name": student,
+                "fingerprint": fingerprint(student, own.config, own_tokenizer),
+            }
             self.dimension = own.config.hidden_size
             if self.dimension != model.config.hidden_size and not projection:
                 raise XqgError(
@@ -352,6 +355,11 @@ class _Run:
             f"{self.output}: trained for {record['steps_done']:,} steps"
             + (f", held-out top-1 {share['avg']:.3f}" if share else "")
         )
+
+
+def fingerprint(name: str, config: Any, tokenizer: Any) -> str:
+    """What tells an encoder's checkpoint from others, wherever it lies."""
+    return Checkpoint(default_encoder.place(name), "encoder", config, None, tokenizer).fingerprint()
 
 
 def check_cross_encoder(name: str) -> None:

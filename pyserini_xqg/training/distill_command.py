@@ -74,10 +74,19 @@ def _add_data(group: Any) -> None:
 
 
 def _add_teacher(group: Any) -> None:
-    group.add_argument("--teacher", required=True, metavar="NAME", help="Hugging Face encoder, name or directory")
-    group.add_argument("--teacher-pooling", choices=POOLINGS, default="cls", help="how its token vectors become one")
     group.add_argument(
-        "--teacher-max-length", type=positive, default=256, metavar="TOKENS", help="tokens kept of an English text"
+        "--teacher", required=True, metavar="NAME", help="Hugging Face encoder, name or directory, or xqg-small"
+    )
+    group.add_argument(
+        "--teacher-pooling",
+        choices=POOLINGS,
+        help="how its token vectors become one (default: as a training of this package recorded beside it, else cls)",
+    )
+    group.add_argument(
+        "--teacher-max-length",
+        type=positive,
+        metavar="TOKENS",
+        help="tokens kept of an English text (default: as recorded, else 256)",
     )
     group.add_argument("--teacher-prefix", metavar="TEXT", help="put before each English text")
     group.add_argument(
@@ -95,7 +104,9 @@ def _add_teacher(group: Any) -> None:
 
 def _add_student(group: Any) -> None:
     default = DistillSettings()
-    group.add_argument("--student", metavar="NAME", help="encoder to train, Hugging Face name or directory")
+    group.add_argument(
+        "--student", metavar="NAME", help="encoder to train, Hugging Face name or directory, or xqg-small"
+    )
     group.add_argument(
         "--student-layers",
         type=_layers,
@@ -279,7 +290,7 @@ def train_distill(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     distill(
         read_parallel(args.data, args.held_out, args.exclude, held_out),
-        EncoderConfig(
+        EncoderConfig.named(
             args.teacher, pooling=args.teacher_pooling, max_length=args.teacher_max_length, prefix=args.teacher_prefix
         ),
         student,
