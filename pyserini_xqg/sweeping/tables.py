@@ -117,5 +117,5 @@ def table_notes(scores: Sequence[Score], settings: Settings) -> list[str]:
     if numbers:
         notes.append(describe(settings, max(numbers.values()), "no augmentation of the same store"))
     if len(set(numbers)) > len({score.measure for score in tested}):
-        notes.append("Runs at unit length are compared with no augmentation at unit length, each store with itself.")
+        notes.append("Each run is compared with its own store's run without augmentation, at unit length if it is.")
     return notes
