@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.embedding import RECORD_NAME
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.files import exclusive, full_disk_named, read_json, write_json
 from pyserini_xqg.manifest import package_versions
 from pyserini_xqg.store import settings_differences
 
-RECORD_NAME = "xqg-training.json"
 RECORD_FORMAT = "pyserini-xqg training"
 LOG_NAME = "training-log.jsonl"
 WORK, LOCK = "training", ".lock"
