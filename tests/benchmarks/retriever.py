@@ -6,8 +6,8 @@ An encoder is cut from all-MiniLM-L6-v2 (its embeddings and its layers 0, 2 and 
 in Arabic, German, Spanish and Russian, each with its English paragraph, train it; a fifth of the paragraphs is held out
 with all their questions, and is no negative either. Negatives come from an index of the encoder as it is before. By the
 package's commands: `encode`, `index`, `mine`, `train retriever`; then the trained encoder through `encode`, `index`,
-stock `pyserini.search.faiss` and `evaluate`, on the held-out questions against all paragraphs. (Stock search reads whole
-questions, training 32 tokens of each, and with this English vocabulary many are longer.)
+stock `pyserini.search.faiss` and `evaluate`, on the held-out questions against all paragraphs. (Stock search reads
+whole questions, training 32 tokens of each, and with this English vocabulary many are longer.)
 """
 
 from __future__ import annotations
