@@ -25,8 +25,8 @@ def translation_table(
 
     >>> pieces = [np.array([0, 1]), np.array([0])]
     >>> translation_table(pieces, [np.array([5, 6]), np.array([5])], 2, 7).toarray()[:, 5:].round(1)
-    array([[1.9, 0.1],
-           [0.2, 0.8]])
+    array([[1.8, 0.2],
+           [0.1, 0.9]])
     """
     from scipy import sparse
 
