@@ -9,6 +9,8 @@ with alpha 0.01, seven languages and five queries a language. ``aggregate="mean"
 languages of each language's mean in place of the sum, so that passages with many queries do not grow
 long vectors. A passage without any query of the chosen languages keeps its plain vector (not
 ``1 - alpha`` of it).
+
+Every setting is named here; what is chosen where none is, :meth:`pyserini_xqg.index.Recipe.resolve` says.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from pyserini_xqg.errors import XqgError
 
 AGGREGATES = ("sum", "mean")
 PAPER_ALPHA = 0.01
+DEFAULT_AGGREGATE = "mean"
+DEFAULT_ALPHA = {"sum": PAPER_ALPHA, "mean": 0.5}
 
 
 def check_alpha(alpha: float, where: str = "--alpha") -> float:
@@ -32,8 +36,15 @@ def check_alpha(alpha: float, where: str = "--alpha") -> float:
     return alpha
 
 
+def check_aggregate(aggregate: str) -> str:
+    """Return ``aggregate`` if it is one of :data:`AGGREGATES`; :class:`XqgError` otherwise."""
+    if aggregate not in AGGREGATES:
+        raise XqgError(f"aggregate {aggregate!r}: must be one of {', '.join(AGGREGATES)}.")
+    return aggregate
+
+
 def aggregate_queries(
-    sums: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], aggregate: str = "sum"
+    sums: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], aggregate: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reduce the languages' query vectors to one vector a passage.
 
@@ -51,8 +62,7 @@ def aggregate_queries(
     >>> aggregate_queries(sums, counts, "mean")[0].tolist()
     [[1.0, 1.5]]
     """  # noqa: E501
-    if aggregate not in AGGREGATES:
-        raise XqgError(f"aggregate {aggregate!r}: must be one of {', '.join(AGGREGATES)}.")
+    check_aggregate(aggregate)
     total: np.ndarray | None = None
     share: np.ndarray | None = None
     languages_present = np.zeros(next(iter(sums.values())).shape[0], dtype=np.float32)
@@ -88,8 +98,8 @@ def augment(
     passages: np.ndarray,
     sums: Mapping[str, np.ndarray],
     counts: Mapping[str, np.ndarray],
-    alpha: float = PAPER_ALPHA,
-    aggregate: str = "sum",
+    alpha: float,
+    aggregate: str,
     normalize: bool = False,
 ) -> np.ndarray:
     """Augmented passage vectors, float32 (passages, dimension); the inputs are left as they are.
@@ -114,7 +124,7 @@ def augment(
 
 
 def stack_parts(
-    passages: np.ndarray, sums: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], aggregate: str = "sum"
+    passages: np.ndarray, sums: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], aggregate: str
 ) -> np.ndarray:
     """Vectors that serve every alpha, float32 (passages, 2 x dimension): the passage's, then its queries'.
 

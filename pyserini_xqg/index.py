@@ -1,14 +1,16 @@
 """Build a Pyserini FAISS index from an embedding store, or from a corpus in one go.
 
-Each index is arithmetic on the store, p' = (1 - alpha) p + alpha q, with q the sum of the passage's query
-vectors (the paper) or the mean over languages of each language's mean. --route builds one index per
-query language, augmented with that language's queries alone. The result is what pyserini.encode
---to-faiss writes (index, docid), plus xqg.json.
+Each index is arithmetic on the store, p' = (1 - alpha) p + alpha q, with q the mean over languages of each
+language's mean of the passage's query vectors (the default, alpha 0.5, at unit length where the encoder's
+vectors are) or their sum (the paper: --aggregate sum, alpha 0.01). --route builds one index per query
+language, augmented with that language's queries alone. The result is what pyserini.encode --to-faiss
+writes (index, docid), plus xqg.json.
 
 Examples
 --------
-  python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.xqg --alpha 0.01
-  python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.routed --route --aggregate mean --alpha 0.8
+  python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.xqg
+  python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.paper --aggregate sum
+  python -m pyserini_xqg.index --store stores/mbert --output indexes/mbert.routed --route --alpha 0.8
   python -m pyserini_xqg.index --corpus passages.jsonl --encoder models/mbert --output indexes/mbert.xqg
 """
 
@@ -16,14 +18,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_xqg.augmentation import AGGREGATES, PAPER_ALPHA, augment, check_alpha, stack_parts
+from pyserini_xqg.augmentation import (
+    AGGREGATES,
+    DEFAULT_AGGREGATE,
+    DEFAULT_ALPHA,
+    augment,
+    check_aggregate,
+    check_alpha,
+    stack_parts,
+)
 from pyserini_xqg.cli import HelpFormatter, positive, progress, run, say
 from pyserini_xqg.encode import (
     add_corpus_arguments,
@@ -53,13 +63,15 @@ class Recipe:
     max_queries : first so many queries per passage and language; None for all.
     normalize : scale the final vectors to unit length.
     alpha_at_search : keep passage and queries apart, in vectors twice as long; ``alpha`` is then a default.
+
+    ``alpha``, ``aggregate`` and ``normalize`` may be None: :meth:`resolve` chooses them for a store, when it is built.
     """
 
-    alpha: float = PAPER_ALPHA
-    aggregate: str = "sum"
+    alpha: float | None = None
+    aggregate: str | None = None
     languages: tuple[str, ...] | None = None
     max_queries: int | None = None
-    normalize: bool = False
+    normalize: bool | None = None
     alpha_at_search: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +80,21 @@ class Recipe:
                 "--alpha-at-search with --normalize: the length of the final vector depends on alpha, so it cannot be "
                 "left open. Leave one of them out."
             )
+
+    def resolve(self, store: EmbeddingStore) -> Recipe:
+        """Choose what this recipe leaves open; every index is built of a recipe that went through here.
+
+        aggregate : as the store was fused, else ``mean``. alpha : :data:`pyserini_xqg.augmentation.DEFAULT_ALPHA` of
+        the aggregate. normalize : where a ``mean`` has moved vectors that the encoder scales to unit length. So not
+        with ``sum``, which is the paper's formula as it stands; with alpha 0, where vectors stay as they were encoded;
+        or with ``alpha_at_search``, where the length is open.
+        """
+        aggregate = check_aggregate(self.aggregate or store.fuse or DEFAULT_AGGREGATE)
+        alpha = check_alpha(float(DEFAULT_ALPHA[aggregate] if self.alpha is None else self.alpha), "alpha")
+        normalize = self.normalize
+        if normalize is None:
+            normalize = store.encoder.l2_norm and aggregate == "mean" and alpha > 0 and not self.alpha_at_search
+        return replace(self, alpha=alpha, aggregate=aggregate, normalize=normalize)
 
     def dimension(self, source: EmbeddingStore | Embedder) -> int:
         """Length of the index's vectors, from what makes them."""
@@ -127,6 +154,7 @@ def build_index(
     """Write one index directory (``index``, ``docid``, ``xqg.json``), whole or not at all; returns the manifest."""
     check_index_output(output, overwrite, store.directory)
     languages = _check_languages(store, recipe.languages)
+    recipe = recipe.resolve(store)
     store.check_use(recipe.aggregate, recipe.languages, recipe.max_queries)
     with whole_directory(output, overwrite) as directory:
         return _write_index(store, directory, recipe, languages, layout)
@@ -143,6 +171,7 @@ def build_routed_index(
     """Write one index per language into ``output/<language>``, each with its own queries; returns the manifests."""
     check_index_output(output, overwrite, store.directory)
     languages = _check_languages(store, recipe.languages)
+    recipe = recipe.resolve(store)
     store.check_use(recipe.aggregate, recipe.languages, recipe.max_queries, route=True)
     if not languages:
         raise XqgError(
@@ -358,20 +387,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("augmentation")
     group.add_argument(
-        "--alpha", type=float, default=PAPER_ALPHA, help="weight of the generated queries, 0 to 1; 0 is no xQG"
+        "--alpha",
+        type=float,
+        help="weight of the generated queries, 0 to 1; 0 is no xQG "
+        f"(default: {', '.join(f'{DEFAULT_ALPHA[name]:g} with {name}' for name in reversed(AGGREGATES))})",
     )
     group.add_argument(
         "--aggregate",
         choices=AGGREGATES,
-        default="sum",
-        help="sum over all queries (the paper), or mean over languages of each language's mean",
+        help="mean over languages of each language's mean, or sum over all queries, which is the paper's formula "
+        f"(default: {DEFAULT_AGGREGATE}; of a fused store, as it was fused)",
     )
     group.add_argument("--languages", metavar="CODES", help="query languages to use, such as ar,bn,fi (default: all)")
     group.add_argument(
         "--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)"
     )
     group.add_argument("--route", action="store_true", help="one index per language, in <output>/<language>/")
-    group.add_argument("--normalize", action="store_true", help="scale the final vectors to unit length")
+    group.add_argument(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        help="scale the final vectors to unit length (default: with mean and an encoder with --l2-norm; not with sum, "
+        "--alpha 0 or --alpha-at-search)",
+    )
     group.add_argument(
         "--alpha-at-search",
         action="store_true",
@@ -433,13 +470,14 @@ def _store_from_corpus(args: argparse.Namespace, recipe: Recipe, layout: Layout)
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.index``."""
     args = build_parser().parse_args(argv)
-    check_alpha(args.alpha)
+    if args.alpha is not None:
+        check_alpha(args.alpha)
     languages = parse_languages(args.languages) if args.languages is not None else None
     if not args.corpus and not args.store:
         raise XqgError("nothing to build from: pass --store <embedding store>, or --corpus with --encoder.")
     if not args.corpus and args.queries:
         raise XqgError("--queries goes with --corpus: a store has its queries already.")
-    if args.corpus and args.fuse and (args.fuse != args.aggregate or args.route):
+    if args.corpus and args.fuse and (args.aggregate not in (None, args.fuse) or args.route):
         raise XqgError(
             f"--fuse {args.fuse} makes a store for --aggregate {args.fuse} without --route. Leave --fuse out, or the "
             "other options."

@@ -63,7 +63,7 @@ def store(arrays, tmp_path_factory):
     return directory
 
 
-def expected(arrays, alpha, aggregate="sum"):
+def expected(arrays, alpha, aggregate):
     """The augmented vectors in double precision."""
     passages, sums, counts = (
         {key: part.astype(np.float64) for key, part in each.items()}
@@ -387,5 +387,5 @@ def test_report(store, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     first, second = result.stderr.splitlines()
-    assert "400 passages x 32, alpha 0.5 unless the search says otherwise, sum, HNSW8, 2 shards; queries: ar" in first
+    assert "400 passages x 32, alpha 0.5 unless the search says otherwise, mean, HNSW8, 2 shards; queries: ar" in first
     assert "passages have none of these queries" in second

@@ -50,7 +50,7 @@ def vectors(tiny_encoder):
     return passages, queries
 
 
-def expected(vectors, alpha=0.01, aggregate="sum", languages=LANGUAGES, most=None, normalize=False):
+def expected(vectors, alpha=0.5, aggregate="mean", languages=LANGUAGES, most=None, normalize=False):
     """The method in double precision, passage by passage."""
     rows = []
     for passage, by_language in zip(*vectors, strict=True):
@@ -91,16 +91,19 @@ def assert_index(directory, wanted):
         ([], {}),
         (["--alpha", "0"], {"alpha": 0}),
         (["--alpha", "1"], {"alpha": 1}),
-        (["--alpha", "0.8", "--aggregate", "mean"], {"alpha": 0.8, "aggregate": "mean"}),
-        (["--alpha", "0.3", "--normalize"], {"alpha": 0.3, "normalize": True}),
-        (["--alpha", "0", "--normalize"], {"alpha": 0, "normalize": True}),
-        (["--alpha", "0.5", "--languages", "ja"], {"alpha": 0.5, "languages": ["ja"]}),
+        (["--alpha", "0.8", "--aggregate", "sum"], {"alpha": 0.8, "aggregate": "sum"}),
         (
-            ["--alpha", "0.5", "--languages", "ja,ar", "--aggregate", "mean", "--normalize"],
-            {"alpha": 0.5, "languages": ["ja", "ar"], "aggregate": "mean", "normalize": True},
+            ["--alpha", "0.3", "--aggregate", "sum", "--normalize"],
+            {"alpha": 0.3, "aggregate": "sum", "normalize": True},
         ),
-        (["--alpha", "0.5", "--max-queries", "4"], {"alpha": 0.5}),
-        (["--alpha", "0.5", "--max-queries", "9"], {"alpha": 0.5}),
+        (["--alpha", "0", "--normalize"], {"alpha": 0, "normalize": True}),
+        (["--alpha", "0.6", "--languages", "ja"], {"alpha": 0.6, "languages": ["ja"]}),
+        (
+            ["--alpha", "0.6", "--languages", "ja,ar", "--aggregate", "mean", "--normalize"],
+            {"alpha": 0.6, "languages": ["ja", "ar"], "aggregate": "mean", "normalize": True},
+        ),
+        (["--alpha", "0.6", "--max-queries", "4"], {"alpha": 0.6}),
+        (["--alpha", "0.6", "--aggregate", "sum", "--max-queries", "9"], {"alpha": 0.6, "aggregate": "sum"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -129,14 +132,14 @@ def test_max_queries_without_kept_vectors(stores, tmp_path):
     assert not (tmp_path / "index").exists()
 
 
-@pytest.mark.parametrize("options", [[], ["--normalize", "--aggregate", "mean"], ["--languages", "ja,fi"]])
+@pytest.mark.parametrize("options", [["--aggregate", "sum"], ["--normalize"], ["--languages", "ja,fi"]])
 def test_route(stores, vectors, tmp_path, options):
     build(stores / "kept", tmp_path / "routed", "--route", "--alpha", 0.7, *options)
     languages = ["ja", "fi"] if "--languages" in options else list(LANGUAGES)
     assert sorted(os.listdir(tmp_path / "routed")) == sorted([*languages, "xqg.json"])
     for code in languages:
         wanted = expected(
-            vectors, 0.7, "mean" if "mean" in options else "sum", [code], normalize="--normalize" in options
+            vectors, 0.7, "sum" if "sum" in options else "mean", [code], normalize="--normalize" in options
         )
         assert_index(tmp_path / "routed" / code, wanted)
         assert read_manifest(tmp_path / "routed" / code)["augmentation"]["languages"] == [code]
@@ -161,7 +164,7 @@ def test_counts_are_reported(stores, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        f"{tmp_path / 'index'}: 20 passages x 32, alpha 0.25, sum, normalized; queries: fi {queries}",
+        f"{tmp_path / 'index'}: 20 passages x 32, alpha 0.25, mean, normalized; queries: fi {queries}",
         f"{tmp_path / 'index'}: {without} passages have none of these queries and keep their plain vector",
     ]
 
@@ -205,6 +208,135 @@ def test_same_command_same_bytes(stores, tmp_path):
     assert directory_bytes(tmp_path / "one") == directory_bytes(tmp_path / "two")
     build(stores / "sums", tmp_path / "three", "--alpha", 0.4)
     assert (tmp_path / "three" / "index").read_bytes() == (tmp_path / "one" / "index").read_bytes()
+
+
+# What is chosen where nothing is named
+
+
+@pytest.fixture(scope="module")
+def unit_stores(stores, tiny_encoder):
+    """Stores of an encoder with --l2-norm: ``unit``, and ``unit-sum`` and ``unit-mean``, fused."""
+    for name, options in {"unit": [], "unit-sum": ["--fuse", "sum"], "unit-mean": ["--fuse", "mean"]}.items():
+        arguments = ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN, "--l2-norm"]
+        encode.main([*arguments, *options, "--output", str(stores / name)])
+    return stores
+
+
+def unit_rows(rows):
+    return np.array([row / np.sqrt(sum(row * row)) for row in rows])
+
+
+@pytest.fixture(scope="module")
+def unit_vectors(vectors):
+    passages, queries = vectors
+    return unit_rows(passages), [{code: unit_rows(rows) for code, rows in row.items()} for row in queries]
+
+
+DEFAULTS = [
+    # store, options, then what they mean: alpha, aggregate, unit length
+    ("sums", [], 0.5, "mean", False),
+    ("sums", ["--aggregate", "sum"], 0.01, "sum", False),
+    ("sums", ["--normalize"], 0.5, "mean", True),
+    ("unit", [], 0.5, "mean", True),
+    ("unit", ["--aggregate", "mean"], 0.5, "mean", True),
+    ("unit", ["--alpha", "0.8"], 0.8, "mean", True),
+    ("unit", ["--no-normalize"], 0.5, "mean", False),
+    ("unit", ["--aggregate", "sum"], 0.01, "sum", False),
+    ("unit", ["--aggregate", "sum", "--alpha", "0.3"], 0.3, "sum", False),
+    ("unit", ["--aggregate", "sum", "--normalize"], 0.01, "sum", True),
+    ("unit", ["--alpha", "0"], 0, "mean", False),
+    ("unit-sum", [], 0.01, "sum", False),
+    ("unit-sum", ["--alpha", "0.3", "--normalize"], 0.3, "sum", True),
+    ("unit-mean", [], 0.5, "mean", True),
+    ("unit-mean", ["--no-normalize"], 0.5, "mean", False),
+]
+
+
+@pytest.mark.parametrize(("store", "options", "alpha", "aggregate", "normalize"), DEFAULTS)
+def test_defaults(unit_stores, vectors, unit_vectors, tmp_path, capsys, store, options, alpha, aggregate, normalize):
+    build(unit_stores / store, tmp_path / "index", *options)
+    chosen = f"alpha {alpha:g}, {aggregate}{', normalized' if normalize else ''}; queries: "
+    assert chosen in capsys.readouterr().err
+    manifest = read_manifest(tmp_path / "index")["augmentation"]
+    assert (manifest["alpha"], manifest["aggregate"], manifest["normalize"]) == (alpha, aggregate, normalize)
+    of_store = vectors if store == "sums" else unit_vectors
+    wanted = expected(of_store, alpha, aggregate, normalize=normalize)
+    assert_index(tmp_path / "index", wanted)
+    lengths = np.linalg.norm(wanted, axis=1)  # the encoder's own are 1 already
+    assert np.allclose(lengths, 1, atol=1e-6) == (normalize or (alpha == 0 and store != "sums"))
+
+
+def test_default_of_routed_indexes(unit_stores, unit_vectors, tmp_path):
+    build(unit_stores / "unit", tmp_path / "routed", "--route")
+    for code in LANGUAGES:
+        assert_index(tmp_path / "routed" / code, expected(unit_vectors, 0.5, "mean", [code], normalize=True))
+
+
+def test_plain_index_keeps_the_bytes_of_the_vectors(unit_stores, tmp_path):
+    build(unit_stores / "unit", tmp_path / "index", "--alpha", 0)
+    assert read(tmp_path / "index").tobytes() == EmbeddingStore(unit_stores / "unit").array("passages").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "alpha", "aggregate"), [([], 0.5, "mean"), (["--aggregate", "sum"], 0.01, "sum")], ids=["mean", "sum"]
+)
+def test_default_with_alpha_at_search(unit_stores, unit_vectors, tmp_path, capsys, options, alpha, aggregate):
+    build(unit_stores / "unit", tmp_path / "index", "--alpha-at-search", *options)
+    assert f"x 64, alpha {alpha:g} unless the search says otherwise, {aggregate}; queries: " in capsys.readouterr().err
+    manifest = read_manifest(tmp_path / "index")["augmentation"]
+    assert (manifest["alpha"], manifest["aggregate"], manifest["normalize"]) == (alpha, aggregate, False)
+    passages, queries = np.hsplit(read(tmp_path / "index"), 2)
+    wanted = expected(unit_vectors, 0.3, aggregate)
+    np.testing.assert_allclose(0.7 * passages + 0.3 * queries, wanted, rtol=0, atol=3e-5)
+
+
+def test_defaults_with_a_corpus_are_those_of_its_store(unit_stores, unit_vectors, tiny_encoder, tmp_path):
+    arguments = ["--corpus", str(unit_stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN, "--l2-norm"]
+    index.main([*arguments, "--output", str(tmp_path / "index")])
+    assert_index(tmp_path / "index", expected(unit_vectors, 0.5, "mean", normalize=True))
+    index.main([*arguments, "--output", str(tmp_path / "fused"), "--fuse", "sum"])
+    assert_index(tmp_path / "fused", expected(unit_vectors, 0.01, "sum"))
+
+
+@pytest.mark.parametrize("store", ["sums", "unit", "unit-sum", "unit-mean"])
+@pytest.mark.parametrize(
+    ("options", "recipe"),
+    [
+        ([], index.Recipe()),
+        (["--alpha", "0"], index.Recipe(alpha=0)),
+        (["--alpha", "0.3", "--no-normalize"], index.Recipe(0.3, normalize=False)),
+        (["--alpha-at-search"], index.Recipe(alpha_at_search=True)),
+    ],
+    ids=["", "plain", "not normalized", "alpha at search"],
+)
+def test_python_chooses_as_the_command(unit_stores, tmp_path, store, options, recipe):
+    build(unit_stores / store, tmp_path / "command", *options)
+    index.build_index(EmbeddingStore(unit_stores / store), tmp_path / "python", recipe)
+    assert directory_bytes(tmp_path / "python") == directory_bytes(tmp_path / "command")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (index.Recipe(aggregate="max"), "aggregate 'max': must be one of sum, mean"),
+        (index.Recipe(alpha=1.5, alpha_at_search=True), r"alpha 1\.5: outside \[0, 1\]"),
+    ],
+)
+def test_recipes_that_are_refused(stores, tmp_path, recipe, message):
+    with pytest.raises(XqgError, match=message):
+        index.build_index(EmbeddingStore(stores / "sums"), tmp_path / "index", recipe)
+    assert os.listdir(tmp_path) == []
+
+
+def test_help_names_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        index.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "0 is no xQG (default: 0.5 with mean, 0.01 with sum)" in shown
+    assert "(default: mean; of a fused store, as it was fused)" in shown
+    assert (
+        "--normalize, --no-normalize scale the final vectors to unit length (default: with mean and an encoder" in shown
+    )
 
 
 # Outputs that exist
@@ -326,8 +458,8 @@ def test_corpus_in_one_go_and_reuse_of_its_store(stores, vectors, tiny_encoder, 
     assert_index(tmp_path / "index", expected(vectors, 0.9))
     assert {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in store.iterdir()} == before
 
-    index.main([*arguments, "--output", str(tmp_path / "third"), "--store", str(store), "--aggregate", "mean"])
-    assert_index(tmp_path / "third", expected(vectors, aggregate="mean"))
+    index.main([*arguments, "--output", str(tmp_path / "third"), "--store", str(store), "--aggregate", "sum"])
+    assert_index(tmp_path / "third", expected(vectors, 0.01, "sum"))
     assert not (tmp_path / "third-store").exists()
 
 

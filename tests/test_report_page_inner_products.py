@@ -98,14 +98,15 @@ def composed(reference, query_id, languages, alpha):
     return (1 - alpha) * own + alpha * np.mean(chosen) if chosen else own
 
 
+LINEAR = ["--aggregate", "mean", "--alpha", "0.4", "--no-normalize"]
 LAYOUTS = {
     "plain": ["--alpha", "0"],
-    "mean": ["--aggregate", "mean", "--alpha", "0.4"],
-    "sharded": ["--aggregate", "mean", "--alpha", "0.4", "--shards", "3"],
-    "any": ["--aggregate", "mean", "--alpha", "0.4", "--alpha-at-search"],
-    "graph": ["--aggregate", "mean", "--alpha", "0.4", "--factory", "HNSW8"],
-    "inverted": ["--aggregate", "mean", "--alpha", "0.4", "--factory", "IVF2,Flat"],
-    "routed": ["--aggregate", "mean", "--alpha", "0.4", "--route"],
+    "mean": LINEAR,
+    "sharded": [*LINEAR, "--shards", "3"],
+    "any": [*LINEAR, "--alpha-at-search"],
+    "graph": [*LINEAR, "--factory", "HNSW8"],
+    "inverted": [*LINEAR, "--factory", "IVF2,Flat"],
+    "routed": [*LINEAR, "--route"],
 }
 
 
@@ -235,7 +236,7 @@ def test_index_of_other_passages_and_broken_indexes(tiny_encoder, tmp_path):
 
 
 def test_routed_index_without_a_language_of_the_questions(tmp_path):
-    options = ["--route", "--languages", "ar,fi", "--aggregate", "mean", "--alpha", "0.4"]
+    options = ["--route", "--languages", "ar,fi", *LINEAR]
     index.main(["--store", "store", "--output", str(tmp_path / "routed"), *options])
     with pytest.raises(XqgError, match=r"routed: a routed index without 'ja'.*it has ar, fi"):
         made("--index", tmp_path / "routed")

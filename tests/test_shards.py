@@ -328,7 +328,11 @@ def test_index_of_a_fused_store(tiny_encoder, tiny_corpus, tmp_path, fuse, dtype
         ("sum", ["--route"], "--route"),
         ("sum", ["--languages", "fi,ja"], "--languages fi,ja"),
         ("mean", ["--aggregate", "mean", "--max-queries", "1"], "--max-queries 1"),
-        ("mean", ["--route", "--languages", "ar"], "--aggregate sum and --route and --languages ar"),
+        (
+            "mean",
+            ["--aggregate", "sum", "--route", "--languages", "ar"],
+            "--aggregate sum and --route and --languages ar",
+        ),
     ],
 )
 def test_what_a_fused_store_cannot_give(tiny_encoder, tiny_corpus, tmp_path, fuse, options, refusal):
@@ -347,8 +351,9 @@ def test_fuse_from_corpus_to_index(tiny_encoder, tiny_corpus, tmp_path, capsys):
     with pytest.raises(XqgError, match=r"--fuse sum makes a store for --aggregate sum"):
         index.main([*arguments, "--fuse", "sum", "--aggregate", "mean"])
     assert not (tmp_path / "index-store").exists()
-    index.main([*arguments, "--fuse", "mean", "--aggregate", "mean"])
-    assert EmbeddingStore(tmp_path / "index-store").fuse == "mean"
+    index.main([*arguments, "--fuse", "sum"])
+    assert EmbeddingStore(tmp_path / "index-store").fuse == "sum"
+    assert json.loads((tmp_path / "index" / "xqg.json").read_text())["augmentation"]["aggregate"] == "sum"
     capsys.readouterr()
     with pytest.raises(SystemExit):
         index.main([*arguments, "--fuse", "mean", "--keep-query-vectors"])

@@ -73,10 +73,10 @@ def topic_vectors(data):
 
 POINTS = {
     "none": ["--alpha", "0"],
-    "sum-alpha0.5": ["--alpha", "0.5"],
-    "mean-alpha0.5": ["--alpha", "0.5", "--aggregate", "mean"],
+    "sum-alpha0.5": ["--alpha", "0.5", "--aggregate", "sum"],
+    "mean-alpha0.5": ["--alpha", "0.5", "--aggregate", "mean", "--no-normalize"],
     "mean-alpha0.5-unit": ["--alpha", "0.5", "--aggregate", "mean", "--normalize"],
-    "sum-alpha0.5-2queries": ["--alpha", "0.5", "--max-queries", "2"],
+    "sum-alpha0.5-2queries": ["--alpha", "0.5", "--aggregate", "sum", "--max-queries", "2"],
     "mean-alpha0.5-2queries-routed-unit": [
         *("--alpha", "0.5", "--aggregate", "mean", "--max-queries", "2", "--route", "--normalize"),
     ],

@@ -65,10 +65,10 @@ class Settings:
     def recipe(self, dense: str) -> Recipe:
         """How :mod:`pyserini_xqg.index` makes the index of an embedding augmentation."""
         recipes = {
-            NONE: Recipe(alpha=0.0, languages=()),
-            "sum": Recipe(self.sum_alpha, "sum"),
-            "mean": Recipe(self.mean_alpha, "mean"),
-            "routed": Recipe(self.routed_alpha, "mean"),
+            NONE: Recipe(0.0, "sum", languages=(), normalize=False),
+            "sum": Recipe(self.sum_alpha, "sum", normalize=False),
+            "mean": Recipe(self.mean_alpha, "mean", normalize=False),
+            "routed": Recipe(self.routed_alpha, "mean", normalize=False),
             "routed-normalized": Recipe(self.routed_alpha, "mean", normalize=True),
         }
         return recipes[dense]

@@ -102,7 +102,7 @@ def published(paths: list[Path], output: Path) -> None:
 
 def compose(store: Path, output: Path, aggregate: str) -> None:
     """Ours."""
-    build_index(EmbeddingStore(store), output, Recipe(ALPHA, aggregate), overwrite=True)
+    build_index(EmbeddingStore(store), output, Recipe(ALPHA, aggregate, normalize=False), overwrite=True)
 
 
 def measured(function: Callable[..., None], *arguments: Any) -> tuple[float, float]:

@@ -37,8 +37,8 @@ LANGUAGES = ("ar", "de", "es", "ru")
 SEED = 0
 INDEXES = {
     "plain": ["--alpha", "0"],
-    "sum .01": ["--alpha", "0.01"],
-    "mean .2": ["--aggregate", "mean", "--alpha", "0.2"],
+    "sum .01": ["--aggregate", "sum", "--alpha", "0.01"],
+    "mean .2": ["--aggregate", "mean", "--alpha", "0.2", "--no-normalize"],
     "routed .2 normalised": ["--route", "--normalize", "--aggregate", "mean", "--alpha", "0.2"],
     "routed .5 normalised": ["--route", "--normalize", "--aggregate", "mean", "--alpha", "0.5"],
 }

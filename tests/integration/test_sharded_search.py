@@ -17,7 +17,7 @@ from pyserini_xqg.manifest import read_manifest, shard_directories
 pytestmark = pytest.mark.integration
 
 KINDS = ("SQfp16", "HNSW16", "IVF4,Flat", "IVF4,PQ4x4", "PCA8,SQ8")
-MEAN = ("--aggregate", "mean", "--alpha", "0.5")
+MEAN = ("--aggregate", "mean", "--alpha", "0.5", "--no-normalize")
 
 
 def build(store, output, *options):
@@ -55,7 +55,7 @@ def places(built, ties, tmp_path_factory):
         "hnsw-shards": build(built.store, directory / "hnsw-shards", *MEAN, "--factory", "HNSW16", "--shards", 3),
         "parts": build(built.store, directory / "parts", *MEAN, "--alpha-at-search"),
         "parts-shards": build(built.store, directory / "parts-shards", *MEAN, "--alpha-at-search", "--shards", 3),
-        "alpha0.8": build(built.store, directory / "alpha0.8", "--aggregate", "mean", "--alpha", "0.8"),
+        "alpha0.8": build(built.store, directory / "alpha0.8", *MEAN, "--alpha", "0.8"),
         "routed-shards": build(
             built.store, directory / "routed-shards", *MEAN, "--route", "--normalize", "--shards", 2
         ),
@@ -271,7 +271,7 @@ def test_shards_that_do_not_belong_together(built, places, tmp_path):
     made = places.made
     for options, message in [
         ([built.augmented, built.augmented], r"docid 'p0' is in .*augmented and in .*augmented\. Keep it in one"),
-        ([built.augmented, built.plain], "were built otherwise .alpha, aggregate differ"),
+        ([built.augmented, built.plain], "were built otherwise .alpha differ"),
         ([built.augmented, made["parts"]], "built otherwise .alpha_at_search, dimension differ"),
         ([built.augmented, built.routed], "routed: a routed index, which is searched alone"),
         ([built.augmented, tmp_path / "none"], "none: no such directory"),
