@@ -8,7 +8,7 @@ import time
 
 import pytest
 from helpers import run_module, write_jsonl
-from integration.test_report_page import BROWSERS
+from integration.test_queries_page import BROWSERS
 from report_pages import ATTACK, FILES, QUESTIONS, write_collection
 
 pytestmark = pytest.mark.integration
