@@ -85,7 +85,7 @@ class EncoderConfig:
         'xqg-small (pooling mean, l2-norm on)'
         """
         given = {name: value for name, value in settings.items() if value is not None}
-        return cls(**{"model": model, **_recorded_settings(default_encoder.place(model)), **given})
+        return cls(**{"model": model, **recorded_settings(model), **given})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "encoder") -> EncoderConfig:
@@ -116,8 +116,9 @@ class EncoderConfig:
         return replace(self, **changes)
 
 
-def _recorded_settings(directory: str) -> dict[str, Any]:
+def recorded_settings(model: str) -> dict[str, Any]:
     """Settings of an encoder that this package trained, as recorded beside it; none for others."""
+    directory = default_encoder.place(model)
     path = Path(directory) / RECORD_NAME
     if not path.is_file():
         return {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from pyserini_xqg import java
 from pyserini_xqg.augmentation import check_alpha, stack_query
-from pyserini_xqg.embedding import Embedder, EncoderConfig
+from pyserini_xqg.embedding import Embedder, EncoderConfig, recorded_settings
 from pyserini_xqg.errors import XqgError
 from pyserini_xqg.manifest import (
     ALPHA_PREFIX,
@@ -90,6 +90,11 @@ def _refuse_picked_by_name(name: str) -> None:
     )
 
 
+def _describes_itself(name: str) -> bool:
+    """True for an index, and for an encoder with its settings beside it."""
+    return names_index(name) or bool(recorded_settings(name))
+
+
 def _in_stock_encode() -> bool:
     """True in ``python -m pyserini.encode``, which passes no settings to a class that it picked by the name."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -137,7 +142,7 @@ class XqgDocumentEncoder(DocumentEncoder):
         **kwargs: Any,
     ) -> None:
         if _in_stock_encode():
-            if not names_index(model_name):
+            if not _describes_itself(model_name):
                 _refuse_picked_by_name(model_name)
             pooling = l2_norm = prefix = None  # guessed from other parts of the index's path, not given by the user
         config = resolve_config(
@@ -210,7 +215,7 @@ class XqgQueryEncoder(QueryEncoder):
         # Pyserini's command, which alone passes fp16, picked this class because the name holds 'xqg'. It leaves the
         # user's settings out, and may pass others that it guesses from the name ('sentence', 'contriever', 'dse', …).
         if fp16 is not None:
-            if names_index(encoder_dir):
+            if _describes_itself(encoder_dir):
                 pooling = l2_norm = max_length = None
             elif pooling is None:
                 _refuse_picked_by_name(encoder_dir)
