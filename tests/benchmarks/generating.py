@@ -3,7 +3,8 @@
 One model of mT5-small's shape and real XQuAD paragraphs. Each system has a process of its own, so that what
 load_generator sets for a process (glibc keeps freed memory) serves ours alone; the processes work in turns. The weights
 are random (no trained model comes with this repository), so what they cost is real and what they write is not: tokens
-of a vocabulary of 250,112, of which the tokenizer knows the first 8,000, learnt from XQuAD. The output layer is scaled
+of a vocabulary of 250,112, of which the tokenizer knows the first 16,000, learnt from XQuAD: they cut its passages of
+100 words (XOR-TyDi's length) into 138 tokens, about as many as mT5's own pieces do. The output layer is scaled
 so that the distribution is about as sharp as a trained model's, and its end token is given one of two logits: never
 drawn, so that every query has exactly --tokens, or drawn for about one token in fifteen, so that lengths vary. All
 passages go to a system in one call; the command gives CTranslate2 128 at a time.
@@ -27,6 +28,7 @@ from common import DATA, machine, markdown, ratio
 
 PROMPT = "Generate a Finnish question for this passage: "
 QUERIES = 5
+WORDS = 100  # of a passage, as in XOR-TyDi
 MAX_INPUT = 256
 Output = list[list[int]]  # token ids of each query, the end token included
 
@@ -51,7 +53,7 @@ def build_mt5_small_shape(directory: str, texts: Sequence[str], ends: bool) -> N
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=8000, special_tokens=special, unk_token="<unk>", show_progress=False)
+    trainer = trainers.UnigramTrainer(vocab_size=16000, special_tokens=special, unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     PreTrainedTokenizerFast(
@@ -78,7 +80,7 @@ def _end_weight(model: Any) -> float:
     """The weight that gives the end token a fifteenth of the ten likeliest tokens' probability, on average."""
     import torch
 
-    prompts = torch.randint(3, 8000, (8, 64))
+    prompts = torch.randint(3, 16000, (8, 64))
     words = model.generate(prompts, do_sample=True, top_k=10, max_new_tokens=16)
     output = model(input_ids=prompts, decoder_input_ids=words, output_hidden_states=True)
     constant = output.decoder_hidden_states[-1][..., 0]
@@ -249,12 +251,15 @@ def run(directory: str, texts: list[str], tokens: int, rounds: int) -> None:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--passages", type=int, default=48, help="XQuAD paragraphs, five queries each")
+    parser.add_argument(
+        "--passages", type=int, default=48, help="XQuAD paragraphs, their first 100 words, five queries each"
+    )
     parser.add_argument("--tokens", type=int, default=20, help="new tokens of a query where none ends by itself")
     parser.add_argument("--rounds", type=int, default=2, help="counted rounds")
     args = parser.parse_args()
     paragraphs, questions = xquad()
-    texts = paragraphs[:: max(1, len(paragraphs) // args.passages)][: args.passages]
+    chosen = paragraphs[:: max(1, len(paragraphs) // args.passages)][: args.passages]
+    texts = [" ".join(text.split()[:WORDS]) for text in chosen]
     print(f"{machine()}; {len(texts)} passages, {QUERIES} queries each, top-k 10")
     for title, tokens, ends in (
         (f"every query {args.tokens} tokens long", args.tokens, False),
