@@ -269,7 +269,8 @@ def test_shards_of_a_fused_store(tiny_encoder, tmp_path):
     common = ["--corpus", str(corpus), "--encoder", tiny_encoder, "--device", "cpu", "--dtype", "float32"]
     encode.main([*common, "--output", str(tmp_path / "fused"), "--fuse", "sum"])
     encode.main([*common, "--output", str(tmp_path / "store")])
-    fused, whole = (build(tmp_path / name, tmp_path / f"{name}-index", "--shards", 2) for name in ("fused", "store"))
+    options = ("--aggregate", "sum", "--shards", 2)
+    fused, whole = (build(tmp_path / name, tmp_path / f"{name}-index", *options) for name in ("fused", "store"))
     assert read_manifest(fused)["counts"] == read_manifest(whole)["counts"]
     for name in ("1", "2"):
         vectors = [faiss.read_index(str(place / name / "index")).reconstruct_n() for place in (fused, whole)]
