@@ -147,6 +147,8 @@ class _Run:
             for name, parameter in model.named_parameters():
                 if "pooler" in name.split("."):  # which no vector comes from
                     parameter.requires_grad = False
+            if isinstance(self.student, NewStudent):
+                model.pooler = None
             report = DistillReport(self.output / LOG_NAME, int(arguments.eval_steps), settings.batch_size)
             trainer = DistillTrainer(
                 model=model,
@@ -429,6 +431,10 @@ def save_encoder(model: Any, tokenizer: Any, directory: Path, settings: DistillS
     described["dtype"] = "float32"
     write_json(config, described)
     tokenizer.save_pretrained(directory)
+    config = directory / "tokenizer_config.json"
+    described = read_json(config)
+    if described.get("tokenizer_class") == "TokenizersBackend":  # a name that transformers 4 does not know
+        write_json(config, described | {"tokenizer_class": "PreTrainedTokenizerFast"})
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * settings.l2_norm
     listed = []
     for number, (path, kind) in enumerate(modules):
