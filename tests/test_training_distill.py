@@ -14,13 +14,14 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from pyserini_xqg import train
 from pyserini_xqg.embedding import Embedder, EncoderConfig
 from pyserini_xqg.errors import XqgError
-from pyserini_xqg.training import distill as engine
-from pyserini_xqg.training.distill import distill, project
+from pyserini_xqg.training import distill_models
+from pyserini_xqg.training.distill import distill
 from pyserini_xqg.training.distill_loop import DistillReport
 from pyserini_xqg.training.distill_settings import DistillSettings
 from pyserini_xqg.training.generator import Hardware
 from pyserini_xqg.training.parallel_text import read_parallel
 from pyserini_xqg.training.student import NewStudent
+from pyserini_xqg.training.teacher_vectors import project
 
 PLAIN = Hardware("cpu", "float32")
 SETTINGS = {"steps": 12, "batch_size": 8, "eval_steps": 4, "warmup_steps": 1, "learning_rate": 2e-3, "dropout": 0.1}
@@ -202,7 +203,7 @@ def test_models_that_are_no_encoders_are_refused(data, teacher, tiny_t5, tmp_pat
 
 def test_the_saved_model_is_compared_with_the_trained_one(data, teacher, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "probe_vectors", lambda *_: -np.ones((2, 32)))
+        patch.setattr(distill_models, "probe_vectors", lambda *_: -np.ones((2, 32)))
         with pytest.raises(XqgError, match="the saved model's vectors differ from the trained one's by"):
             run(data, teacher, NEW, tmp_path / "out", steps=2)
     assert not (tmp_path / "out" / "config.json").exists()

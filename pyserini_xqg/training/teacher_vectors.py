@@ -47,3 +47,17 @@ def teacher_vectors(teacher: Embedder, fingerprint: str, texts: Sequence[str], c
         with write_whole(path, "wb") as out:
             np.save(out, vectors)
     return vectors
+
+
+def project(vectors: np.ndarray, dimension: int) -> np.ndarray:
+    """Unit-length vectors in another dimension: their principal components, or zeros behind them.
+
+    >>> project(np.eye(2, dtype=np.float32), 3).shape
+    (2, 3)
+    """
+    if dimension > vectors.shape[1]:
+        return np.pad(vectors, ((0, 0), (0, dimension - vectors.shape[1])))
+    # Not centred, so that inner products are kept as well as this many dimensions can.
+    _, axes = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors.astype(np.float64))
+    reduced = vectors @ axes[:, ::-1][:, :dimension].astype(np.float32)
+    return reduced / np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
