@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pyserini_xqg.embedding import batches_by_length
@@ -19,6 +20,8 @@ from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
 
 BATCH_TOKENS_CPU = 24576
 BATCH_TOKENS_GPU = 131072
+_STREAMS_CPU = 2
+"""Translators side by side on a CPU, each with a copy of the weights: while one waits for memory the other computes."""
 DTYPES = ("auto", "int8", "bfloat16", "float16", "float32")
 # Fastest first. float16 is never chosen unasked: mT5 overflows in it.
 _PREFERRED = {"cpu": ("int8", "bfloat16", "float32"), "cuda": ("bfloat16", "int8", "float32")}
@@ -72,33 +75,51 @@ class CTranslate2Generator(LoadedCheckpoint):
     def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:
         """``numbers[i]`` candidates for ``prompts[i]``.
 
-        One stream of random numbers serves the whole call, so a candidate hangs on all prompts, numbers and the seed.
+        One stream of random numbers serves every second batch of the call (on a GPU, all batches), so a candidate hangs
+        on all prompts, numbers and the seed; not on ``threads``.
         """
-        import ctranslate2
-
         ids = self._wanted_ids(prompts, numbers)
-        wanted = list(ids)
+        batches = list(self._batches(list(ids), ids, numbers))
         found: list[list[Candidate]] = [[] for _ in prompts]
-        # CTranslate2 reads the seed when a thread draws its first number, and never again: only a new translator,
-        # with a new thread, begins the sequence anew. Its one thread takes the batches in their order.
-        ctranslate2.set_random_seed(_seed(seed, prompts, numbers))
-        translator = self._load() if wanted else None
-        for rows in self._batches(wanted, ids, numbers):
-            prefixes = [self._prefix(prompts[row]) for row in rows]
-            forced = len(prefixes[0]) - (1 - self._own_start)  # a start token is not among those that come back
-            results = translator.translate_batch(
-                [[self._vocabulary[token] for token in ids[row]] for row in rows],
-                target_prefix=prefixes if prefixes[0] else None,
-                **self._options(numbers[rows[0]], forced),
-            )
-            for row, result in zip(rows, results, strict=True):
-                found[row] = [
-                    self._candidate(tokens[forced:], score)
-                    for tokens, score in zip(result.hypotheses, result.scores, strict=True)
-                ]
+
+        def run(translator: Any, mine: Sequence[Sequence[int]]) -> None:
+            for rows in mine:
+                prefixes = [self._prefix(prompts[row]) for row in rows]
+                forced = len(prefixes[0]) - (1 - self._own_start)  # a start token is not among those that come back
+                results = translator.translate_batch(
+                    [[self._vocabulary[token] for token in ids[row]] for row in rows],
+                    target_prefix=prefixes if prefixes[0] else None,
+                    **self._options(numbers[rows[0]], forced),
+                )
+                for row, result in zip(rows, results, strict=True):
+                    found[row] = [
+                        self._candidate(tokens[forced:], score)
+                        for tokens, score in zip(result.hypotheses, result.scores, strict=True)
+                    ]
+
+        streams = min(len(batches), _STREAMS_CPU if self.device == "cpu" else 1)
+        if streams:
+            with ThreadPoolExecutor(min(streams, self._threads)) as executor:
+                translators = self._seeded_translators(streams, _seed(seed, prompts, numbers), executor)
+                list(executor.map(run, translators, [batches[first::streams] for first in range(streams)]))
         return found
 
-    def _load(self) -> Any:
+    def _seeded_translators(self, number: int, seed: int, executor: ThreadPoolExecutor) -> list[Any]:
+        """New translators, each at the beginning of a stream of random numbers of its own."""
+        import ctranslate2
+
+        threads = max(1, self._threads // number)
+        translators = list(executor.map(lambda _: self._load(threads), range(number)))
+        # CTranslate2 reads the seed when a thread draws its first number, and never again: only a new translator, with
+        # a new thread, begins a sequence anew. Its one thread takes its batches in their order.
+        for stream, translator in enumerate(translators):
+            ctranslate2.set_random_seed((seed + stream) % 2**32)
+            if self._sampling.num_beams == 1:
+                first_draw = self._options(1, 0) | {"max_decoding_length": 1}
+                translator.translate_batch([[self._vocabulary[self._tokens.end_ids[0]]]], **first_draw)
+        return translators
+
+    def _load(self, threads: int) -> Any:
         import ctranslate2
 
         kind, _, index = self.device.partition(":")
@@ -109,7 +130,7 @@ class CTranslate2Generator(LoadedCheckpoint):
                 device_index=int(index or 0),
                 compute_type=self.dtype,
                 inter_threads=1,
-                intra_threads=self._threads,
+                intra_threads=threads,
             )
         except (RuntimeError, ValueError) as error:
             raise XqgError(
