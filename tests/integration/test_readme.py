@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from generators import build_tiny_t5
 
-from pyserini_xqg import activate, datasets
+from pyserini_xqg import activate, datasets, default_encoder
 from pyserini_xqg.corpus import Corpus
-from pyserini_xqg.demo import build_encoder
 
 pytestmark = pytest.mark.integration
 
@@ -56,9 +55,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pair = {"query_id": question["id"], "query": question["question"], "lang": question["lang"]}
             pair["positive_passages"] = [{"docid": passage.docid, "title": passage.title, "text": passage.text}]
             out.write(json.dumps(pair, ensure_ascii=False) + "\n")
+    for name, word in (("english.txt", "house"), ("estonian.txt", "maja")):
+        (directory / name).write_text("".join(f"{word} number {number}\n" for number in range(60)), encoding="utf-8")
     # The hub's checkpoints cannot be loaded everywhere: directories of their names take their place.
-    (directory / "ielabgroup").mkdir()
-    build_encoder(directory / "ielabgroup" / "bert-base-multilingual-cased-xor-tydi")
+    mbert = directory / "ielabgroup" / "bert-base-multilingual-cased-xor-tydi"
+    mbert.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path(default_encoder.directory(), name), mbert / name)
     build_tiny_t5(directory / "ielabgroup" / "xor-tydi-docTquery-mt5-base")
     return directory
 
