@@ -29,7 +29,6 @@ from common import DATA, machine, markdown, ratio
 PROMPT = "Generate a Finnish question for this passage: "
 QUERIES = 5
 WORDS = 100  # of a passage, as in XOR-TyDi
-MAX_INPUT = 256
 Output = list[list[int]]  # token ids of each query, the end token included
 
 
@@ -93,7 +92,7 @@ def _end_weight(model: Any) -> float:
     return low
 
 
-def plain(directory: str, tokens: int) -> Callable[[list[str], int], Output]:
+def plain(directory: str, tokens: int, most: int) -> Callable[[list[str], int], Output]:
     """(a) generate() on one padded batch after the other, 16 passages each, in the order of the corpus."""
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -108,7 +107,7 @@ def plain(directory: str, tokens: int) -> Callable[[list[str], int], Output]:
         for first in range(0, len(texts), 16):
             inputs = tokenizer(
                 [PROMPT + text for text in texts[first : first + 16]],
-                max_length=MAX_INPUT,
+                max_length=most,
                 padding=True,
                 truncation=True,
                 return_tensors="pt",
@@ -124,12 +123,12 @@ def plain(directory: str, tokens: int) -> Callable[[list[str], int], Output]:
     return generate
 
 
-def ours(directory: str, tokens: int, backend: str, dtype: str) -> Callable[[list[str], int], Output]:
+def ours(directory: str, tokens: int, most: int, backend: str, dtype: str) -> Callable[[list[str], int], Output]:
     """(b) load_generator."""
     from pyserini_xqg.generate.backends import load_generator
     from pyserini_xqg.generate.sampling import Prompt, Sampling
 
-    sampling = Sampling(max_new_tokens=tokens, max_input_length=MAX_INPUT)
+    sampling = Sampling(max_new_tokens=tokens, max_input_length=most)
     generator: Any = load_generator(directory, backend=backend, device="cpu", dtype=dtype, sampling=sampling)
     # Token ids instead of texts: the tokenizer has no text for most of the vocabulary.
     generator._tokens.candidate = lambda ids, finished, _: [*ids, 1] if finished else list(ids)
@@ -169,7 +168,7 @@ def _time_system(texts: list[str], seed: int) -> tuple[Output, float, float]:
 
 
 def mean_log_probability(
-    directory: str, texts: list[str], outputs: dict[str, list[Output]]
+    directory: str, texts: list[str], most: int, outputs: dict[str, list[Output]]
 ) -> dict[str, tuple[float, float]]:
     """Mean log-probability of a token under the fp32 model, and its standard error over passages, for each system."""
     import torch
@@ -179,7 +178,7 @@ def mean_log_probability(
     scores: dict[str, list[tuple[float, int]]] = {name: [] for name in outputs}
     with torch.inference_mode():
         for number, text in enumerate(texts):
-            inputs = tokenizer(PROMPT + text, max_length=MAX_INPUT, truncation=True, return_tensors="pt")
+            inputs = tokenizer(PROMPT + text, max_length=most, truncation=True, return_tensors="pt")
             encoded = model.get_encoder()(input_ids=inputs["input_ids"])
             for name, found in outputs.items():
                 place = slice(number * QUERIES, (number + 1) * QUERIES)
@@ -198,19 +197,22 @@ def mean_log_probability(
     return means
 
 
-def run(directory: str, texts: list[str], tokens: int, rounds: int) -> None:
+def run(directory: str, texts: list[str], tokens: int, most: int, rounds: int) -> None:
     """Time every system in turns, then score what it wrote."""
     import ctranslate2
 
+    settings = directory, tokens, most
     systems = {
-        "(a) transformers generate, fp32": InOwnProcess(plain, directory, tokens),
-        "(b) ours, transformers, fp32": InOwnProcess(ours, directory, tokens, "transformers", "float32"),
-        "(b) ours, transformers, bf16": InOwnProcess(ours, directory, tokens, "transformers", "bfloat16"),
+        "(a) transformers generate, fp32": InOwnProcess(plain, *settings),
+        "(b) ours, transformers, fp32": InOwnProcess(ours, *settings, "transformers", "float32"),
+        "(b) ours, transformers, bf16": InOwnProcess(ours, *settings, "transformers", "bfloat16"),
     }
     supported = ctranslate2.get_supported_compute_types("cpu")
     for dtype in ("float32", "bfloat16", "int8"):
         if dtype in supported:
-            systems[f"(b) ours, ctranslate2, {dtype}"] = InOwnProcess(ours, directory, tokens, "ctranslate2", dtype)
+            systems[f"(b) ours, ctranslate2, {dtype}"] = InOwnProcess(
+                ours, directory, tokens, most, "ctranslate2", dtype
+            )
     wall: dict[str, list[float]] = {name: [] for name in systems}
     cpu: dict[str, list[float]] = {name: [] for name in systems}
     outputs: dict[str, list[Output]] = {name: [] for name in systems}
@@ -226,7 +228,7 @@ def run(directory: str, texts: list[str], tokens: int, rounds: int) -> None:
         print(f"round {number + 1}: {line}", flush=True)
     for system in systems.values():
         system.close()
-    means = mean_log_probability(directory, texts, outputs)
+    means = mean_log_probability(directory, texts, most, outputs)
     first, reference, *_ = wall
     rows = []
     for name, seconds in wall.items():
@@ -255,21 +257,24 @@ def main() -> None:
         "--passages", type=int, default=48, help="XQuAD paragraphs, their first 100 words, five queries each"
     )
     parser.add_argument("--tokens", type=int, default=20, help="new tokens of a query where none ends by itself")
+    parser.add_argument("--max-input-length", type=int, default=256, help="tokens of a prompt")
+    parser.add_argument("--one-length", action="store_true", help="leave out the queries that end by themselves")
     parser.add_argument("--rounds", type=int, default=2, help="counted rounds")
     args = parser.parse_args()
     paragraphs, questions = xquad()
     chosen = paragraphs[:: max(1, len(paragraphs) // args.passages)][: args.passages]
     texts = [" ".join(text.split()[:WORDS]) for text in chosen]
     print(f"{machine()}; {len(texts)} passages, {QUERIES} queries each, top-k 10")
-    for title, tokens, ends in (
+    kinds = [
         (f"every query {args.tokens} tokens long", args.tokens, False),
         ("queries end by themselves, at most 64 tokens", 64, True),
-    ):
+    ]
+    for title, tokens, ends in kinds[: 1 if args.one_length else 2]:
         with tempfile.TemporaryDirectory() as directory:
             os.environ["XDG_CACHE_HOME"] = directory  # conversions are thrown away with the model
             build_mt5_small_shape(f"{directory}/model", paragraphs + questions, ends)
             print(f"\n{title}")
-            run(f"{directory}/model", texts, tokens, args.rounds)
+            run(f"{directory}/model", texts, tokens, args.max_input_length, args.rounds)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_commands_run(workplace: Path):
         for name in ("paper.txt", "paper.auto.txt")
     )
     agree = sum(one == other for one, other in zip(paper, auto, strict=True))
-    assert agree >= 0.99 * len(paper)  # bfloat16 at encoding against float32 at search may swap near ties, nothing else
+    assert agree >= 0.97 * len(paper)  # all 48 passages are ranked, and bfloat16 against float32 swaps near ties
 
 
 def test_python_example(workplace: Path):
