@@ -23,7 +23,8 @@ def register() -> None:
     >>> query_encoder_class_map["xqg"].__name__
     'XqgQueryEncoder'
     """
-    from pyserini_xqg import datasets, encoders, fit
+    from pyserini_xqg import datasets
+    from pyserini_xqg.vectors import encoders, fit
 
     encoders.register_encoders()
     fit.guard_searcher()

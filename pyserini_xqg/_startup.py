@@ -10,9 +10,9 @@ import sys
 
 # Module -> (our module, function) to call with it right after it has been executed.
 _AFTER = {
-    "jnius_config": ("pyserini_xqg.java", "configure"),
-    "pyserini.encode": ("pyserini_xqg.encoders", "register_encoders"),
-    "pyserini.search.faiss._searcher": ("pyserini_xqg.fit", "guard_searcher"),
+    "jnius_config": ("pyserini_xqg.core.java", "configure"),
+    "pyserini.encode": ("pyserini_xqg.vectors.encoders", "register_encoders"),
+    "pyserini.search.faiss._searcher": ("pyserini_xqg.vectors.fit", "guard_searcher"),
 }
 
 

@@ -12,8 +12,8 @@ import argparse
 import sysconfig
 from pathlib import Path
 
-from pyserini_xqg.cli import HelpFormatter, run
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import HelpFormatter, run
+from pyserini_xqg.core.errors import XqgError
 
 PTH_NAME = "pyserini_xqg_activate.pth"
 # Still harmless where the package has been uninstalled and the file was forgotten.
@@ -61,7 +61,7 @@ def remove() -> bool:
 
 
 def _report_java() -> None:
-    from pyserini_xqg.java import NO_JAVA, VECTOR_OPTION, find_java
+    from pyserini_xqg.core.java import NO_JAVA, VECTOR_OPTION, find_java
 
     java = find_java()
     print(f"Java:   {java if java else NO_JAVA}")

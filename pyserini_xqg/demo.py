@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg import default_encoder
-from pyserini_xqg.cli import HelpFormatter, run
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import HelpFormatter, run
+from pyserini_xqg.core.errors import XqgError
 
 DATASET = "xqg-sample"
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -29,7 +29,7 @@ _FREQUENT = 0.03  # share of the texts from which on a piece counts as a functio
 
 def sample_texts() -> Iterator[str]:
     """The sample's passages and generated queries, never its topics."""
-    from pyserini_xqg.corpus import Corpus
+    from pyserini_xqg.text.corpus import Corpus
 
     for passage in Corpus(f"irds:{DATASET}"):
         yield f"{passage.title} {passage.text}"

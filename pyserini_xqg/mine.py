@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.cli import HelpFormatter, positive, progress, run, say
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import check_output, exclusive, full_disk_named, write_whole
-from pyserini_xqg.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARIABLE, ROUTED_FORMAT, read_manifest
-from pyserini_xqg.training.examples import ExampleSource
-from pyserini_xqg.training.mining import MiningCounts, MiningSettings, Search, mine
-from pyserini_xqg.training.options import number_of_at_least_0
+from pyserini_xqg.core.cli import HelpFormatter, positive, progress, run, say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import check_output, exclusive, full_disk_named, write_whole
+from pyserini_xqg.train.examples import ExampleSource
+from pyserini_xqg.train.mining import MiningCounts, MiningSettings, Search, mine
+from pyserini_xqg.train.options import number_of_at_least_0
+from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARIABLE, ROUTED_FORMAT, read_manifest
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,7 +126,7 @@ _ENCODER_OPTIONS = ("encoder", "pooling", "l2_norm", "query_max_length", "query_
 
 
 def _faiss(args: argparse.Namespace) -> Search:
-    from pyserini_xqg import encoders, fit
+    from pyserini_xqg.vectors import encoders, fit
 
     from pyserini.search.faiss import FaissSearcher  # isort: skip (encoders chooses the Java first)
 
@@ -156,12 +156,12 @@ def _faiss(args: argparse.Namespace) -> Search:
 
 
 def _lucene(args: argparse.Namespace) -> Search:
-    from pyserini_xqg import java
+    from pyserini_xqg.core import java
 
     java.configure()
     from pyserini.search.lucene import LuceneSearcher
 
-    from pyserini_xqg.comparing.lexical import quiet_lucene
+    from pyserini_xqg.compare.lexical import quiet_lucene
 
     quiet_lucene()
     searcher = LuceneSearcher(str(Path(args.index).absolute()))
@@ -195,7 +195,7 @@ def check_data(examples: ExampleSource, answers: dict[str, Any] | None) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.mine``."""
-    from pyserini_xqg.corpus import Corpus
+    from pyserini_xqg.text.corpus import Corpus
 
     args = build_parser().parse_args(argv)
     settings = MiningSettings(args.depth, args.skip, args.number, args.top, args.keep_negatives, args.seed)
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     check_output(output, args.overwrite)
     answers = None
     if args.answers:
-        from pyserini_xqg.runs import read_answers
+        from pyserini_xqg.text.runs import read_answers
 
         answers = read_answers(args.answers)[0]
     corpus = Corpus(args.corpus)

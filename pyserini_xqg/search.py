@@ -27,12 +27,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.augmentation import check_alpha
-from pyserini_xqg.cli import HelpFormatter, run, say
-from pyserini_xqg.corpus import IRDS_PREFIX
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import write_json, write_whole
-from pyserini_xqg.manifest import (
+from pyserini_xqg.core.cli import HelpFormatter, run, say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import write_json, write_whole
+from pyserini_xqg.text.corpus import IRDS_PREFIX
+from pyserini_xqg.text.topics import (
+    TSV_SUFFIXES,
+    check_topics_file,
+    irds_topics,
+    read_topic_languages,
+    split_by_language,
+)
+from pyserini_xqg.vectors.augmentation import check_alpha
+from pyserini_xqg.vectors.manifest import (
     ALPHA_PREFIX,
     INDEX_PREFIX,
     MANIFEST_NAME,
@@ -43,13 +50,6 @@ from pyserini_xqg.manifest import (
     new_manifest,
     read_manifest,
     shard_directories,
-)
-from pyserini_xqg.topics import (
-    TSV_SUFFIXES,
-    check_topics_file,
-    irds_topics,
-    read_topic_languages,
-    split_by_language,
 )
 
 PYSERINI_COMMAND = "pyserini.search.faiss"
@@ -106,7 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_pyserini(arguments: list[str]) -> None:
     """Run Pyserini's search command in this process, with xQG registered."""
-    from pyserini_xqg import encoders, fit, java
+    from pyserini_xqg.core import java
+    from pyserini_xqg.vectors import encoders, fit
 
     encoders.register_encoders()
     fit.guard_searcher()
@@ -209,7 +210,7 @@ def _search(
 
 @contextmanager
 def _mapping(wanted: bool) -> Iterator[None]:
-    """Ask for mapped index files inside the block, where :func:`~pyserini_xqg.fit.guard_searcher` looks."""
+    """Ask for mapped index files inside the block, where :func:`~pyserini_xqg.vectors.fit.guard_searcher` looks."""
     before = os.environ.get(MMAP_VARIABLE)
     if wanted:
         os.environ[MMAP_VARIABLE] = "1"
@@ -226,7 +227,7 @@ def _search_routed(
     args: argparse.Namespace, rest: list[str], index: str, manifest: Mapping[str, Any], output: Path
 ) -> None:
     """One run of Pyserini's command a language, then one file with the topics in Pyserini's order."""
-    from pyserini_xqg import encoders  # noqa: F401 (chooses the Java before Pyserini starts it)
+    from pyserini_xqg.vectors import encoders  # noqa: F401 (chooses the Java before Pyserini starts it)
 
     from pyserini.query_iterator import TopicsFormat, get_query_iterator  # isort: skip
 

@@ -53,7 +53,7 @@ def forget_tokens() -> None:
     """Empty the caches that remember tokens, and whether NLTK's data was found."""
     from nltk import tokenize
 
-    from pyserini_xqg import answer_tokens
+    from pyserini_xqg.evaluate import answer_tokens
 
     answer_tokens.exact_tokens.cache_clear()
     answer_tokens._cache.clear()

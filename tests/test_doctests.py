@@ -12,7 +12,7 @@ from helpers import command_environment
 import pyserini_xqg
 
 # Importing these, or running their examples, starts Pyserini and with it a Java virtual machine.
-NEEDS_PYSERINI = {"pyserini_xqg", "pyserini_xqg.encoders"}
+NEEDS_PYSERINI = {"pyserini_xqg", "pyserini_xqg.vectors.encoders"}
 MODULES = sorted(
     {"pyserini_xqg"}
     | {

@@ -22,10 +22,10 @@ from helpers import (
 )
 
 from pyserini_xqg import encode
-from pyserini_xqg.corpus import Corpus
-from pyserini_xqg.embedding import Embedder, EncoderConfig
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.store import EmbeddingStore
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.store import EmbeddingStore
 
 PLAIN = ("--device", "cpu", "--dtype", "float32")
 

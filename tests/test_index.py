@@ -19,9 +19,9 @@ from helpers import (
 )
 
 from pyserini_xqg import encode, index
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.manifest import read_manifest
-from pyserini_xqg.store import EmbeddingStore
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors.manifest import read_manifest
+from pyserini_xqg.vectors.store import EmbeddingStore
 
 RECORDS = corpus_records(20, most=4)
 DOCIDS = [record["docid"] for record in RECORDS]
@@ -419,7 +419,7 @@ def test_index_and_store_in_one_another(stores, tiny_encoder, tmp_path, monkeypa
 
 
 def test_second_build_of_the_same_output(stores, tmp_path):
-    from pyserini_xqg.files import exclusive
+    from pyserini_xqg.core.files import exclusive
 
     with (
         exclusive(tmp_path / ".index.lock", tmp_path / "index"),

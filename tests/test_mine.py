@@ -8,11 +8,11 @@ from helpers import assert_one_error, run_module, write_jsonl
 from retrievers import example_records
 
 from pyserini_xqg import mine as command
-from pyserini_xqg.corpus import Corpus
-from pyserini_xqg.embedding import Embedder, EncoderConfig
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.training.examples import ExampleSource
-from pyserini_xqg.training.mining import MiningCounts, MiningSettings, answer_pattern, holds_answer, mine
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.train.examples import ExampleSource
+from pyserini_xqg.train.mining import MiningCounts, MiningSettings, answer_pattern, holds_answer, mine
+from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
 
 RECORDS = example_records(20, negatives=1, languages=["fi", "ja"])
 

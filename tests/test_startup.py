@@ -78,7 +78,7 @@ assert len(sys.meta_path) == before
 assert sum(getattr(finder, "__name__", "") == "_Finder" for finder in sys.meta_path) == 1
 finder = sys.meta_path[0]
 assert finder.find_spec("json") is None
-_startup._AFTER["no_such_module"] = ("pyserini_xqg.java", "configure")
+_startup._AFTER["no_such_module"] = ("pyserini_xqg.core.java", "configure")
 assert finder.find_spec("no_such_module") is None
 try:
     import no_such_module

@@ -7,8 +7,9 @@ import shutil
 import pytest
 from helpers import assert_one_error, corpus_records, directory_bytes, run_module, write_jsonl
 
-from pyserini_xqg import encode, store_commands
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg import encode
+from pyserini_xqg import store as store_commands
+from pyserini_xqg.core.errors import XqgError
 
 ROWS, CHUNK = 23, 5
 FILES = ("store.json", "chunks.jsonl", "docids.txt", "passages.npy", "sum.fi.npy", "count.ar.npy", "vectors.ja.npy")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pyserini_xqg.embedding import EncoderConfig, describe_probe
 from pyserini_xqg.queries.scores import QueryScores, ScoresWriter, new_scores_manifest
-from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter, sum_first
+from pyserini_xqg.vectors.embedding import EncoderConfig, describe_probe
+from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 
 def vector_settings(passages, queries, dimension, docids) -> dict:

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.languages import XOR_TYDI_LANGUAGES
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
 
 XQUAD_LANGUAGES: tuple[str, ...] = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 """XQuAD's languages: the English original and eleven translations (https://github.com/google-deepmind/xquad)."""

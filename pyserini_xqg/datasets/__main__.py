@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from pyserini_xqg import cli, datasets
+from pyserini_xqg import datasets
+from pyserini_xqg.core import cli
 
 
 def main(args: list[str] | None = None) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import exclusive, sha256_file
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import exclusive, sha256_file
 
 DATA_VARIABLE = "PYSERINI_XQG_DATA"
 """Environment variable: a directory with the published files in subdirectories ``xor-tydi`` and ``xquad``."""

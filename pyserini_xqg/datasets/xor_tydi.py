@@ -15,12 +15,12 @@ from typing import Any
 
 from ir_datasets.datasets.base import Dataset
 
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import open_text, read_jsonl
+from pyserini_xqg.core.languages import NAMES, XOR_TYDI_LANGUAGES
 from pyserini_xqg.datasets.components import Docs, Documentation, Queries
 from pyserini_xqg.datasets.published import PublishedFile
 from pyserini_xqg.datasets.records import XorTydiQuery, XqgDoc
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import open_text, read_jsonl
-from pyserini_xqg.languages import NAMES, XOR_TYDI_LANGUAGES
 
 NAME = "xor-tydi"
 URL = "https://nlp.cs.washington.edu/xorqa/XORQA_site/data/"

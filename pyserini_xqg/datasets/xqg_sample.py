@@ -14,11 +14,11 @@ from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TrecQrel, TrecQrels
 from ir_datasets.util import LocalDownload
 
+from pyserini_xqg.core.files import read_jsonl
+from pyserini_xqg.core.languages import NAMES, XOR_TYDI_LANGUAGES
 from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
 from pyserini_xqg.datasets.records import AugmentedDoc, XorTydiQuery
 from pyserini_xqg.datasets.xor_tydi import read_questions
-from pyserini_xqg.files import read_jsonl
-from pyserini_xqg.languages import NAMES, XOR_TYDI_LANGUAGES
 
 NAME = "xqg-sample"
 PASSAGE_COUNT = 48

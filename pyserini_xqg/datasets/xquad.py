@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TrecQrel
 
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.datasets import XQUAD_LANGUAGES
 from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
 from pyserini_xqg.datasets.published import PublishedFile
 from pyserini_xqg.datasets.records import XqgDoc, XquadQuery
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.languages import NAMES
 
 NAME = "xquad"
 URL = "https://raw.githubusercontent.com/google-deepmind/xquad/master/"

@@ -15,11 +15,11 @@ from pathlib import Path
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TrecQrel
 
+from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.datasets import XQUAD_LOO_LANGUAGES, XQUAD_LOO_QUERY_LANGUAGES
 from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
 from pyserini_xqg.datasets.records import AugmentedDoc, XquadQuery
 from pyserini_xqg.datasets.xquad import FILES, PARAGRAPHS, questions_of, read_docs
-from pyserini_xqg.languages import NAMES
 
 NAME = "xquad-loo"
 

@@ -6,7 +6,7 @@ import ctypes
 import sys
 from typing import Any
 
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.sampling import Generator, Sampling
 
 BACKENDS = ("transformers", "ctranslate2")

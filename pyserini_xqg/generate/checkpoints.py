@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import read_json, sha256_file
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import read_json, sha256_file
 
 MODEL_TYPES = ("auto", "seq2seq", "causal")
 _CURE = (

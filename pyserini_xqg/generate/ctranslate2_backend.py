@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pyserini_xqg.embedding import batches_by_length
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import read_json
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import read_json
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
 from pyserini_xqg.generate.loaded import LoadedCheckpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
+from pyserini_xqg.vectors.embedding import batches_by_length
 
 BATCH_TOKENS_CPU = 24576
 BATCH_TOKENS_GPU = 131072

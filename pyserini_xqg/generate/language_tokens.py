@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.languages import NAMES
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import NAMES
 
 FLORES: dict[str, str] = {
     "af": "afr_Latn", "ak": "aka_Latn", "am": "amh_Ethi", "ar": "arb_Arab", "as": "asm_Beng", "ay": "ayr_Latn",

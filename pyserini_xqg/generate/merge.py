@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.cli import HelpFormatter, progress, say
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import exclusive, full_disk_named, read_json, write_json, write_whole
+from pyserini_xqg.core.cli import HelpFormatter, progress, say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import exclusive, full_disk_named, read_json, write_json, write_whole
+from pyserini_xqg.core.job import rows_done
+from pyserini_xqg.core.shards import ShardKind, ordered_shards, unfinished_shard
 from pyserini_xqg.generate.output import (
     MANIFEST_NAME,
     WORK_KIND,
@@ -27,8 +29,6 @@ from pyserini_xqg.generate.output import (
     work_directory,
 )
 from pyserini_xqg.generate.report import summary_lines
-from pyserini_xqg.journal import rows_done
-from pyserini_xqg.shards import ShardKind, ordered_shards, unfinished_shard
 
 _BLOCK = 1 << 22
 

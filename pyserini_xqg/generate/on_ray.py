@@ -1,4 +1,4 @@
-"""``generate --engine ray``: see :mod:`pyserini_xqg.ray_shards`."""
+"""``generate --engine ray``: see :mod:`pyserini_xqg.core.ray_shards`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.engines import ProgressLines
+from pyserini_xqg.core.ray import ProgressLines
+from pyserini_xqg.core.ray_shards import ShardedCommand, run_on_ray
+from pyserini_xqg.core.shards import Shard
 from pyserini_xqg.generate.merge import merge_queries
 from pyserini_xqg.generate.options import check_corpus, generate_from_args, generator_from_args, plan_from_args
 from pyserini_xqg.generate.pipeline import default_chunk_size
 from pyserini_xqg.generate.report import Report
-from pyserini_xqg.ray_shards import ShardedCommand, run_on_ray
-from pyserini_xqg.shards import Shard
 
 
 def _check(args: argparse.Namespace, directory: Path) -> None:

@@ -19,9 +19,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyserini_xqg.cli import HelpFormatter, positive, say
-from pyserini_xqg.corpus import IRDS_PREFIX, Corpus
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import HelpFormatter, positive, say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES, parse_languages
+from pyserini_xqg.core.shards import Shard, add_shard_arguments, check_shard_options
 from pyserini_xqg.generate.backends import BACKENDS, load_generator
 from pyserini_xqg.generate.output import check_queries_output
 from pyserini_xqg.generate.pipeline import (
@@ -36,12 +37,11 @@ from pyserini_xqg.generate.pipeline import (
 )
 from pyserini_xqg.generate.prompts import check_prompt, names_language
 from pyserini_xqg.generate.sampling import PAPER_PROMPT, Generator, Sampling
-from pyserini_xqg.languages import XOR_TYDI_LANGUAGES, parse_languages
-from pyserini_xqg.quality import add_quality_options, quality_rules
-from pyserini_xqg.shards import Shard, add_shard_arguments, check_shard_options, scan_once
+from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, scan_once
+from pyserini_xqg.text.quality import add_quality_options, quality_rules
 
 if TYPE_CHECKING:
-    from pyserini_xqg.corpus import CorpusSummary
+    from pyserini_xqg.text.corpus import CorpusSummary
 
 DEFAULT_MODEL = "ielabgroup/xor-tydi-docTquery-mt5-base"
 

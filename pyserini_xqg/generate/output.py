@@ -4,7 +4,7 @@ While the work goes on::
 
     <output>.work/generation.json     settings
     <output>.work/queries.jsonl       passages with their queries, committed chunk by chunk
-    <output>.work/chunks.jsonl        see pyserini_xqg.journal
+    <output>.work/chunks.jsonl        see pyserini_xqg.core.job
 
 In the end ``queries.jsonl`` is renamed to ``<output>``, with its sidecar ``<output>.json``: settings, counts, SHA-256.
 """
@@ -18,13 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.cli import say
-from pyserini_xqg.corpus import Passage
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import check_output, fsync_directory, read_described, read_json, write_json
-from pyserini_xqg.journal import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
-from pyserini_xqg.manifest import package_versions
-from pyserini_xqg.quality import REASONS
+from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import check_output, fsync_directory, read_described, read_json, write_json
+from pyserini_xqg.core.job import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
+from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.text.quality import REASONS
+from pyserini_xqg.vectors.manifest import package_versions
 
 QUERIES_NAME = "queries.jsonl"
 MANIFEST_NAME = "generation.json"

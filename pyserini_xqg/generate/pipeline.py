@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.cli import say
-from pyserini_xqg.corpus import Corpus, CorpusSummary, Passage
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.shards import Shard
 from pyserini_xqg.generate.output import (
     EXAMPLES,
     QueriesWriter,
@@ -26,8 +26,8 @@ from pyserini_xqg.generate.output import (
 from pyserini_xqg.generate.prompts import build_prompt
 from pyserini_xqg.generate.report import Report
 from pyserini_xqg.generate.sampling import Generator
-from pyserini_xqg.quality import QualityRules, refusal
-from pyserini_xqg.shards import Shard
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage
+from pyserini_xqg.text.quality import QualityRules, refusal
 
 QUALITY_CHECKS = ("resample", "drop", "off")
 CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK = 32, 128, 512

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from string import Formatter
 
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.generate.sampling import Prompt
-from pyserini_xqg.languages import NAMES
 
 PROMPT_FIELDS = ("language", "language_code", "title", "text")
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyserini_xqg.cli import progress, say
-from pyserini_xqg.engines import ProgressLines
+from pyserini_xqg.core.cli import progress, say
+from pyserini_xqg.core.ray import ProgressLines
 
 LINE_SECONDS = 60.0
 """Between two lines where there is no terminal."""

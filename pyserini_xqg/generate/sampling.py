@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.errors import XqgError
 
 PAPER_PROMPT = "Generate a {language} question for this passage: {title} {text}"
 """The prompt of the paper's checkpoints (ielab/xQG4xDR); ``{language}`` is the English name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.language_tokens import LanguageTokens
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling

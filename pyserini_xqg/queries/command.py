@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from pyserini_xqg.cli import HelpFormatter
+from pyserini_xqg.core.cli import HelpFormatter
 from pyserini_xqg.generate.merge import add_merge_parser
 from pyserini_xqg.queries.filter import add_filter_parser
 from pyserini_xqg.queries.report import add_report_parser

@@ -12,19 +12,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.cli import HelpFormatter, say
-from pyserini_xqg.corpus import FIELDS, IRDS_PREFIX, SUFFIXES, Corpus, CorpusSummary, corpus_files
-from pyserini_xqg.encode import add_corpus_arguments, add_encoder_arguments, encoder_from_args, positive
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import HelpFormatter, say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.generate.output import sidecar_path
-from pyserini_xqg.languages import parse_languages
 from pyserini_xqg.queries.filtered import check_filter_output, describe_filter, filter_queries, finished_before
 from pyserini_xqg.queries.filtered_store import write_filtered_store
 from pyserini_xqg.queries.round_trip import IndexRanker, Ranker, StoreRanker
 from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.scoring import check_query_vectors, check_store_corpus, score_corpus, score_store
 from pyserini_xqg.queries.selection import Selection, parse_by_language, tied, verdicts_by_language
-from pyserini_xqg.store import EmbeddingStore, check_new_store
+from pyserini_xqg.text.corpus import FIELDS, IRDS_PREFIX, SUFFIXES, Corpus, CorpusSummary, corpus_files
+from pyserini_xqg.vectors.encoding import add_corpus_arguments, add_encoder_arguments, encoder_from_args, positive
+from pyserini_xqg.vectors.store import EmbeddingStore, check_new_store
 
 HELP = "keep the queries that the retriever scores high for their passage (Doc2Query--)"
 DESCRIPTION = """Keep the generated queries that the retriever itself scores high for their passage (Doc2Query--,

@@ -12,10 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from pyserini_xqg.cli import progress
-from pyserini_xqg.corpus import Corpus
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import (
+from pyserini_xqg.core.cli import progress
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import (
     check_output,
     exclusive,
     full_disk_named,
@@ -25,7 +24,6 @@ from pyserini_xqg.files import (
     write_whole,
 )
 from pyserini_xqg.generate.output import sidecar_path
-from pyserini_xqg.manifest import package_versions
 from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.selection import (
     KEPT,
@@ -37,6 +35,8 @@ from pyserini_xqg.queries.selection import (
     thresholds,
     verdicts_by_language,
 )
+from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.vectors.manifest import package_versions
 
 FILTER_FORMAT = "pyserini-xqg filtered queries"
 

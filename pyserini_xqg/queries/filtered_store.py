@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pyserini_xqg.cli import progress, say
-from pyserini_xqg.corpus import Corpus
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import progress, say
+from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.queries.scores import corpus_facts
 from pyserini_xqg.queries.scoring import store_chunks
 from pyserini_xqg.queries.selection import KEPT
-from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter, sum_first
+from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 _NOT_SETTINGS = ("format", "format_version", "complete", "manifest_sha256")
 

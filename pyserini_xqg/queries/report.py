@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.cli import HelpFormatter, positive, progress
-from pyserini_xqg.corpus import Corpus, CorpusSummary
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import read_json, write_whole
+from pyserini_xqg.core.cli import HelpFormatter, positive, progress
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import read_json, write_whole
+from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.generate.output import sidecar_path
-from pyserini_xqg.language_check import resolve_check
-from pyserini_xqg.languages import parse_languages
-from pyserini_xqg.quality import QualityRules, add_quality_options, quality_rules
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary
+from pyserini_xqg.text.language_check import resolve_check
+from pyserini_xqg.text.quality import QualityRules, add_quality_options, quality_rules
 
 HELP = "describe generated queries: counts, lengths, duplicates, languages, overlap with the passages, examples"
 DESCRIPTION = f"""{HELP[0].upper()}{HELP[1:]}.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pyserini_xqg.html_pages import figure, page_head, section, table
+from pyserini_xqg.core.pages import figure, page_head, section, table
 from pyserini_xqg.queries.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
 from pyserini_xqg.queries.report_text import (
     COUNTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pyserini_xqg.languages import NAMES
+from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.queries.statistics import FINDINGS, shorten
 
 COUNTS = [("", 3), ("queries per passage", 3), ("characters per query", 4), ("words per query", 2)]
@@ -142,7 +142,7 @@ def instead_line(entry: Mapping[str, Any], most: int = 8) -> str:
 
 
 def language_or_script(found: str) -> str:
-    """The name of what :func:`pyserini_xqg.language_check.found_instead` found.
+    """The name of what :func:`pyserini_xqg.text.language_check.found_instead` found.
 
     >>> language_or_script("la"), language_or_script("Latin"), language_or_script("war")
     ('Latin', 'Latin script', 'war')

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pyserini_xqg.cli import say
-from pyserini_xqg.embedding import EncoderConfig
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import read_lines
-from pyserini_xqg.fit import TOLERANCE, check_shards, probe_distance
-from pyserini_xqg.manifest import (
+from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import read_lines
+from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.fit import TOLERANCE, check_shards, probe_distance
+from pyserini_xqg.vectors.manifest import (
     MANIFEST_NAME,
     ROUTED_FORMAT,
     SHARDED_FORMAT,
@@ -26,7 +26,7 @@ from pyserini_xqg.manifest import (
     read_manifest,
     shard_directories,
 )
-from pyserini_xqg.store import EmbeddingStore
+from pyserini_xqg.vectors.store import EmbeddingStore
 
 _QUERIES_AT_ONCE = 1024
 _PASSAGES_AT_ONCE = 4096
@@ -182,7 +182,7 @@ def _open(places: Sequence[Path]) -> Any:
     """The FAISS index, of several files as one."""
     import faiss
 
-    from pyserini_xqg import faiss_index
+    from pyserini_xqg.vectors import faiss_index
 
     indexes = []
     for place in places:

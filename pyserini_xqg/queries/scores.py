@@ -7,7 +7,7 @@ Layout (N passages, T_l queries in language l)::
     count.<l>.npy     (N,)    queries of each passage, int32
     score.<l>.npy     (T_l,)  inner product of the passage's vector and the query's, passage by passage, float32
     rank.<l>.npy      (T_l,)  with a round trip: at which rank the query retrieves its passage, int32; 0 for none
-    chunks.jsonl      one line a committed chunk, see :mod:`pyserini_xqg.journal`
+    chunks.jsonl      one line a committed chunk, see :mod:`pyserini_xqg.core.job`
 
 The vectors themselves are not kept: 4 bytes a query remain, where a store with --keep-query-vectors has one vector.
 """
@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from pyserini_xqg.corpus import CorpusSummary
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.files import fsync_directory, read_described, write_json
-from pyserini_xqg.journal import LOCK_NAME, Journal, JournalKind, differing, manifest_digest, rows_done
-from pyserini_xqg.store import DOCIDS_NAME, ArraySpec, Chunk, settings_differences
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import fsync_directory, read_described, write_json
+from pyserini_xqg.core.job import LOCK_NAME, Journal, JournalKind, differing, manifest_digest, rows_done
+from pyserini_xqg.text.corpus import CorpusSummary
+from pyserini_xqg.vectors.store import DOCIDS_NAME, ArraySpec, Chunk, settings_differences
 
 SCORES_NAME = "scores.json"
 SCORES_FORMAT = "pyserini-xqg query scores"

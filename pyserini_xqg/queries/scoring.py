@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_xqg.cli import progress, say
-from pyserini_xqg.corpus import FIELDS, Corpus, CorpusSummary
-from pyserini_xqg.encode import encode_chunk
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.cli import progress, say
+from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.queries.scores import ScoresWriter, corpus_differences, corpus_facts, has_scores, new_scores_manifest
-from pyserini_xqg.store import Chunk, EmbeddingStore
+from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusSummary
+from pyserini_xqg.vectors.encoding import encode_chunk
+from pyserini_xqg.vectors.store import Chunk, EmbeddingStore
 
 if TYPE_CHECKING:
-    from pyserini_xqg.embedding import Embedder
     from pyserini_xqg.queries.round_trip import Ranker
+    from pyserini_xqg.vectors.embedding import Embedder
 
 
 def score_corpus(

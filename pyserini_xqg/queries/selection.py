@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.languages import check_language
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import check_language
 from pyserini_xqg.queries.order_statistics import order_statistics
 from pyserini_xqg.queries.scores import QueryScores
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyserini_xqg.corpus import Passage
-from pyserini_xqg.language_check import found_instead
-from pyserini_xqg.languages import NAMES
-from pyserini_xqg.quality import QualityRules, character_ngrams, fold, is_copy, near_duplicates, words
+from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.queries.repeated_texts import RepeatedTexts
+from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.text.language_check import found_instead
+from pyserini_xqg.text.quality import QualityRules, character_ngrams, fold, is_copy, near_duplicates, words
 
 FINDINGS = {
     "duplicate": "the passage has it twice",

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from common import markdown
 
-from pyserini_xqg.embedding import EncoderConfig, describe_probe
-from pyserini_xqg.index import Recipe, build_index
-from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter
+from pyserini_xqg.vectors.building import Recipe, build_index
+from pyserini_xqg.vectors.embedding import EncoderConfig, describe_probe
+from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 QUERIES = 5  # of a passage in a language

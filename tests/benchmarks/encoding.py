@@ -47,7 +47,7 @@ def published_recipe(directory: str) -> Callable[[list[str]], np.ndarray]:
 
 def pyserini_encode(directory: str) -> Callable[[list[str]], np.ndarray]:
     """(b) pyserini.encode: batches of 64 in the order of the corpus, padded to the longest."""
-    from pyserini_xqg import java
+    from pyserini_xqg.core import java
 
     java.configure()
     from pyserini.encode import AutoDocumentEncoder
@@ -71,7 +71,7 @@ def sentence_transformers(directory: str) -> Callable[[list[str]], np.ndarray]:
 
 def ours(directory: str, precision: str, **config: object) -> Callable[[list[str]], np.ndarray]:
     """(d) The embedder of pyserini_xqg.encode."""
-    from pyserini_xqg.embedding import Embedder, EncoderConfig
+    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
 
     return Embedder(EncoderConfig(directory, **config), "cpu", precision=precision).embed_queries
 
@@ -112,7 +112,7 @@ def fidelity(precision: str, reference: tuple[np.ndarray, np.ndarray], model: st
 
 def padding(lengths: list[int]) -> float:
     """Share of the positions that hold no token in the batches of models that need padding; others have none."""
-    from pyserini_xqg.embedding import BATCH_TOKENS_CPU, batches_by_length
+    from pyserini_xqg.vectors.embedding import BATCH_TOKENS_CPU, batches_by_length
 
     batches = batches_by_length(lengths, BATCH_TOKENS_CPU)
     return 1 - sum(lengths) / sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
@@ -120,7 +120,7 @@ def padding(lengths: list[int]) -> float:
 
 def xquad_vectors(precision: str, model: str) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors of xquad-loo's passages and of its topics in ar, de, es, ru."""
-    from pyserini_xqg.embedding import Embedder, EncoderConfig
+    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
 
     folder = DATA / "xquad-loo"
     embedder = Embedder(EncoderConfig(model, pooling="mean", l2_norm=True), "cpu", precision=precision)
@@ -145,7 +145,7 @@ def main() -> None:
     texts = [questions[row] for row in np.random.default_rng(0).permutation(len(questions))[: args.texts]]
     with tempfile.TemporaryDirectory() as directory:
         model = build_mbert_shape(Path(directory), questions)
-        from pyserini_xqg.embedding import Embedder, EncoderConfig
+        from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
 
         tokenize = Embedder(EncoderConfig(model), "cpu").tokenize
         lengths, all_lengths = (list(map(len, tokenize(some, None))) for some in (texts, questions))

@@ -27,14 +27,14 @@ from common import DATA, machine, markdown
 from ir_measures import R
 from scipy import stats
 
-from pyserini_xqg.augmentation import augment
-from pyserini_xqg.embedding import Embedder, EncoderConfig
 from pyserini_xqg.queries.round_trip import StoreRanker
 from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.scoring import score_store
 from pyserini_xqg.queries.selection import KEPT, Selection, thresholds, verdicts
-from pyserini_xqg.runs import read_qrels
-from pyserini_xqg.store import Chunk, EmbeddingStore, StoreWriter, sum_first
+from pyserini_xqg.text.runs import read_qrels
+from pyserini_xqg.vectors.augmentation import augment
+from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 LANGUAGES = ("ar", "de", "es", "ru")
 SHARES = {"no wrong ones": Fraction(0), "a tenth": Fraction(1, 10), "a third": Fraction(1, 3), "half": Fraction(1, 2)}

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from common import DATA
 
+from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
 from pyserini_xqg.generate import options, pipeline
 from pyserini_xqg.generate.sampling import Candidate, Prompt
-from pyserini_xqg.languages import XOR_TYDI_LANGUAGES
 
 
 def questions() -> dict[str, list[str]]:

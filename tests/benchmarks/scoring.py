@@ -74,7 +74,7 @@ def official(asked: list[dict], texts: dict[str, str], rankings: dict[str, list[
     """The official scorer's loop, and its tokeniser; returns budget to question id to hit."""
     from nltk.tokenize import word_tokenize
 
-    from pyserini_xqg.answer_tokens import exact_tokens
+    from pyserini_xqg.evaluate.answer_tokens import exact_tokens
 
     whole_lines = not exact_tokens()
     hits: dict[int, dict[str, float]] = {budget: {} for budget in BUDGETS}
@@ -97,8 +97,8 @@ def ours(asked: list[dict], texts: dict[str, str], runs: dict[str, dict[str, flo
     """R@kt through ir_measures, nothing cached beforehand."""
     import ir_measures
 
-    from pyserini_xqg import answer_tokens
-    from pyserini_xqg.measures import InexactTokensWarning, RecallAtKTokens
+    from pyserini_xqg.evaluate import answer_tokens
+    from pyserini_xqg.evaluate.measures import InexactTokensWarning, RecallAtKTokens
 
     warnings.simplefilter("ignore", InexactTokensWarning)
     answer_tokens._cache.clear()

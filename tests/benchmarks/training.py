@@ -31,7 +31,7 @@ from common import DATA, markdown
 from ir_measures import R
 
 from pyserini_xqg.datasets.xquad import doc_id, read_paragraphs
-from pyserini_xqg.runs import read_qrels, read_run
+from pyserini_xqg.text.runs import read_qrels, read_run
 
 LANGUAGES = ("ar", "de", "es", "ru")
 SEED = 0

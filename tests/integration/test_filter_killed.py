@@ -11,9 +11,9 @@ import time
 import pytest
 from helpers import command_environment, corpus_records, directory_bytes, run_module, write_jsonl
 
-from pyserini_xqg.corpus import Corpus
-from pyserini_xqg.embedding import Embedder, EncoderConfig
 from pyserini_xqg.queries.scoring import score_corpus
+from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ import pytest
 from generation import FAST, generate, passages, read
 from helpers import assert_one_error, command_environment, run_module, write_jsonl
 
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate import options
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from integration import flows
 
-from pyserini_xqg import java
+from pyserini_xqg.core import java
 
 pytestmark = pytest.mark.integration
 

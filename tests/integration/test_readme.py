@@ -12,7 +12,7 @@ import pytest
 from generators import build_tiny_t5
 
 from pyserini_xqg import activate, datasets, default_encoder
-from pyserini_xqg.corpus import Corpus
+from pyserini_xqg.text.corpus import Corpus
 
 pytestmark = pytest.mark.integration
 

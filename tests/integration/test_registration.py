@@ -22,7 +22,7 @@ once = keys()
 from pyserini.search.faiss import FaissSearcher
 guarded = FaissSearcher.load_index
 pyserini_xqg.register()
-from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 print(json.dumps({
     "before": before, "known": known, "once": once, "twice": keys(),
     "ours": encode.document_encoder_class_map["xqg"] is XqgDocumentEncoder
@@ -37,10 +37,10 @@ _ACTIVE = """
 import json, sys
 first = sys.argv[1]
 if first == "ours":
-    import pyserini_xqg.encoders
+    import pyserini_xqg.vectors.encoders
 from pyserini.search.faiss import FaissSearcher
 import pyserini.encode as encode
-from pyserini_xqg.encoders import XqgDocumentEncoder, XqgQueryEncoder
+from pyserini_xqg.vectors.encoders import XqgDocumentEncoder, XqgQueryEncoder
 print(json.dumps([
     encode.document_encoder_class_map.get("xqg") is XqgDocumentEncoder,
     encode.query_encoder_class_map.get("xqg") is XqgQueryEncoder,

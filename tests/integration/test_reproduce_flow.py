@@ -10,11 +10,11 @@ import pytest
 from helpers import command_environment, run_module
 
 from pyserini_xqg import activate
-from pyserini_xqg.conditions import committed
-from pyserini_xqg.conditions.comparison import read_scores
-from pyserini_xqg.conditions.families import load_conditions
+from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.datasets import published
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.reproduce import committed
+from pyserini_xqg.reproduce.comparison import read_scores
+from pyserini_xqg.reproduce.families import load_conditions
 
 pytestmark = pytest.mark.integration
 

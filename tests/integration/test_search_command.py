@@ -15,7 +15,7 @@ from helpers import LANGUAGES, assert_one_error, command_environment
 from integration import flows
 
 from pyserini_xqg import search
-from pyserini_xqg.errors import XqgError
+from pyserini_xqg.core.errors import XqgError
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("registered")]
 

@@ -11,8 +11,8 @@ from helpers import assert_one_error, run_module, write_jsonl
 from integration import flows
 
 from pyserini_xqg import index, search
-from pyserini_xqg.errors import XqgError
-from pyserini_xqg.manifest import read_manifest, shard_directories
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors.manifest import read_manifest, shard_directories
 
 pytestmark = pytest.mark.integration
 
@@ -248,7 +248,7 @@ def test_alpha_in_our_command(built, places, runs, tmp_path):
 def test_alpha_in_python(built, places):
     from pyserini.search.faiss import FaissSearcher
 
-    from pyserini_xqg.encoders import XqgQueryEncoder
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
     place, query = str(places.made["parts"]), built.queries["9"]
     wanted = FaissSearcher(str(places.made["alpha0.8"]), XqgQueryEncoder(str(places.made["alpha0.8"]))).search(query)
@@ -336,7 +336,7 @@ def test_a_misfit_is_refused_in_one_line(built, places, tmp_path):
 _MEMORY = """
 import resource, sys
 import faiss, numpy
-from pyserini_xqg.faiss_index import Shards, read_mapped
+from pyserini_xqg.vectors.faiss_index import Shards, read_mapped
 
 def own():  # bytes of memory that no file backs: what mapping is to save
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("RssAnon"))
@@ -355,7 +355,7 @@ def test_mapped_flat_shards_take_no_memory(tmp_path):
     """300 MB of vectors, all of them searched."""
     import numpy as np
 
-    from pyserini_xqg.flat import write_flat_index
+    from pyserini_xqg.vectors.flat import write_flat_index
 
     dimension, number = 768, 51_200
     random = np.random.default_rng(0)

@@ -139,8 +139,8 @@ def test_searcher_in_python(built, others, registered):
     from pyserini.encode import AutoQueryEncoder
     from pyserini.search.faiss import FaissSearcher
 
-    from pyserini_xqg.encoders import XqgQueryEncoder
-    from pyserini_xqg.errors import XqgError
+    from pyserini_xqg.core.errors import XqgError
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
     index = str(built.augmented)
     right = AutoQueryEncoder(str(others / "moved"), pooling="mean", l2_norm=True)
@@ -179,8 +179,8 @@ def _truncate(path, keep):
 def test_a_damaged_index_is_named(built, tmp_path, registered, damage, message):
     from pyserini.search.faiss import FaissSearcher
 
-    from pyserini_xqg.encoders import XqgQueryEncoder
-    from pyserini_xqg.errors import XqgError
+    from pyserini_xqg.core.errors import XqgError
+    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
 
     encoder = XqgQueryEncoder(f"xqg:{built.augmented}")
     index = tmp_path / "index"

@@ -8,8 +8,9 @@ import time
 import pytest
 from helpers import LANGUAGES, corpus_records, directory_bytes, run_module, sentence, write_jsonl
 
-from pyserini_xqg import encode, sweep
-from pyserini_xqg.runs import read_run
+from pyserini_xqg import encode
+from pyserini_xqg.sweep import __main__ as sweep
+from pyserini_xqg.text.runs import read_run
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +54,7 @@ def test_kill_nine_at_random_moments(inputs, tmp_path):
     # Forked from a process that has the libraries already: kills hit the work, not the imports.
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
-        ["pyserini_xqg.sweeping.reporting", "pyserini_xqg.sweeping.search", "torch", "faiss", "scipy.stats",
+        ["pyserini_xqg.sweep.reporting", "pyserini_xqg.sweep.search", "torch", "faiss", "scipy.stats",
          "transformers.models.bert.modeling_bert", "matplotlib.figure", "ir_measures"]
     )  # fmt: skip
     chance, output = random.Random(7), tmp_path / "sweep"

@@ -1,0 +1,124 @@
+"""An index with an entry for every vector of a passage, which stock Pyserini searches with ``--max-passage``.
+
+The passage's own vector is the entry ``docid``, its query vectors are ``docid#1``, ``docid#2``, …, language by
+language in the store's order. Pyserini cuts an entry's name at the first delimiter and keeps the best entry of each
+passage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyserini_xqg.core.cli import progress
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import HashedFile, read_lines, whole_directory, write_json
+from pyserini_xqg.vectors.flat import write_flat_index
+from pyserini_xqg.vectors.manifest import INDEX_FORMAT, MANIFEST_NAME, new_manifest
+from pyserini_xqg.vectors.store import EmbeddingStore
+
+DELIMITER = "#"
+"""What ``--max-passage-delimiter`` is by default in Pyserini."""
+
+
+def check_query_vectors(store: EmbeddingStore) -> None:
+    """Raise :class:`XqgError` if the store keeps sums only."""
+    if not store.manifest["keep_query_vectors"]:
+        raise XqgError(
+            f"{store.directory}: keeps the sums of query vectors, not each one. Encode again with --keep-query-vectors."
+        )
+
+
+def most_entries(store: EmbeddingStore) -> int:
+    """The largest number of entries that one passage has."""
+    total = np.ones(store.passages, dtype=np.int64)
+    for language in store.languages:
+        total += store.array(f"count.{language}")
+    return int(total.max())
+
+
+def hits_needed(passages: int, most: int, entries: int) -> int:
+    """How many entries to search for so that the best ``passages`` are surely among them, if none has over ``most``.
+
+    >>> hits_needed(10, 3, 1000), hits_needed(10, 3, 25)
+    (28, 25)
+    """
+    return min(entries, (passages - 1) * most + 1)
+
+
+def build_multi_vector_index(
+    store: EmbeddingStore,
+    output: str | Path,
+    delimiter: str = DELIMITER,
+    *,
+    overwrite: bool = False,
+    block_bytes: int = 1 << 22,
+) -> dict[str, Any]:
+    """Write ``index``, ``docid`` and ``xqg.json``, whole or not at all; returns the manifest.
+
+    Passages are taken in blocks of about ``block_bytes`` (their own vectors).
+
+    Raises :class:`XqgError` for a store without each query's vector, and for a docid with the delimiter in it.
+    """
+    check_query_vectors(store)
+    entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
+    with whole_directory(output, overwrite) as directory, progress(total=entries, unit="vectors") as bar:
+        with HashedFile(directory / "docid") as docids:
+            vectors = _entries(store, delimiter, block_bytes, docids, bar)
+            checksum = write_flat_index(directory / "index", store.dimension, entries, vectors)
+        manifest = new_manifest(
+            INDEX_FORMAT,
+            encoder=store.manifest["encoder"],
+            probe=store.manifest["probe"],
+            dimension=store.dimension,
+            fields=store.manifest["fields"],
+            augmentation={"alpha": None, "aggregate": "max", "languages": store.languages, "normalize": False},
+            # Not "passages", which is the number of vectors where each passage has one.
+            counts={"entries": entries, "queries": store.manifest["corpus"]["queries"]},
+            max_passage_delimiter=delimiter,
+            corpus_sha256=store.manifest["corpus"]["sha256"],
+            sha256={"index": checksum, "docid": docids.sha256},
+        )
+        write_json(directory / MANIFEST_NAME, manifest)
+    return manifest
+
+
+def _entries(
+    store: EmbeddingStore, delimiter: str, block_bytes: int, docids: HashedFile, bar: Any
+) -> Iterator[np.ndarray]:
+    """Yield blocks of vectors, float32 (entries, dimension), and write their names."""
+    rows = max(1, block_bytes // (4 * store.dimension))
+    passages = store.array("passages")
+    counts = {language: store.array(f"count.{language}") for language in store.languages}
+    vectors = {language: store.array(f"vectors.{language}") for language in store.languages}
+    taken = dict.fromkeys(store.languages, 0)
+    names = read_lines(store.docids_path)
+    for first in range(0, store.passages, rows):
+        number = min(rows, store.passages - first)
+        parts, owners = [np.asarray(passages[first : first + number], dtype=np.float32)], [np.arange(number)]
+        for language in store.languages:
+            count = np.asarray(counts[language][first : first + number])
+            last = taken[language] + int(count.sum())
+            parts.append(np.asarray(vectors[language][taken[language] : last], dtype=np.float32))
+            owners.append(np.repeat(np.arange(number), count))
+            taken[language] = last
+        owner = np.concatenate(owners)
+        order = np.argsort(owner, kind="stable")  # of one passage: its own vector first, then language by language
+        owner = owner[order]
+        starts = np.searchsorted(owner, np.arange(number))
+        lines = []
+        for passage, (_, docid) in zip(np.split(owner, starts[1:]), names, strict=False):
+            if delimiter in docid:
+                raise XqgError(
+                    f"{store.docids_path}: docid {docid!r} holds {delimiter!r}, at which Pyserini cuts the entries' "
+                    "names. Pass another --max-passage-delimiter."
+                )
+            lines.append(docid)
+            lines += [f"{docid}{delimiter}{entry}" for entry in range(1, len(passage))]
+        docids.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+        block = np.concatenate(parts)[order]
+        yield block
+        bar.update(len(block))

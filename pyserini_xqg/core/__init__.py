@@ -1,0 +1,1 @@
+"""What every job needs, and nothing of retrieval."""

@@ -1,0 +1,153 @@
+"""What runs are scored against, a dataset or files, and the options with which commands name it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyserini_xqg.core.errors import XqgError
+
+ALL_TOPICS = "all"
+"""The one language where the topics' languages are not known."""
+
+
+@dataclass
+class Collection:
+    """What runs are scored against.
+
+    Parameters
+    ----------
+    name
+        The dataset's id, or the files, for messages.
+    topics
+        Query ids that a run may hold.
+    languages
+        Query id to language; may be empty.
+    answers
+        Query id to answers, for R@kt; None if there are none.
+    qrels
+        ``ir_measures.Qrel`` tuples, None if there are none.
+    passage_files
+        Files and directories of passages; every docid of a run must be in them.
+    docs_store
+        Opens a dataset's docs store, in which R@kt looks up the passages that its budget reaches.
+    """
+
+    name: str
+    topics: set[str]
+    languages: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, Sequence[str]] | None = None
+    qrels: list[Any] | None = None
+    passage_files: Sequence[str] = ()
+    docs_store: Callable[[], Any] | None = None
+
+    @property
+    def has_passages(self) -> bool:
+        """Whether there are passages, in files or in a dataset."""
+        return bool(self.passage_files or self.docs_store)
+
+    def set_languages(self, languages: Mapping[str, str] | str) -> None:
+        """Let these languages, or this one for every topic, go before the collection's own; may name more topics."""
+        if isinstance(languages, str):
+            languages = dict.fromkeys(self.topics, languages)
+        self.languages |= languages
+        self.topics |= self.languages.keys()
+
+
+def add_collection_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Add ``--dataset``, ``--qrels``, ``--answers``, ``--passages`` and ``--topic-languages``; returns their group."""
+    group = parser.add_argument_group("collection: a dataset or files")
+    group.add_argument("--dataset", metavar="ID", help="ir_datasets id, such as xor-tydi/dev or xqg-sample/all")
+    group.add_argument("--qrels", metavar="FILE", help="TREC qrels: qid 0 docid relevance")
+    group.add_argument(
+        "--answers",
+        metavar="FILE",
+        help='questions with answers, JSONL as XOR-TyDi is published: {"id": …, "answers": […], "lang": …}',
+    )
+    group.add_argument(
+        "--passages",
+        metavar="PATH",
+        nargs="+",
+        help="passages, JSONL files or directories of them: docid (or id, _id), and text, or contents with the title "
+        "on its first line; one pass reads them, and only texts that the runs name are kept, on disk",
+    )
+    group.add_argument(
+        "--topic-languages",
+        metavar="SOURCE",
+        help="topics' languages, as in pyserini_xqg.search: one code for all, a TSV of topic<TAB>language, "
+        "a JSONL with id and lang, or irds:<dataset-id>; goes before the dataset's and the answers' languages. "
+        f"Where no language is known there is one column, {ALL_TOPICS!r}",
+    )
+    return group
+
+
+def check_collection_arguments(args: argparse.Namespace) -> None:
+    """Refuse options that name no collection, or two, without opening anything."""
+    files = {"--qrels": args.qrels, "--answers": args.answers, "--passages": args.passages}
+    given = [option for option, value in files.items() if value]
+    if args.dataset and given:
+        raise XqgError(f"--dataset and {given[0]}: both name a collection. Pass the dataset, or files.")
+    if not args.dataset and not (args.qrels or args.answers):
+        raise XqgError("nothing to score against. Pass --dataset, --qrels, or --answers with --passages.")
+
+
+def collection_from(args: argparse.Namespace) -> Collection:
+    """The collection that the options of :func:`add_collection_arguments` name.
+
+    Raises
+    ------
+    XqgError
+        For options that name no collection, or two, and for every fault in its files.
+    """
+    check_collection_arguments(args)
+    if args.dataset:
+        collection = open_dataset(args.dataset)
+    else:
+        collection = read_collection(args.qrels, args.answers, args.passages or ())
+    if args.topic_languages:
+        from pyserini_xqg.text.topics import read_topic_languages
+
+        collection.set_languages(read_topic_languages(args.topic_languages))
+    return collection
+
+
+def read_collection(qrels: str | None = None, answers: str | None = None, passages: Sequence[str] = ()) -> Collection:
+    """A collection from files: TREC qrels, questions with answers (JSONL), passages (read when runs are scored)."""
+    from pyserini_xqg.text.runs import read_answers, read_qrels
+
+    collection = Collection(", ".join(filter(None, (qrels, answers))), set(), passage_files=passages)
+    if qrels:
+        collection.qrels = read_qrels(qrels)
+        collection.topics |= {qrel.query_id for qrel in collection.qrels}
+    if answers:
+        collection.answers, collection.languages = read_answers(answers)
+        collection.topics |= collection.answers.keys()
+    return collection
+
+
+def open_dataset(dataset_id: str) -> Collection:
+    """A collection from an ir_datasets dataset with queries, such as ``xor-tydi/dev``; ``lang`` and ``answers`` of the
+    queries are used where they exist.
+    """
+    from pyserini_xqg.datasets import load
+
+    dataset = load(dataset_id)
+    if not dataset.has_queries():
+        raise XqgError(f"--dataset {dataset_id}: it has no queries. Use one with queries, such as xor-tydi/dev.")
+    fields = dataset.queries_cls()._fields
+    collection = Collection(dataset_id, set())
+    if "answers" in fields:
+        collection.answers = {}
+    for query in dataset.queries_iter():
+        collection.topics.add(query.query_id)
+        if "answers" in fields:
+            collection.answers[query.query_id] = query.answers
+        if "lang" in fields and query.lang:
+            collection.languages[query.query_id] = query.lang
+    if dataset.has_qrels():
+        collection.qrels = list(dataset.qrels_iter())
+    if dataset.has_docs():
+        collection.docs_store = dataset.docs_store
+    return collection

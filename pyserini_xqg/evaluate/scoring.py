@@ -1,0 +1,321 @@
+"""Values per question: runs scored with R@kt and any measure of ir_measures, and their means by language."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import ExitStack
+from typing import Any
+
+from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.evaluate.checks import Run, check_docids, check_some_docids, check_topics
+from pyserini_xqg.evaluate.collection import ALL_TOPICS, Collection
+
+ANSWER_MEASURES = ("R@2kt", "R@5kt")
+QRELS_MEASURES = ("R@10", "R@100", "RR@10")
+R_AT_KT = re.compile(r"R@(\d+)kt")
+
+Values = dict[str, dict[str, float]]
+"""Measure's name to query id to value, a fraction."""
+
+
+class Scorer:
+    """Scores runs against a collection, question by question. Use as a context manager.
+
+    Parameters
+    ----------
+    collection
+        What to score against.
+    measures
+        ``R@<k>kt`` (k thousand tokens) and names of ir_measures. Empty: :func:`default_measures`.
+    docids
+        The passages that the runs rank, where all runs are known beforehand: of a collection in files only their texts
+        are kept (on disk). None keeps all the texts, and some 200 bytes of memory a passage.
+
+    Attributes
+    ----------
+    measures
+        Names of the measures, in their order.
+    languages
+        Language of every question that counts for one of the measures, by query id.
+    marked
+        Names of measures that are not exactly the official scorer's, because NLTK's punkt_tab data is missing. This
+        is also said once on standard error.
+
+    Raises
+    ------
+    XqgError
+        For an unknown measure, and where the collection lacks what one needs.
+
+    >>> from ir_measures import Qrel
+    >>> qrels = [Qrel("q1", "d1", 1), Qrel("q2", "d1", 1)]
+    >>> collection = Collection("two topics", {"q1", "q2"}, {"q1": "fi", "q2": "te"}, qrels=qrels)
+    >>> with Scorer(collection, ["R@10"]) as scorer:
+    ...     scorer.score({"q1": {"d1": 2.0}, "q2": {"d2": 1.0}}, "my run")
+    {'R@10': {'q1': 1.0, 'q2': 0.0}}
+    """
+
+    def __init__(self, collection: Collection, measures: Sequence[str] = (), docids: Set[str] | None = None) -> None:
+        from pyserini_xqg.evaluate.answer_tokens import exact_tokens
+
+        self.collection = collection
+        parsed = parse_measures(measures or default_measures(collection))
+        self.measures = tuple(parsed)
+        self._parsed = parsed
+        self._docids = docids
+        at_kt = {name for name, measure in parsed.items() if isinstance(measure, int)}
+        _check_needs(parsed, at_kt, collection)
+        self.marked = set() if not at_kt or exact_tokens() else at_kt
+        # R@kt does not need qrels, and would only be given the topics that do not count.
+        self._qrels = collection.qrels if len(at_kt) < len(parsed) else []
+        self._stack = ExitStack()
+        self._warned = False
+
+    def __enter__(self) -> Scorer:
+        import ir_measures
+
+        from pyserini_xqg.evaluate.measures import RecallAtKTokens
+        from pyserini_xqg.text.runs import PassageTexts
+
+        collection = self.collection
+        at_kt = {name: k for name, k in self._parsed.items() if isinstance(k, int)}
+        of_names = dict(self._parsed)
+        counting: set[str] = {qrel.query_id for qrel in self._qrels}
+        self._known: Set[str] | None = None
+        with self._stack:
+            passages: Any = None
+            if collection.passage_files:
+                passages = self._stack.enter_context(PassageTexts(collection.passage_files, self._docids))
+                self._known = passages.docids
+            elif at_kt:
+                passages = collection.docs_store()
+            if at_kt:
+                recall = RecallAtKTokens(collection.answers, passages)
+                of_names |= {name: recall @ k for name, k in at_kt.items()}
+                counting |= recall.questions.keys()
+            self._passages = passages
+            self.languages: Mapping[str, str] = _languages_of(counting, collection)
+            self._stack = self._stack.pop_all()
+        self._of_names: Mapping[str, Any] = of_names
+        self._evaluator = ir_measures.evaluator(set(of_names.values()), self._qrels)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def score(self, run: Run, name: str) -> Values:
+        """Values of every question that counts, by measure; a question that the run lacks has 0, which is said.
+
+        Parameters
+        ----------
+        run
+            Query id to docid to score, as :func:`pyserini_xqg.text.runs.read_run` returns it.
+        name
+            The run's, for messages.
+
+        Returns
+        -------
+        Measure's name to query id to value, a fraction. A question that does not count for a measure (R@kt: without an
+        answer beyond yes and no; others: without qrels) has no value in it.
+
+        Raises
+        ------
+        XqgError
+            For topics and docids that the collection does not have.
+        """
+        from pyserini_xqg.evaluate.measures import InexactTokensWarning
+
+        self.check(run, name)
+        values: Values = {given: {} for given in self.measures}
+        of_measures: dict[Any, list[dict[str, float]]] = {}  # two names may stand for one measure
+        for given, measure in self._of_names.items():
+            of_measures.setdefault(measure, []).append(values[given])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InexactTokensWarning)  # said above
+                for metric in self._evaluator.iter_calc(run):
+                    if metric.value == metric.value:  # not NaN: the question counts
+                        for of_name in of_measures[metric.measure]:
+                            of_name[metric.query_id] = float(metric.value)
+        except XqgError as error:
+            raise XqgError(f"{name}: {error}") from error
+        except (ArithmeticError, RuntimeError, TypeError, ValueError, subprocess.SubprocessError) as error:
+            raise XqgError(f"{name}: ir_measures could not compute {', '.join(self.measures)}: {error}") from error
+        self._warn()
+        if missing := sorted(self.languages.keys() - run.keys()):
+            say(
+                f"{name}: {len(missing)} of {len(self.languages)} topics are missing and count 0 (such as {missing[0]})"
+            )
+        judged = {qrel.doc_id for qrel in self._qrels}
+        if judged and all(judged.isdisjoint(ranking) for ranking in run.values()):
+            say(
+                f"warning: {name}: the qrels of {self.collection.name} know none of its docids, so every measure that "
+                "reads them is 0. Was it retrieved from another collection?"
+            )
+        return values
+
+    def check(self, run: Run, name: str) -> None:
+        """Refuse a run of another collection: with topics or docids that this one does not have."""
+        check_topics(run, name, self.collection)
+        if self._known is not None:
+            check_docids(run, name, self._known)
+        elif self._passages is not None:
+            check_some_docids(run, name, self._passages)
+
+    def _warn(self) -> None:
+        """Say once what readers of the scores must know; not of runs that were refused."""
+        if self._warned:
+            return
+        self._warned = True
+        from pyserini_xqg.evaluate.measures import PUNKT_CURE
+
+        if self.marked:
+            say(
+                "warning: NLTK's punkt_tab data is not installed, so R@kt (marked *) can differ a little from the "
+                f"official scorer's. To make it exact: {PUNKT_CURE}"
+            )
+        of_topics = {self.collection.languages.get(query_id) for query_id in self.collection.topics}
+        for language in sorted(filter(None, of_topics - set(self.languages.values()))):
+            say(
+                f"warning: no question in language {language!r} counts, so it has no column. Questions count that have "
+                "an answer beyond yes and no (R@kt), or qrels (other measures)."
+            )
+
+    def means(self, values: Values) -> dict[str, dict[str, float]]:
+        """Measure's name to language to mean, and ``avg``: :func:`means_by_language` with each measure's own
+        aggregation (ir_measures sums some).
+        """
+        return {
+            name: means_by_language(of_measure, self.languages, self._of_names[name].aggregator)
+            for name, of_measure in values.items()
+        }
+
+    def over_all(self, values: Values) -> dict[str, float]:
+        """Measure's name to mean over all questions that count, whatever their language."""
+        pooled = {}
+        for name, of_measure in values.items():
+            if of_measure:
+                one = dict.fromkeys(of_measure, ALL_TOPICS)
+                pooled[name] = means_by_language(of_measure, one, self._of_names[name].aggregator)[ALL_TOPICS]
+        return pooled
+
+
+def means_by_language(
+    values: Mapping[str, float],
+    languages: Mapping[str, str],
+    aggregator: Callable[[], Any] | None = None,
+) -> dict[str, float]:
+    """Mean by language, and ``avg``, the unweighted mean of these.
+
+    Parameters
+    ----------
+    values
+        Query id to value; the questions that count.
+    languages
+        Query id to language.
+    aggregator
+        Makes an ir_measures aggregator (``add``, ``result``); the mean if None.
+
+    Returns
+    -------
+    Language to mean, in the order of tables, then ``avg``; empty where no question counts. A language without a
+    question that counts is left out, also of the average.
+
+    >>> means_by_language({"1": 1.0, "2": 0.0, "3": 1.0}, {"1": "fi", "2": "fi", "3": "ar"})
+    {'ar': 1.0, 'fi': 0.5, 'avg': 0.75}
+    """
+    from ir_measures.util import Metric
+
+    from pyserini_xqg.evaluate.measures import mean_by_language
+
+    measure = _Aggregated(aggregator)
+    metrics = (Metric(query_id, measure, value) for query_id, value in values.items())
+    return mean_by_language(metrics, languages).get(measure, {})
+
+
+class _Aggregated:
+    def __init__(self, aggregator: Callable[[], Any] | None) -> None:
+        from ir_measures.measures import MeanAgg
+
+        self.aggregator = aggregator or MeanAgg
+
+
+def parse_measures(names: Iterable[str]) -> dict[str, Any]:
+    """Name as given to k (an integer) for R@kt, to an ir_measures measure for the others."""
+    import ir_measures
+
+    measures: dict[str, Any] = {}
+    for name in names:
+        if match := R_AT_KT.fullmatch(name):
+            measures[name] = int(match[1])
+            if measures[name] < 1:
+                raise XqgError(f"--measures {name}: a budget of no tokens. Use R@1kt or more.")
+            continue
+        try:
+            measure = ir_measures.parse_measure(name)
+            supported = ir_measures.DefaultPipeline.supports(measure)
+        except (NameError, ValueError, AssertionError, TypeError) as error:
+            raise XqgError(
+                f"--measures {name}: not a measure of ir_measures ({error}). "
+                "Use names such as R@10, RR@10, nDCG@10, or R@2kt."
+            ) from error
+        if not supported:
+            raise XqgError(
+                f"--measures {name}: ir_measures cannot compute it with the packages installed here. "
+                "See https://ir-measur.es/en/latest/measures.html for those it needs."
+            )
+        cutoff = measure.params.get("cutoff", 1)
+        if cutoff < 1 or isinstance(cutoff, bool):  # trec_eval would end the whole process
+            raise XqgError(f"--measures {name}: cutoff {cutoff} is not a positive number.")
+        measures[name] = measure
+    return measures
+
+
+def default_measures(collection: Collection) -> list[str]:
+    """R@2kt and R@5kt where there are answers and passages, R@10, R@100 and RR@10 where there are qrels."""
+    names: list[str] = []
+    if collection.answers is not None and collection.has_passages:
+        names += ANSWER_MEASURES
+    if collection.qrels is not None:
+        names += QRELS_MEASURES
+    if not names:
+        lacking = "no passages" if collection.answers is not None else "neither answers nor qrels"
+        raise XqgError(
+            f"{collection.name}: {lacking}, so nothing can be measured. R@kt needs --answers and --passages, "
+            "other measures need --qrels."
+        )
+    return names
+
+
+def _check_needs(measures: Mapping[str, Any], at_kt: set[str], collection: Collection) -> None:
+    for name in measures:
+        if name not in at_kt:
+            if collection.qrels is None:
+                raise XqgError(f"--measures {name}: needs qrels, and {collection.name} has none. Pass --qrels.")
+            continue
+        for what, given in (("answers", collection.answers is not None), ("passages", collection.has_passages)):
+            if not given:
+                raise XqgError(f"--measures {name}: needs {what}, and {collection.name} has none. Pass --{what}.")
+        for qrel in collection.qrels or []:
+            if qrel.query_id not in collection.answers:
+                raise XqgError(
+                    f"--measures {name}: topic {qrel.query_id!r} is in the qrels, but has no answers. "
+                    "Add it to --answers, or leave R@kt out."
+                )
+
+
+def _languages_of(topics: set[str], collection: Collection) -> dict[str, str]:
+    if not topics:
+        raise XqgError(f"{collection.name}: no topic counts. R@kt counts questions with an answer beyond yes and no.")
+    if not collection.languages:
+        return dict.fromkeys(topics, ALL_TOPICS)
+    unknown = sorted(topics - collection.languages.keys())
+    if unknown:
+        raise XqgError(
+            f"{collection.name}: topic {unknown[0]!r} has no language ({len(unknown)} such topics), while others have. "
+            "Name the languages in --topic-languages."
+        )
+    return {query_id: collection.languages[query_id] for query_id in topics}

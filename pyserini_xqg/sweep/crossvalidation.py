@@ -1,0 +1,138 @@
+"""Cross-validation over topics: a value is chosen on some topics and reported on others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.evaluate.measures import AVERAGE
+from pyserini_xqg.evaluate.scoring import means_by_language
+from pyserini_xqg.sweep.grid import FACTORS, Grid, Point, distinct
+
+
+def related_topics(topics: Iterable[str], qrels: Iterable[Any] | None) -> list[list[str]]:
+    """Groups of topics that share a relevant passage, directly or through others; the others alone.
+
+    Translations of one question are such a group: with one of them among the topics that a value is chosen on, the
+    others would not be unseen.
+
+    >>> from ir_measures import Qrel
+    >>> related_topics(["a", "b", "c"], [Qrel("a", "d1", 1), Qrel("c", "d1", 1), Qrel("b", "d1", 0)])
+    [['a', 'c'], ['b']]
+    """
+    leader = {topic: topic for topic in topics}
+
+    def find(topic: str) -> str:
+        while leader[topic] != topic:
+            leader[topic] = leader[leader[topic]]
+            topic = leader[topic]
+        return topic
+
+    first: dict[str, str] = {}
+    for qrel in qrels or ():
+        if qrel.relevance > 0 and qrel.query_id in leader:
+            leader[find(qrel.query_id)] = find(first.setdefault(qrel.doc_id, qrel.query_id))
+    groups: dict[str, list[str]] = {}
+    for topic in leader:
+        groups.setdefault(find(topic), []).append(topic)
+    return list(groups.values())
+
+
+def split_topics(
+    groups: Sequence[Sequence[str]], languages: Mapping[str, str], folds: int, seed: int
+) -> dict[str, int]:
+    """Topic to its fold, from 0; groups stay together, and each language is spread evenly over the folds.
+
+    The groups are shuffled by ``seed``, then each goes where there are fewest topics of its languages yet (where equal,
+    fewest topics). With groups of one topic, no fold has two topics of a language more than another.
+    Raises :class:`XqgError` for fewer than two folds, and for more folds than groups.
+    """
+    if folds < 2:
+        raise XqgError(f"--folds {folds}: a value is chosen on some folds and reported on another. Use 2 or more.")
+    if folds > len(groups):
+        raise XqgError(f"--folds {folds}: there are {len(groups)} topics (related ones taken as one). Use fewer folds.")
+    of_language = [Counter[str]() for _ in range(folds)]
+    total = [0] * folds
+    fold_of: dict[str, int] = {}
+    for place in np.random.default_rng(seed).permutation(len(groups)).tolist():
+        group = groups[place]
+        numbers = Counter(languages[topic] for topic in group)
+        fold = min(range(folds), key=lambda one: (sum(of_language[one][code] for code in numbers), total[one], one))
+        of_language[fold] += numbers
+        total[fold] += len(group)
+        fold_of |= dict.fromkeys(group, fold)
+    return fold_of
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One setting of the factors that are not chosen, and what was chosen for each fold.
+
+    point : any point of the setting. chosen : fold to point, chosen on the topics of the other folds.
+    scores : fold to the mean over languages there of what was chosen. candidates : what there was to choose from.
+    """
+
+    point: Point
+    factors: tuple[str, ...]
+    candidates: tuple[Point, ...]
+    chosen: tuple[Point, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the run, without the store."""
+        kept = [part for factor, part in self.point.name_parts().items() if factor not in self.factors]
+        return "-".join([f"cv-{'+'.join(self.factors)}", *kept])
+
+
+def cross_validate(
+    grid: Grid,
+    factors: Sequence[str],
+    values: Mapping[Point, Mapping[str, float]],
+    fold_of: Mapping[str, int],
+    languages: Mapping[str, str],
+) -> list[Validated]:
+    """Choose the values of ``factors`` for each fold on the others, for every setting of the other factors.
+
+    values : point (as searched) to query id to value. The best unweighted mean over languages is taken; among equals
+    the first in the order of the grid. Raises :class:`XqgError` where there is nothing to choose.
+    """
+    check_choice(grid, factors)
+    others = [factor for factor in FACTORS if factor not in factors]
+    settings: dict[Hashable, list[Point]] = {}
+    for point in grid.points:
+        settings.setdefault(tuple(point.value(name) for name in others), []).append(point)
+    found = []
+    for points in settings.values():
+        candidates = tuple(dict.fromkeys(point.searched for point in points))
+        augmented = [point for point in points if not point.is_plain]
+        if not augmented:  # such as 0 queries, whatever alpha
+            continue
+        chosen, scores = [], []
+        for fold in range(max(fold_of.values()) + 1):
+            means = [_mean(values[candidate], fold_of, fold, languages) for candidate in candidates]
+            best = int(np.argmax(means))  # the first of equals
+            chosen.append(candidates[best])
+            scores.append(means[best])
+        found.append(Validated(augmented[0], tuple(factors), candidates, tuple(chosen), tuple(scores)))
+    return found
+
+
+def check_choice(grid: Grid, factors: Sequence[str]) -> None:
+    """Raise :class:`XqgError` for a factor that the grid leaves no choice of."""
+    for factor in distinct(factors, "--cross-validate"):
+        if factor not in grid.varied:
+            raise XqgError(f"--cross-validate {factor}: the grid has one value for it. Name at least two.")
+
+
+def _mean(values: Mapping[str, float], fold_of: Mapping[str, int], fold: int, languages: Mapping[str, str]) -> float:
+    """Mean over languages on the topics of all folds but ``fold``."""
+    seen = {topic: value for topic, value in values.items() if fold_of[topic] != fold}
+    if not seen:
+        raise XqgError(f"--folds: no topic that counts is outside fold {fold + 1}. Use more topics, or fewer folds.")
+    return means_by_language(seen, languages)[AVERAGE]

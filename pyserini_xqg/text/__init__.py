@@ -1,0 +1,1 @@
+"""Passages, queries, topics, runs and qrels as texts and files."""

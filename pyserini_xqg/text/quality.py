@@ -1,0 +1,214 @@
+"""Rules that a generated query must pass: what is no question at all, what was said before, what is copied, and
+what is in another language.
+
+All comparisons are made on a folded form: Unicode NFKC, case folded, punctuation and white space dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.text.language_check import CHECKS, PACKAGE, found_instead, identification_version, resolve_check
+
+REASONS = ("empty", "too_long", "duplicate", "near_duplicate", "copy", "wrong_language")
+"""Why a query is refused, in the order in which the rules are tried."""
+
+
+@dataclass(frozen=True)
+class QualityRules:
+    """Which queries are refused; None switches a rule off.
+
+    max_characters : most characters of a query.
+    duplicates : whether a query that was accepted before for the same passage and language is refused.
+    near_duplicate : Jaccard similarity of character 3-grams at which a query counts as said before; queries whose
+        numbers differ never do.
+    copied : share of the query that stands in the passage as one run, from which on it is a copy.
+    language_check : ``model`` (scripts, then language identification; needs the ``quality`` extra), ``script``
+        or ``none``. See :func:`pyserini_xqg.text.language_check.resolve_check`.
+
+    Raises :class:`XqgError` for values out of range.
+    """
+
+    max_characters: int | None = 300
+    duplicates: bool = True
+    near_duplicate: float | None = 0.8
+    copied: float | None = 0.95
+    language_check: str = "script"
+
+    def __post_init__(self) -> None:
+        if self.max_characters is not None and self.max_characters < 1:
+            raise XqgError(f"--max-query-characters {self.max_characters}: must be at least 1.")
+        for name, value in (("--near-duplicate", self.near_duplicate), ("--copied", self.copied)):
+            if value is not None and not 0.5 < value <= 1:
+                raise XqgError(f"{name} {value}: must be above 0.5 and at most 1.")
+        if self.language_check not in CHECKS:
+            raise XqgError(f"--language-check {self.language_check}: must be one of {', '.join(CHECKS)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: the fields, and which release of the language identification decides, if one does."""
+        model = f"{PACKAGE} {identification_version()}" if self.language_check == "model" else None
+        return asdict(self) | {"language_model": model}
+
+
+def add_quality_options(parser: argparse.ArgumentParser) -> None:
+    """The options that :func:`quality_rules` reads."""
+    rules = QualityRules()
+    group = parser.add_argument_group("quality of the queries")
+    group.add_argument(
+        "--max-query-characters",
+        type=int,
+        default=rules.max_characters,
+        metavar="N",
+        help="a query of more characters is too long",
+    )
+    group.add_argument("--keep-duplicates", action="store_true", help="accept a query that the passage already has")
+    group.add_argument(
+        "--near-duplicate",
+        type=_share_or_off,
+        default=rules.near_duplicate,
+        metavar="SHARE",
+        help="Jaccard similarity of character 3-grams (above 0.5, at most 1) from which on a query counts as one "
+        "that the passage already has; 'off' for never",
+    )
+    group.add_argument(
+        "--copied",
+        type=_share_or_off,
+        default=rules.copied,
+        metavar="SHARE",
+        help="share of the query (above 0.5, at most 1) that stands in the passage as one run, from which on it is a "
+        "copy; 'off' for never",
+    )
+    group.add_argument(
+        "--language-check",
+        choices=("auto", *CHECKS),
+        default="auto",
+        help=f"how the language of a query is checked: model, by scripts and language identification ({PACKAGE}, the "
+        "'quality' extra); script, by scripts alone; auto, model if it is installed, else script",
+    )
+
+
+def quality_rules(args: argparse.Namespace, languages: Sequence[str]) -> QualityRules:
+    """The rules of a parsed command line; says what the check of these languages cannot tell."""
+    rules = QualityRules(args.max_query_characters, not args.keep_duplicates, args.near_duplicate, args.copied, "none")
+    return replace(rules, language_check=resolve_check(args.language_check, languages))
+
+
+def _share_or_off(value: str) -> float | None:
+    """An argparse type."""
+    try:
+        return None if value == "off" else float(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor 'off'") from error
+
+
+def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str], rules: QualityRules) -> str | None:
+    """Why a query is refused, one of :data:`REASONS`, or None if it is good.
+
+    passage_text : what the query was generated from (title and text). accepted : the queries of the same passage and
+    language that were accepted before.
+
+    >>> rules = QualityRules()
+    >>> refusal("Missä Helsinki sijaitsee?", "fi", "Helsinki is in Finland.", [], rules)
+    >>> refusal("missä  Helsinki sijaitsee", "fi", "Helsinki is in Finland.", ["Missä Helsinki sijaitsee?"], rules)
+    'duplicate'
+    >>> refusal("Where is Helsinki?", "te", "Helsinki is in Finland.", [], rules)
+    'wrong_language'
+    """
+    folded = fold(query)
+    if not folded:
+        return "empty"
+    if rules.max_characters is not None and len(query) > rules.max_characters:
+        return "too_long"
+    others = [fold(text) for text in accepted]
+    if rules.duplicates and folded in others:
+        return "duplicate"
+    if rules.near_duplicate is not None and any(
+        near_duplicates(folded, other, rules.near_duplicate) for other in others
+    ):
+        return "near_duplicate"
+    if rules.copied is not None and is_copy(folded, fold(passage_text), rules.copied):
+        return "copy"
+    if rules.language_check != "none" and found_instead(query, language, rules.language_check):
+        return "wrong_language"
+    return None
+
+
+class _Folding(dict[int, str | None]):
+    """Code point to what it becomes; filled as characters occur."""
+
+    def __missing__(self, code: int) -> str | None:
+        kind = unicodedata.category(chr(code))
+        value = None if kind == "Cf" else " " if kind[0] in "PZC" or kind == "Sk" else chr(code)
+        self[code] = value
+        return value
+
+
+_FOLDING = _Folding()
+_DROPPED_SPACE = re.compile(r"(?<!\d) | (?!\d)")
+_NUMBER = re.compile(r"\d+")
+
+
+@functools.lru_cache(maxsize=1024)
+def fold(text: str) -> str:
+    """The form in which texts are compared: NFKC, case folded, without punctuation and white space.
+
+    What stood between two digits becomes one space (1.5 is not 15). Letters, marks, digits and symbols stay.
+
+    >>> fold("Ｗas  kostet „C++“, 1.5 €?")
+    'waskostetc++1 5€'
+    """
+    return _DROPPED_SPACE.sub("", " ".join(words(text)))
+
+
+def words(text: str) -> list[str]:
+    """The words between white space and punctuation, NFKC and case folded.
+
+    >>> words("L'eau, où?")
+    ['l', 'eau', 'où']
+    """
+    return unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING).split()
+
+
+def character_ngrams(folded: str, size: int = 3) -> set[str]:
+    """The character n-grams of a folded text."""
+    return {folded[start : start + size] for start in range(len(folded) - size + 1)}
+
+
+_query_ngrams = functools.lru_cache(maxsize=256)(character_ngrams)
+
+
+def near_duplicates(folded: str, other: str, threshold: float) -> bool:
+    """Whether two folded texts share at least ``threshold`` of their 3-grams (Jaccard) and all their numbers."""
+    first, second = _query_ngrams(folded), _query_ngrams(other)
+    if min(len(first), len(second)) < threshold * max(len(first), len(second), 1):
+        return False
+    shared = len(first & second)
+    if shared < threshold * (len(first) + len(second) - shared):
+        return False
+    return _NUMBER.findall(folded) == _NUMBER.findall(other)
+
+
+_LEAST_RUN = 20
+"""Characters of a run below which nothing is a copy: a name of a few words is none."""
+
+
+def is_copy(folded: str, folded_passage: str, share: float) -> bool:
+    """Whether one run of at least ``share`` (above a half) of the query's characters stands in the passage.
+
+    Such a run holds the query's middle, so one search for that decides nearly every query.
+    """
+    least = max(math.ceil(share * len(folded)), _LEAST_RUN)
+    if least > len(folded):
+        return False
+    middle = folded[len(folded) - least : least]
+    if middle not in folded_passage:
+        return False
+    return any(folded[start : start + least] in folded_passage for start in range(len(folded) - least + 1))

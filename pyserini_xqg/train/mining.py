@@ -1,0 +1,220 @@
+"""Hard negatives: passages that a retriever ranks high for a question and that do not answer it.
+
+Two passes over the questions and one over the corpus. The rankings and the texts that they name are on the disk, so
+that memory does not grow with the questions nor with the corpus (the index aside).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sqlite3
+import tempfile
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pyserini_xqg.core.cli import progress
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.text.corpus import Corpus, Passage
+from pyserini_xqg.train.examples import Example, ExampleSource
+
+Search = Callable[[Sequence[str]], list[list[str]]]
+"""Queries to docids by falling score, for each."""
+_CORPUS_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class MiningSettings:
+    """Which of a ranking are taken.
+
+    depth : ranks looked at. skip : of these, the first that are not taken, where passages that answer the question
+    but are not known to are most likely. number : most negatives a question. top : the highest ranked, instead of a
+    draw of ``seed``. keep : keep the negatives that the data has, before those that are found.
+    """
+
+    depth: int = 100
+    skip: int = 0
+    number: int = 30
+    top: bool = False
+    keep: bool = False
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.skip >= self.depth:
+            raise XqgError(f"--skip {self.skip}: leaves nothing of --depth {self.depth}. Skip fewer, or look deeper.")
+
+
+@dataclass
+class MiningCounts:
+    """What was found: questions, negatives, and what was left out of the rankings."""
+
+    questions: int = 0
+    negatives: int = 0
+    positives: int = 0
+    answers: int = 0
+    fewer: int = 0
+    none: int = 0
+    first_without: str = ""
+
+
+class PassageTable:
+    """Titles and texts of some passages of a corpus, on the disk until it is closed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._database = sqlite3.connect(directory / "passages.sqlite", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("CREATE TABLE passages (docid TEXT PRIMARY KEY, title TEXT, text TEXT) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def want(self, docids: Iterable[str]) -> None:
+        """Name passages to keep."""
+        self._database.executemany("INSERT OR IGNORE INTO passages (docid) VALUES (?)", ((docid,) for docid in docids))
+
+    def fill(self, corpus: Corpus) -> None:
+        """Read a corpus once, and keep what is wanted of it; :class:`XqgError` if something wanted is not there."""
+        with progress(corpus, unit="passages", description="looking up texts") as stream:
+            rows = ((passage.title, passage.text, passage.docid) for passage in stream)
+            while batch := list(islice(rows, _CORPUS_BATCH)):
+                self._database.executemany("UPDATE passages SET title = ?, text = ? WHERE docid = ?", batch)
+        docid, missing = self._database.execute(
+            "SELECT MIN(docid), COUNT(*) FROM passages WHERE text IS NULL"
+        ).fetchone()
+        if missing:
+            raise XqgError(
+                f"{corpus.source}: docid {docid!r}, which the index ranks, is not in it ({missing:,} such docids). "
+                "Pass the --corpus that the index was built from."
+            )
+
+    def get(self, docid: str) -> Passage:
+        """A passage that was wanted."""
+        title, text = self._database.execute("SELECT title, text FROM passages WHERE docid = ?", (docid,)).fetchone()
+        return Passage(docid, title, text)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._database.close()
+
+
+def mine(
+    examples: ExampleSource,
+    search: Search,
+    corpus: Corpus,
+    settings: MiningSettings,
+    counts: MiningCounts,
+    answers: Mapping[str, Sequence[str]] | None = None,
+    batch_size: int = 256,
+    total: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield a line of Tevatron's format for each question; ``counts`` is added to.
+
+    The passages that answer the question, by docid or by text, are never negatives; with ``answers`` (query id to
+    texts), neither are passages in which an answer stands.
+    """
+    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as work, closing(PassageTable(Path(work))) as table:
+        rankings = Path(work) / "rankings.jsonl"
+        _rank(examples, search, settings, batch_size, table, rankings, total)
+        table.fill(corpus)
+        with open(rankings, encoding="utf-8") as lines:
+            for example, line in zip(examples, lines, strict=True):
+                own = answers[example.query_id] if answers is not None else ()
+                yield _negatives(example, json.loads(line), table, settings, own, counts)
+
+
+def _rank(
+    examples: ExampleSource,
+    search: Search,
+    settings: MiningSettings,
+    batch_size: int,
+    table: PassageTable,
+    output: Path,
+    total: int | None,
+) -> None:
+    with (
+        open(output, "w", encoding="utf-8") as out,
+        progress(total=total, unit="questions", description="searching") as bar,
+    ):
+        rest = iter(examples)
+        while batch := list(islice(rest, batch_size)):
+            for docids in search([example.query for example in batch]):
+                out.write(json.dumps(docids[: settings.depth]) + "\n")
+                table.want(docids[settings.skip : settings.depth])
+            bar.update(len(batch))
+
+
+def _negatives(
+    example: Example,
+    docids: Sequence[str],
+    table: PassageTable,
+    settings: MiningSettings,
+    answers: Sequence[str],
+    counts: MiningCounts,
+) -> dict[str, Any]:
+    kept = list(example.negatives) if settings.keep else []
+    known = {passage.docid for passage in example.positives}
+    texts = {(passage.title, passage.text) for passage in example.positives}
+    there = {passage.docid for passage in kept}
+    patterns = [answer_pattern(answer) for answer in answers if answer not in ("yes", "no")]
+    found = []
+    for docid in docids[settings.skip :]:
+        if docid in there:
+            continue
+        passage = table.get(docid)
+        if docid in known or (passage.title, passage.text) in texts:
+            counts.positives += 1
+        elif patterns and holds_answer(f"{passage.title}\n{passage.text}", patterns):
+            counts.answers += 1
+        else:
+            found.append(passage)
+    if len(found) > settings.number:
+        chance = random.Random(f"{settings.seed} {zlib.crc32(example.query_id.encode())} {example.query}")
+        places = range(settings.number) if settings.top else sorted(chance.sample(range(len(found)), settings.number))
+        found = [found[place] for place in places]
+    negatives = kept + found
+    counts.questions += 1
+    counts.negatives += len(negatives)
+    counts.fewer += len(found) < settings.number
+    if not negatives:
+        counts.none += 1
+        counts.first_without = counts.first_without or example.query_id
+    record: dict[str, Any] = {"query_id": example.query_id, "query": example.query}
+    if example.language is not None:
+        record["lang"] = example.language
+    record["positive_passages"] = [_record(passage) for passage in example.positives]
+    record["negative_passages"] = [_record(passage) for passage in negatives]
+    return record
+
+
+def _record(passage: Passage) -> dict[str, str]:
+    return {"docid": passage.docid, "title": passage.title, "text": passage.text}
+
+
+def holds_answer(text: str, patterns: Iterable[re.Pattern[str]]) -> bool:
+    """Whether one of the answers stands in a text.
+
+    >>> holds_answer("It burnt down in 1914.", [answer_pattern("1914")])
+    True
+    >>> holds_answer("Room 19145.", [answer_pattern("1914")])
+    False
+    """
+    normal = _normal(text)
+    return any(pattern.search(normal) for pattern in patterns)
+
+
+def answer_pattern(answer: str) -> re.Pattern[str]:
+    """Finds an answer in any case and spacing (NFKC); at Latin letters and digits, whole words only."""
+    normal = _normal(answer)
+    start = r"(?<![a-z0-9])" if re.match("[a-z0-9]", normal) else ""
+    end = r"(?![a-z0-9])" if re.search("[a-z0-9]$", normal) else ""
+    return re.compile(start + re.escape(normal) + end)
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

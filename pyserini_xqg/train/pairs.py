@@ -1,0 +1,193 @@
+"""Training pairs, streamed and checked: a question in some language and a passage that answers it.
+
+Each positive passage of an example (:mod:`pyserini_xqg.train.examples`) makes one pair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.evaluate.collection import ALL_TOPICS
+from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.train.examples import Example, ExampleSource, Languages
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question, its language (ISO 639-1), and a passage that it was asked of."""
+
+    query: str
+    language: str
+    passage: Passage
+
+    @property
+    def docid(self) -> str:
+        """The passage that decides whether the pair is held out."""
+        return self.passage.docid
+
+    @property
+    def content(self) -> list[Any]:
+        """All that training depends on."""
+        return [self.query, self.language, self.passage.docid, self.passage.title, self.passage.text]
+
+
+class PairSource:
+    """Pairs of several sources, which can be iterated any number of times.
+
+    ``languages`` serves the lines that do not say their query's language themselves.
+    Every fault raises :class:`XqgError` with file, line and query.
+
+    >>> import json, pathlib
+    >>> path = pathlib.Path("/tmp/xqg-doctest-pairs.jsonl")
+    >>> passage = {"docid": "7", "title": "Rivers", "text": "The Kemi runs to the sea."}
+    >>> line = {"query_id": "1", "query": "Minne Kemi laskee?", "positive_passages": [passage]}
+    >>> _ = path.write_text(json.dumps(line))
+    >>> [(pair.query, pair.language, pair.passage.docid) for pair in PairSource([path], "fi")]
+    [('Minne Kemi laskee?', 'fi', '7')]
+    """
+
+    noun: ClassVar[str] = "pairs"
+
+    def __init__(self, sources: Sequence[Any], languages: Languages = None) -> None:
+        self._examples = ExampleSource(sources, languages, negatives=False)
+        self.sources = self._examples.sources
+
+    def __iter__(self) -> Iterator[Pair]:
+        for example in self._examples:
+            yield from pairs_of(example)
+
+
+def pairs_of(example: Example) -> Iterator[Pair]:
+    """The pairs of one example, whose language must be known."""
+    if example.language is None:
+        raise XqgError(
+            f"{example.where}: no language. Add 'lang' to the line, or pass --topic-languages: a code, a map, or a "
+            "dataset with this query, such as irds:xor-tydi/train."
+        )
+    for passage in example.positives:
+        yield Pair(example.query, example.language, passage)
+
+
+def is_held_out(docid: str, fraction: float, seed: int) -> bool:
+    """Whether a passage is among those held out; the same answer wherever and whenever it is asked.
+
+    >>> sum(is_held_out(str(number), 0.2, 0) for number in range(10_000))
+    1949
+    """
+    digest = hashlib.blake2b(f"{seed}\0{docid}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") < fraction * 2**64
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """What a checking pass found. sha256 identifies the content, whatever files hold it.
+
+    pairs : number of pairs, or of examples. languages : how many in each; ``all`` where it is not known.
+    """
+
+    pairs: int
+    languages: dict[str, int]
+    sha256: str
+
+    def describe(self, noun: str = PairSource.noun) -> str:
+        """Numbers for a line of report."""
+        return f"{self.pairs:,} {noun} ({', '.join(f'{code} {number:,}' for code, number in self.languages.items())})"
+
+
+class Counter:
+    """Counts and hashes the pairs, or examples, it is shown."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._languages: dict[str, int] = {}
+
+    def add(self, pair: Pair | Example) -> None:
+        """Count one."""
+        self._digest.update(json.dumps(pair.content, ensure_ascii=False).encode())
+        language = pair.language or ALL_TOPICS
+        self._languages[language] = self._languages.get(language, 0) + 1
+
+    def counts(self) -> PairCounts:
+        """What was shown so far."""
+        number = sum(self._languages.values())
+        return PairCounts(number, dict(sorted(self._languages.items())), self._digest.hexdigest())
+
+
+Source = PairSource | ExampleSource
+
+
+class Split:
+    """Training pairs and held-out pairs, or examples: a fraction of the passages, or other sources.
+
+    Parameters
+    ----------
+    training : the pairs, or all of which some are held out.
+    held_out : pairs to hold out, or the fraction of passages to hold out, 0 for none. A passage is held out with all
+        its pairs, so that no text is on both sides; of an example, the first positive passage counts.
+    seed : decides which passages.
+    """
+
+    def __init__(self, training: Source, held_out: Source | float, seed: int) -> None:
+        self._training, self._held_out, self._seed = training, held_out, seed
+        self.noun = training.noun
+
+    def training(self) -> Iterable[Any]:
+        """The pairs to train on."""
+        return (pair for pair in self._training if not self._is_held_out(pair))
+
+    def held_out(self) -> Iterable[Any]:
+        """The others."""
+        if not isinstance(self._held_out, int | float):
+            return iter(self._held_out)
+        return (pair for pair in self._training if self._is_held_out(pair))
+
+    def _is_held_out(self, pair: Any) -> bool:
+        return self.holds_out(pair.docid)
+
+    def holds_out(self, docid: str) -> bool:
+        """Whether the passage is of the held-out fraction; False where other sources are held out."""
+        fraction = self._held_out
+        return isinstance(fraction, int | float) and is_held_out(docid, fraction, self._seed)
+
+    def scan(self) -> tuple[PairCounts, PairCounts]:
+        """Check every pair of both sides; :class:`XqgError` where one side has none that should have some."""
+        from pyserini_xqg.core.cli import progress, say
+
+        training, held_out = Counter(), Counter()
+        held_out_docids: set[str] = set()
+        shared = 0
+        with progress(unit=self.noun, description="checking") as bar:
+            if not isinstance(self._held_out, int | float):
+                for pair in self._held_out:
+                    held_out.add(pair)
+                    held_out_docids.add(pair.docid)
+                    bar.update()
+            for pair in self._training:
+                aside = self._is_held_out(pair)
+                (held_out if aside else training).add(pair)
+                shared += pair.docid in held_out_docids
+                bar.update()
+        counts = training.counts(), held_out.counts()
+        names = ", ".join(self._training.sources)
+        if not counts[0].pairs:
+            if counts[1].pairs and isinstance(self._held_out, int | float):
+                raise XqgError(
+                    f"{names}: --held-out {self._held_out} takes all {counts[1].pairs} {self.noun} and leaves none to "
+                    "train on. Pass a smaller fraction or more passages."
+                )
+            raise XqgError(f"{names}: no {self.noun[:-1]} in it. Pass lines of query_id, query and positive_passages.")
+        if not counts[1].pairs and not isinstance(self._held_out, int | float):
+            raise XqgError(f"--held-out {', '.join(self._held_out.sources)}: no {self.noun[:-1]} in it.")
+        if not counts[1].pairs and self._held_out:
+            raise XqgError(
+                f"{names}: --held-out {self._held_out} of the passages holds none out. Pass a larger fraction, a file "
+                f"of {self.noun}, or --held-out 0 to train without."
+            )
+        if shared:
+            say(f"warning: {shared:,} training {self.noun} are on passages that are held out too: their scores flatter")
+        return counts

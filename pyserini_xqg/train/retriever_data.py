@@ -1,0 +1,201 @@
+"""Examples on the disk, as sentence-transformers' trainer reads them, and the passages that held-out questions search.
+
+Of the data, memory holds a hash for each passage that answers a question, the held-out questions, and the passages they
+are searched in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import read_json, write_json, write_whole
+from pyserini_xqg.evaluate.collection import Collection
+from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.train.examples import Example
+from pyserini_xqg.train.pairs import Split
+from pyserini_xqg.train.retriever_model import passage_texts, query_texts
+from pyserini_xqg.train.retriever_settings import HARD_NEGATIVES, RetrieverSettings
+
+_BATCH = 512
+_EXAMPLES, _COUNTS, _QUESTIONS, _PASSAGES = "examples.arrow", "examples.json", "questions.json", "passages.jsonl"
+
+
+@dataclass(frozen=True)
+class ExampleCounts:
+    """What was written. passages : different first positives. with_negatives : examples that have a negative; fewer :
+    that have fewer than wanted. most_negatives : that one example has.
+    """
+
+    examples: int
+    passages: int
+    with_negatives: int
+    most_negatives: int
+    negatives: int
+    fewer: int
+
+
+def write_examples(directory: Path, split: Split, settings: RetrieverSettings) -> ExampleCounts:
+    """Write the training examples; passages that are held out are left out of their negatives.
+
+    Raises :class:`XqgError` where the data cannot fill an update.
+    """
+    import pyarrow as pa
+
+    fields = {"query": pa.string(), "positive": pa.string()}
+    fields |= dict.fromkeys(("positives", "negatives"), pa.list_(pa.string()))
+    schema = pa.schema(fields.items())
+    seen: set[bytes] = set()
+    numbers: dict[int, int] = {}
+    rows = (_row(example, split, settings) for example in split.training())
+    with pa.OSFile(str(directory / _EXAMPLES), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        while batch := list(islice(rows, _BATCH)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+            for row in batch:
+                seen.add(_hash(row["positive"]))
+                number = len(row["negatives"])
+                numbers[number] = numbers.get(number, 0) + 1
+    most = max(numbers)
+    wanted = settings.negatives
+    if wanted is None:
+        wanted = HARD_NEGATIVES if most else 0
+    if wanted and not most:
+        raise XqgError(
+            f"--negatives {wanted}: the data has no negative passage. Find some with python -m pyserini_xqg.mine, or "
+            "pass --negatives 0 to train on those of the batch alone."
+        )
+    if len(seen) < settings.batch_size:
+        raise XqgError(
+            f"--batch-size {settings.batch_size}: the questions to train on have {len(seen)} different passages, and "
+            f"no passage stands twice in a batch. Pass --batch-size {len(seen)} or less."
+            if len(seen) > 1
+            else "all questions to train on have the same passage, so there is nothing to tell it from. Pass more data."
+        )
+    total = sum(numbers.values())
+    fewer = sum(count for number, count in numbers.items() if number < wanted)
+    counts = ExampleCounts(total, len(seen), total - numbers.get(0, 0), most, wanted, fewer)
+    write_json(directory / _COUNTS, counts.__dict__)
+    return counts
+
+
+def _row(example: Example, split: Split, settings: RetrieverSettings) -> dict[str, Any]:
+    positives = _texts(example.positives, settings)
+    negatives = [passage for passage in example.negatives if not split.holds_out(passage.docid)]
+    return {
+        "query": query_texts([example.query], settings)[0],
+        "positive": positives[0],
+        "positives": positives,
+        "negatives": _texts(negatives, settings),
+    }
+
+
+def _texts(passages: Iterable[Passage], settings: RetrieverSettings) -> list[str]:
+    passages = list(passages)
+    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], settings)
+    return list(dict.fromkeys(texts))
+
+
+def open_examples(directory: Path) -> tuple[Any, ExampleCounts]:
+    """The examples as a ``datasets.Dataset``, mapped into memory, and their counts."""
+    from datasets import Dataset
+
+    return Dataset.from_file(str(directory / _EXAMPLES)), ExampleCounts(**read_json(directory / _COUNTS))
+
+
+def write_held_out(directory: Path, split: Split, settings: RetrieverSettings) -> None:
+    """Write the held-out questions, and the passages in which they are searched.
+
+    These are the passages that answer them, then their negatives, then others of the data, up to
+    ``settings.eval_passages`` in all; which of the others, a hash of the docid decides.
+    """
+    questions: dict[str, dict[str, Any]] = {}
+    for example in split.held_out():
+        if example.query_id in questions:
+            raise XqgError(f"{example.where}: another held-out question has this query_id. Give each question its own.")
+        relevant = list(dict.fromkeys(passage.docid for passage in example.positives))
+        questions[example.query_id] = {"query": example.query, "lang": example.language, "relevant": relevant}
+    write_json(directory / _QUESTIONS, questions)
+    passages = choose_passages(split, settings.eval_passages)
+    with write_whole(directory / _PASSAGES) as out:
+        for passage in passages:
+            record = {"docid": passage.docid, "title": passage.title, "text": passage.text}
+            out.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def choose_passages(split: Split, most: int) -> list[Passage]:
+    """All passages that answer held-out questions, and others up to ``most`` in all, by docid."""
+    answers = {passage.docid: passage for example in split.held_out() for passage in example.positives}
+    room = max(0, most - len(answers))
+    others: dict[str, tuple[tuple[int, bytes], Passage]] = {}
+    for rank, passage in _others(split):
+        if passage.docid in answers:
+            continue
+        key = rank, _hash(passage.docid)
+        if passage.docid not in others or key < others[passage.docid][0]:
+            others[passage.docid] = key, passage
+        if len(others) > 2 * room + _BATCH:
+            others = _best(others, room)
+    chosen = answers | {docid: passage for docid, (_, passage) in _best(others, room).items()}
+    return [chosen[docid] for docid in sorted(chosen)]
+
+
+def _others(split: Split) -> Iterator[tuple[int, Passage]]:
+    """Passages that do not answer a held-out question, the ones with the lowest numbers wanted most."""
+    for example in split.held_out():
+        yield from ((1, passage) for passage in example.negatives)
+    for example in split.training():
+        yield from ((2, passage) for passage in example.positives)
+        yield from ((3, passage) for passage in example.negatives)
+
+
+def _best(passages: dict[str, Any], number: int) -> dict[str, Any]:
+    return dict(heapq.nsmallest(number, passages.items(), key=lambda item: item[1][0]))
+
+
+@dataclass(frozen=True)
+class HeldOutData:
+    """Held-out questions by query id, the passages, and both as a collection that runs are scored against."""
+
+    queries: dict[str, str]
+    passages: list[tuple[str, str]]
+    """Docid, and what the encoder reads."""
+    collection: Collection
+
+
+def open_held_out(directory: Path, answers: str | None, settings: RetrieverSettings) -> HeldOutData:
+    """What :func:`write_held_out` wrote. ``answers`` : a file of them, for R@kt."""
+    from ir_measures import Qrel
+
+    from pyserini_xqg.text.corpus import Corpus
+    from pyserini_xqg.text.runs import read_answers
+
+    questions = read_json(directory / _QUESTIONS)
+    collection = Collection(
+        "the held-out questions",
+        set(questions),
+        {query_id: entry["lang"] for query_id, entry in questions.items() if entry["lang"]},
+        qrels=[Qrel(query_id, docid, 1) for query_id, entry in questions.items() for docid in entry["relevant"]],
+        passage_files=[str(directory / _PASSAGES)],
+    )
+    if answers:
+        found = read_answers(answers)[0]
+        collection.answers = {query_id: texts for query_id, texts in found.items() if query_id in questions}
+    passages = list(Corpus(directory / _PASSAGES))
+    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], settings)
+    queries = query_texts([entry["query"] for entry in questions.values()], settings)
+    return HeldOutData(
+        dict(zip(questions, queries, strict=True)),
+        [(passage.docid, text) for passage, text in zip(passages, texts, strict=True)],
+        collection,
+    )
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,0 +1,1 @@
+"""Encoders, the embedding store, recipes and indexes."""

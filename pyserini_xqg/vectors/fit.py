@@ -1,0 +1,235 @@
+"""Refuses a query encoder that does not fit the index it is to search, naming both sides.
+
+Names and paths of models change hands; vectors do not. So a manifest keeps the vector of one known
+text, and the query encoder's vector of that text has to be the same. A model that was moved or
+renamed passes; another pooling, normalisation, prefix or checkpoint does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors.embedding import PROBE_TEXT, EncoderConfig, describe_probe
+from pyserini_xqg.vectors.manifest import (
+    INDEX_FORMAT,
+    MANIFEST_NAME,
+    ROUTED_FORMAT,
+    SHARDED_FORMAT,
+    read_manifest,
+    shard_directories,
+)
+
+# Reduced precision (bfloat16, int8) moves a vector by a few per cent of its length; another encoder by about 100 %.
+TOLERANCE = 0.1
+
+
+def probe_distance(expected: dict[str, Any], found: dict[str, Any]) -> float:
+    """Relative difference of two probes: 0 for the same encoder, about 1 and more for another.
+
+    >>> probe = {"dimension": 2, "length": 5.0, "head": [3.0, 4.0]}
+    >>> probe_distance(probe, {"dimension": 2, "length": 1.0, "head": [0.6, 0.8]})
+    0.8
+    """
+    head, other = np.array(expected["head"]), np.array(found["head"])
+    by_head = float(np.linalg.norm(head - other)) / max(float(np.linalg.norm(head)), 1e-9)
+    by_length = abs(expected["length"] - found["length"]) / max(expected["length"], 1e-9)
+    return max(by_head, by_length)
+
+
+def _describe_encoder(encoder: Any) -> str:
+    if isinstance(config := getattr(encoder, "config", None), EncoderConfig):
+        return config.describe()
+    name = getattr(getattr(getattr(encoder, "model", None), "config", None), "_name_or_path", None) or "unknown model"
+    details = [type(encoder).__name__]
+    if hasattr(encoder, "pooling"):
+        details.append(f"pooling {encoder.pooling}")
+    if hasattr(encoder, "l2_norm"):
+        details.append(f"l2-norm {'on' if encoder.l2_norm else 'off'}")
+    if getattr(encoder, "prefix", None):
+        details.append(f"query prefix {encoder.prefix!r}")
+    return f"{name} ({', '.join(details)})"
+
+
+def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
+    """Raise :class:`XqgError` if ``query_encoder`` is not the encoder that ``index_dir`` was built with.
+
+    Passes in silence over indexes without a manifest, and over encoders without a model (pre-encoded queries).
+    """
+    manifest = read_manifest(index_dir)
+    if manifest is not None and manifest["format"] == SHARDED_FORMAT:
+        index_dir, manifest = check_shards(index_dir, manifest)
+    if manifest is None:
+        return
+    if manifest["format"] == ROUTED_FORMAT:
+        raise XqgError(
+            f"{index_dir}: a routed index ({', '.join(manifest['languages'])}). Search it with "
+            "python -m pyserini_xqg.search --route, or search one language's index in it."
+        )
+    if not getattr(query_encoder, "has_model", False):
+        return
+    expected = manifest["probe"]
+    vector = np.asarray(query_encoder.encode(PROBE_TEXT)).ravel()
+    wanted = index_dimension(manifest)
+    if vector.size != wanted:
+        reason = f"its vectors have {vector.size} dimensions, the index {wanted}"
+        if manifest.get("alpha_at_search"):
+            reason += ", which keeps passages and queries apart (--alpha-at-search)"
+    else:
+        if manifest.get("alpha_at_search"):  # the query's two halves are (1 - alpha) and alpha of its vector
+            vector = vector[: wanted // 2] + vector[wanted // 2 :]
+        distance = probe_distance(expected, describe_probe(vector))
+        if distance <= TOLERANCE:
+            return
+        reason = f"its vector of the probe text differs by {distance:.0%} of the length"
+    built_with = EncoderConfig.from_dict(manifest["encoder"], str(index_dir)).describe()
+    raise XqgError(
+        f"{index_dir}: the query encoder does not fit: {reason}. The index was built with {built_with}; the query "
+        f"encoder is {_describe_encoder(query_encoder)}. Pass --encoder xqg:{index_dir} to use the index's own."
+    )
+
+
+def index_dimension(manifest: dict[str, Any]) -> int:
+    """Length of the vectors in an index, from its manifest."""
+    return manifest["probe"]["dimension"] * (2 if manifest.get("alpha_at_search") else 1)
+
+
+# Vectors made with other settings have scores that cannot be compared.
+_ALIKE = ("alpha", "aggregate", "normalize")
+
+
+def check_shards(index_dir: str | Path, manifest: dict[str, Any]) -> tuple[Path, dict[str, Any] | None]:
+    """The first shard that has a manifest, and that manifest; (any shard, None) where none has.
+
+    Raises :class:`XqgError` if a shard is missing, is no single index, or was built otherwise than the others: by
+    another encoder (by the probes), with another alpha, aggregate, or layout of the vectors.
+    """
+    place, first = None, None
+    for shard in shard_directories(index_dir, manifest):
+        if not shard.is_dir():
+            raise XqgError(f"{index_dir}: its shard {shard} is missing. Restore it, or build the index again.")
+        other = read_manifest(shard)
+        if other is None:
+            continue
+        if other["format"] != INDEX_FORMAT:
+            raise XqgError(f"{index_dir}: its shard {shard} is a {other['format']}. Name single indexes.")
+        if first is None:
+            place, first = shard, other
+            continue
+        differing = [name for name in _ALIKE if first["augmentation"].get(name) != other["augmentation"].get(name)]
+        differing += ["alpha_at_search"] * (bool(first.get("alpha_at_search")) != bool(other.get("alpha_at_search")))
+        if index_dimension(first) != index_dimension(other):
+            differing.append("dimension")
+        elif probe_distance(first["probe"], other["probe"]) > TOLERANCE:
+            differing.append("encoder")
+        if differing:
+            raise XqgError(
+                f"{place} and {shard} were built otherwise ({', '.join(differing)} differ), so their scores cannot be "
+                "compared. Build them alike."
+            )
+    return (place, first) if place is not None else (shard, None)
+
+
+def check_index(index_dir: str | Path, dimension: int, vectors: int, docids: int) -> None:
+    """Raise :class:`XqgError` if the files of an xQG index are not those that its manifest describes."""
+    manifest = read_manifest(index_dir)
+    if manifest is None or manifest["format"] == SHARDED_FORMAT:
+        return
+    expected = manifest.get("counts", {}).get("passages", vectors), index_dimension(manifest)
+    if docids != vectors or expected != (vectors, dimension):
+        raise XqgError(
+            f"{index_dir}: index has {vectors:,} vectors of {dimension} dimensions and docid {docids:,} lines, where "
+            f"{MANIFEST_NAME} says {expected[0]:,} of {expected[1]}. Build the index again."
+        )
+
+
+def check_distinct(docids: Sequence[str], shards: Sequence[tuple[Path, int]]) -> None:
+    """Raise :class:`XqgError` for a docid that is in two shards (each: directory, number of docids, in order).
+
+    Takes 8 bytes a docid: equal hashes are found by sorting them, and looked at again.
+    """
+    hashes = np.fromiter(map(hash, docids), dtype=np.int64, count=len(docids))
+    hashes.sort()
+    twice = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    del hashes
+    if not twice:
+        return
+    seen: dict[str, Path] = {}
+    rows = iter(docids)
+    for place, number in shards:
+        for docid in islice(rows, number):
+            if hash(docid) not in twice:
+                continue
+            if docid in seen:
+                raise XqgError(f"docid {docid!r} is in {seen[docid]} and in {place}. Keep it in one of them.")
+            seen[docid] = place
+
+
+def guard_searcher(module: ModuleType | None = None) -> None:
+    """Make Pyserini's ``FaissSearcher`` check an index and open every kind of ours; twice is as once.
+
+    Its ``load_index`` then calls :func:`check_fit` first, searches a sharded index as one, and maps index files
+    instead of reading them where the environment asks for it (``PYSERINI_XQG_MMAP=1``).
+    """
+    if module is None:
+        import pyserini.search.faiss._searcher as module
+    searcher = module.FaissSearcher
+    load_index = searcher.load_index
+    if getattr(load_index, "_xqg_guard", False):
+        return
+
+    def load_one(self: Any, index_dir: str | Path) -> tuple[Any, list[str]]:
+        from pyserini_xqg.vectors import faiss_index
+
+        try:
+            if faiss_index.mapping_wanted():
+                if getattr(self, "faiss_device", "cpu") != "cpu":
+                    raise XqgError(f"--faiss-device {self.faiss_device}: mapped indexes stay on the disk. Use cpu.")
+                index = faiss_index.read_mapped(Path(index_dir) / "index")
+                docids = self.load_docids(str(Path(index_dir) / "docid"))
+            else:
+                index, docids = load_index(self, str(index_dir))
+        except (OSError, RuntimeError) as error:  # FAISS raises the latter, with its own source lines in front
+            if read_manifest(index_dir) is None:
+                raise
+            reason = str(error).split("failed: ")[-1]
+            raise XqgError(f"{index_dir}: the index cannot be read ({reason}). Build the index again.") from error
+        check_index(index_dir, index.d, index.ntotal, len(docids))
+        return index, docids
+
+    def guarded_load_index(self: Any, index_dir: str) -> Any:
+        check_fit(index_dir, self.query_encoder)
+        manifest = read_manifest(index_dir)
+        if manifest is None or manifest["format"] != SHARDED_FORMAT:
+            return load_one(self, index_dir)
+        from pyserini_xqg.vectors.faiss_index import Shards
+
+        indexes, docids, loaded = [], [], []
+        for shard in shard_directories(index_dir, manifest):
+            index, own = load_one(self, shard)
+            dimension = indexes[0].d if indexes else index.d
+            if len(own) != index.ntotal or index.d != dimension:
+                raise XqgError(
+                    f"{shard}: its index has {index.ntotal:,} vectors of {index.d} dimensions and its docid "
+                    f"{len(own):,} lines, the shards before it have {dimension} dimensions. Build it again."
+                )
+            indexes.append(index)
+            docids.extend(own)
+            loaded.append((shard, len(own)))
+        expected = manifest.get("counts", {}).get("passages", len(docids))
+        if expected != len(docids):
+            raise XqgError(
+                f"{index_dir}: its shards hold {len(docids):,} passages, where {MANIFEST_NAME} says {expected:,}. "
+                "Build the index again."
+            )
+        check_distinct(docids, loaded)
+        return Shards(indexes), docids
+
+    guarded_load_index._xqg_guard = True
+    searcher.load_index = guarded_load_index

@@ -1,0 +1,108 @@
+"""Figures: the same bytes in another process, what is drawn, and what is said without Matplotlib."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import command_environment
+
+from pyserini_xqg.core import figures
+from pyserini_xqg.core.errors import XqgError
+
+DRAW = """
+import sys
+from pyserini_xqg.core.figures import draw_line, figure_file, line_style
+with figure_file(sys.argv[1], 1, 2, sharey=True) as (figure, axes):
+    for number in range(8):
+        draw_line(axes[0, 0], [0, 1, 2], [1, number, 2], [0, 1, 1], [2, number + 1, 3], label=f"line {number}",
+                  filled=[False, True, False], **line_style(number))
+    draw_line(axes[0, 1], [0, 1], [1, 2], [1, 2], [1, 2.5], connect=False)
+    axes[0, 0].legend()
+"""
+
+
+def draw(path):
+    result = subprocess.run(
+        [sys.executable, "-c", DRAW, str(path)], capture_output=True, text=True, env=command_environment()
+    )
+    assert result.returncode == 0, result.stderr
+    return Path(path).read_bytes()
+
+
+@pytest.mark.parametrize("kind", figures.FIGURE_FORMATS)
+def test_same_bytes_in_every_process(tmp_path, kind):
+    first, second = draw(tmp_path / f"a.{kind}"), draw(tmp_path / f"b.{kind}")
+    assert first == second
+    assert first.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    for word in (b"Date", b"matplotlib"):  # neither dates nor the name of what wrote it, with its release
+        assert word not in first.replace(b"matplotlib.axis", b"").replace(b"matplotlib.org", b"")
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_what_is_drawn(tmp_path):
+    with figures.figure_file(tmp_path / "a.png") as (_, axes):
+        (axes,) = axes.ravel()
+        figures.draw_line(
+            axes, [0, 1, 2], [0.1, 0.3, 0.2], [0, 0.2, 0.1], [0.2, 0.4, 0.3], label="xQG", filled=[False, True, True]
+        )
+        line, filled, hollow, key = axes.lines
+        assert line.get_xydata().tolist() == [[0, 0.1], [1, 0.3], [2, 0.2]]
+        assert filled.get_xdata().tolist() == [1, 2] and hollow.get_xdata().tolist() == [0]
+        assert hollow.get_markerfacecolor() == "white" and filled.get_markerfacecolor() == figures.COLORS[0]
+        (band,) = axes.collections
+        corners = band.get_paths()[0].vertices
+        assert (corners[:, 1].min(), corners[:, 1].max()) == (0, 0.4)
+        assert axes.get_legend_handles_labels()[1] == ["xQG"] and key.get_label() == "xQG"
+
+
+def test_points_apart_have_whiskers_instead_of_a_line(tmp_path):
+    with figures.figure_file(tmp_path / "a.svg") as (_, axes):
+        (axes,) = axes.ravel()
+        figures.draw_line(axes, [0, 1], [1, 2], [0.5, 1.5], [1.5, 3], connect=False)
+        (whiskers,) = axes.collections
+        assert np.array(whiskers.get_segments()).tolist() == [[[0, 0.5], [0, 1.5]], [[1, 1.5], [1, 3]]]
+        assert [line.get_linestyle() for line in axes.lines] == ["None"]
+
+
+def test_lines_differ():
+    styles = [tuple(figures.line_style(number).values()) for number in range(12)]
+    assert len(set(styles)) == 12
+
+
+def test_an_error_leaves_no_file(tmp_path):
+    with pytest.raises(RuntimeError, match="in the middle"), figures.figure_file(tmp_path / "a.png"):
+        raise RuntimeError("in the middle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_format(tmp_path):
+    with (
+        pytest.raises(XqgError, match=r"a\.gif: no figure format of that name\. Use one of png, svg, pdf"),
+        figures.figure_file(tmp_path / "a.gif"),
+    ):
+        pass
+
+
+def test_style_stays_inside(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with figures.figure_file(tmp_path / "a.png"):
+        assert matplotlib.rcParams["svg.hashsalt"] == "pyserini-xqg"
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_without_matplotlib():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from pyserini_xqg.core.figures import require_matplotlib\n"
+        "from pyserini_xqg.core.cli import run\n"
+        "run(lambda: require_matplotlib('--figure-format png'))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=command_environment())
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: --figure-format png: needs Matplotlib, which is not installed. Run: pip install 'pyserini-xqg[plots]'\n"
+    )

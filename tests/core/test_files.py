@@ -1,0 +1,313 @@
+"""Reading lines with their numbers; outputs that appear whole or not at all."""
+
+import gzip
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from helpers import command_environment
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import (
+    HashedFile,
+    check_output,
+    exclusive,
+    open_text,
+    read_ahead,
+    read_json,
+    read_jsonl,
+    read_lines,
+    sha256_file,
+    whole_directory,
+    write_json,
+    write_whole,
+)
+
+
+def test_lines_end_at_newlines_only(tmp_path):
+    path = tmp_path / "a.txt"
+    # Unicode's own line separators, form feeds and a lone CR are part of a line.
+    path.write_bytes("one\u2028still\x0cone\ntwo\r\n\rthree\x85\n\nfive".encode())
+    assert list(read_lines(path)) == [
+        (1, "one\u2028still\x0cone"),
+        (2, "two"),
+        (3, "\rthree\x85"),
+        (4, ""),
+        (5, "five"),
+    ]
+
+
+def test_gz_is_read_as_the_plain_file(tmp_path):
+    text = "".join(f'{{"n": {number}, "t": "日本"}}\n' for number in range(2000))
+    (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    plain = list(read_jsonl(tmp_path / "a.jsonl"))
+    assert plain == list(read_jsonl(tmp_path / "a.jsonl.gz"))
+    assert plain[1234] == (1235, {"n": 1234, "t": "日本"})
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "line 3: an empty line"),
+        ("   ", "line 3: an empty line"),
+        ('{"docid": "a",', "line 3: malformed JSON (Expecting property name enclosed in double quotes, column"),
+        ("{} {}", "line 3: malformed JSON (Extra data, column 4)"),
+        ("[1]", "line 3: a JSON list where an object"),
+        ("null", "line 3: a JSON NoneType where an object"),
+        ('{"n": ' + "1" * 5000 + "}", "line 3: malformed JSON ("),
+        ("[" * 200_000, "line 3: malformed JSON ("),
+    ],
+)
+def test_malformed_line_is_named(tmp_path, line, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(XqgError) as caught:
+        list(read_jsonl(path))
+    assert str(caught.value).startswith(f"{path}, {message}")
+    assert "Every line must be one JSON object." in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_not_utf8(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"fine\n" * 3 + "Kivelä\n".encode("latin-1"))
+    with pytest.raises(XqgError, match=r"a\.txt, after line \d+: not UTF-8 .*Convert the file to UTF-8"):
+        list(read_lines(path))
+
+
+def corrupted(data: bytes) -> bytes:
+    """The same gzip data with a stretch in the middle overwritten."""
+    middle = len(data) // 2
+    return data[:middle] + b"\xff" * 40 + data[middle + 40 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-4],
+        lambda data: b"no gzip at all\n",
+        corrupted,
+        lambda data: data[:-8] + b"\0" * 8,
+    ],
+    ids=["half", "tail missing", "other data", "corrupted", "wrong checksum"],
+)
+def test_broken_gzip(tmp_path, damage):
+    path = tmp_path / "a.txt.gz"
+    lines = "".join(f"{hashlib.sha256(str(number).encode()).hexdigest()}\n" for number in range(5000))
+    path.write_bytes(damage(gzip.compress(lines.encode())))
+    with pytest.raises(XqgError, match=r"a\.txt\.gz, after line \d+: broken gzip data .*Fetch the file again"):
+        list(read_lines(path))
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(XqgError, match=r"nowhere\.txt: no such file"):
+        open_text(tmp_path / "nowhere.txt")
+    with pytest.raises(XqgError, match="a directory where a file was expected"):
+        open_text(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b"", b'{"n": ' + b"1" * 5000 + b"}"])
+def test_read_json_refuses(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(XqgError, match=r"a\.json: .*Build it again"):
+        read_json(path)
+    with pytest.raises(XqgError, match="no such file"):
+        read_json(tmp_path / "b.json")
+
+
+def test_write_json_keeps_order_and_script(tmp_path):
+    write_json(tmp_path / "new" / "a.json", {"b": "日本", "a": [1]})
+    assert (tmp_path / "new" / "a.json").read_text(encoding="utf-8") == '{\n  "b": "日本",\n  "a": [\n    1\n  ]\n}\n'
+    assert list(read_json(tmp_path / "new" / "a.json")) == ["b", "a"]
+
+
+def test_sha256_file(tmp_path):
+    data = os.urandom(300_000)
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_write_whole_leaves_the_old_file_on_an_error(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), write_whole(path) as out:
+        out.write("new, but only h")
+        out.flush()
+        assert path.read_text() == "old"
+        raise RuntimeError("midway")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with write_whole(path, "wb") as out:
+        out.write(b"new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_write_whole_killed_midway_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    code = f"""
+        import os, signal
+        from pyserini_xqg.core.files import write_whole
+        with write_whole({str(path)!r}) as out:
+            out.write("half")
+            out.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=command_environment())
+    assert result.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def visible(directory):
+    return sorted(name for name in os.listdir(directory) if not name.endswith(".lock"))
+
+
+def test_whole_directory(tmp_path):
+    output = tmp_path / "deep" / "out"
+    with whole_directory(output) as partial:
+        (partial / "a").write_text("1")
+        assert not output.exists()
+    assert visible(tmp_path / "deep") == ["out"]
+    assert (output / "a").read_text() == "1"
+
+    with pytest.raises(XqgError, match=r"out exists\. .*--overwrite"), whole_directory(output):
+        pytest.fail("entered")
+
+    with whole_directory(output, overwrite=True) as partial:
+        assert list(partial.iterdir()) == []
+        (partial / "b").write_text("2")
+        assert (output / "a").read_text() == "1"  # the old one stays to the end
+    assert visible(output) == ["b"]
+    assert visible(tmp_path / "deep") == ["out"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, XqgError])
+def test_whole_directory_leaves_nothing_on_an_error(tmp_path, error):
+    with pytest.raises(error), whole_directory(tmp_path / "out") as partial:
+        (partial / "a").write_text("1")
+        raise error("midway")
+    assert visible(tmp_path) == []
+    with whole_directory(tmp_path / "out") as partial:
+        (partial / "a").write_text("old")
+    with pytest.raises(error), whole_directory(tmp_path / "out", overwrite=True) as partial:
+        (partial / "a").write_text("new")
+        raise error("midway")
+    assert visible(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "a").read_text() == "old"
+
+
+def test_whole_directory_clears_what_a_killed_process_left(tmp_path):
+    output = tmp_path / "out"
+    code = f"""
+        import os, signal
+        from pyserini_xqg.core.files import whole_directory
+        with whole_directory({str(output)!r}) as partial:
+            (partial / "stale").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=command_environment())
+    assert result.returncode == -signal.SIGKILL
+    assert not output.exists()
+    with whole_directory(output) as partial:
+        (partial / "a").write_text("1")
+    assert visible(tmp_path) == ["out"]
+    assert visible(output) == ["a"]
+
+
+def test_output_made_meanwhile_is_not_replaced(tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(XqgError, match="out exists"), whole_directory(output):
+        output.mkdir()
+        (output / "precious").write_text("1")
+    assert visible(output) == ["precious"]
+    assert visible(tmp_path) == ["out"]
+
+
+def test_second_process_is_refused_and_the_lock_ends_with_its_holder(tmp_path):
+    output, lock = tmp_path / "out", tmp_path / ".out.lock"
+    code = f"""
+        import sys
+        from pyserini_xqg.core.files import exclusive
+        with exclusive({str(lock)!r}, {str(output)!r}):
+            print("held", flush=True)
+            sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=command_environment(),
+    ) as holder:
+        assert holder.stdout.readline().strip() == b"held"
+        with pytest.raises(XqgError, match="another process is writing it"), whole_directory(output):
+            pytest.fail("entered")
+        holder.kill()
+        holder.wait()
+    with exclusive(lock, output):
+        pass
+
+
+def test_check_output(tmp_path):
+    check_output(tmp_path / "new", overwrite=False)
+    check_output(tmp_path, overwrite=True)
+    with pytest.raises(XqgError, match=r"exists\. Remove it, choose another --output, or pass --overwrite"):
+        check_output(tmp_path, overwrite=False)
+
+
+# Reading ahead, hashing while writing
+
+
+def test_read_ahead_keeps_order_and_stays_a_few_items_ahead():
+    made = []
+
+    def items():
+        for number in range(50):
+            made.append(number)
+            yield number
+
+    for number in read_ahead(items(), 3):
+        assert number == made[number]
+        assert len(made) <= number + 1 + 3
+    assert made == list(range(50))
+
+
+@pytest.mark.parametrize("error", [XqgError("damaged"), KeyboardInterrupt(), OSError("no disk")])
+def test_an_error_ahead_comes_in_its_place(error):
+    def items():
+        yield from range(4)
+        raise error
+
+    taken = []
+    with pytest.raises(type(error)) as caught:
+        taken.extend(read_ahead(items()))
+    assert caught.value is error
+    seen = []
+    with pytest.raises(type(error)):
+        for number in read_ahead(items()):
+            seen.append(number)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_read_ahead_that_is_left_early_reads_no_further():
+    made = []
+    for number in read_ahead((made.append(number) or number for number in range(1000)), 2):
+        if number == 5:
+            break
+    assert len(made) < 12
+
+
+def test_hashed_file(tmp_path):
+    with HashedFile(tmp_path / "file") as out:
+        for part in (b"abc", bytes(3_000_000), b""):
+            out.write(part)
+    data = b"abc" + bytes(3_000_000)
+    assert (tmp_path / "file").read_bytes() == data
+    assert out.sha256 == hashlib.sha256(data).hexdigest() == sha256_file(tmp_path / "file")

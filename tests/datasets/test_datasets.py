@@ -1,0 +1,836 @@
+"""The ir_datasets registrations, on the published files where they are at hand and on small files otherwise."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from importlib.resources import files
+from pathlib import Path
+
+import ir_datasets
+import pytest
+from ir_datasets.datasets.base import Dataset
+
+from pyserini_xqg import datasets
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
+from pyserini_xqg.datasets import published, xor_tydi, xqg_sample, xquad, xquad_loo
+from pyserini_xqg.datasets.components import Docs
+from pyserini_xqg.datasets.published import PublishedFile
+from pyserini_xqg.datasets.records import XqgDoc
+
+DEV, TRAIN = "xor_dev_retrieve_eng_span_v1_1.jsonl", "xor_train_retrieve_eng_span.jsonl"
+SPLITS = {"dev": DEV, "train": TRAIN}
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty ir_datasets home, no published data, and a network that is out of reach."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("IR_DATASETS_HOME", str(path))
+    monkeypatch.delenv(published.DATA_VARIABLE, raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, NOWHERE)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return path
+
+
+@pytest.fixture
+def real(shared_data, home, monkeypatch):
+    """The published files, found through the environment variable."""
+    for name in (f"xor-tydi/{DEV}", f"xor-tydi/{TRAIN}", "xquad/xquad.en.json"):
+        if not (shared_data / name).is_file():
+            pytest.skip(f"no {name} in {shared_data}")
+    monkeypatch.setenv(published.DATA_VARIABLE, str(shared_data))
+    return shared_data
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Serve a directory over HTTP; yields (directory, URL, requests seen)."""
+    directory = tmp_path / "served"
+    directory.mkdir()
+    seen = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            seen.append(self.path)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield directory, f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def loo(real):
+    """Topics, answers and passages that other code made from the same XQuAD files."""
+    if not (real / "xquad-loo").is_dir():
+        pytest.skip(f"no xquad-loo in {real}")
+    return real / "xquad-loo"
+
+
+def jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def command(*args: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "pyserini_xqg.datasets", *args],
+        capture_output=True, text=True, env={**os.environ, **env}, timeout=120,
+    )  # fmt: skip
+
+
+# Registration
+
+
+def test_register_twice_changes_nothing():
+    datasets.register()
+    before = {name: ir_datasets.registry[name] for name in datasets.DATASET_IDS}
+    names = list(ir_datasets.registry)
+    datasets.register()
+    assert list(ir_datasets.registry) == names
+    assert all(ir_datasets.registry[name] is before[name] for name in before)
+
+
+def test_register_adds_what_is_missing_and_leaves_what_is_there():
+    datasets.register()
+    registered = ir_datasets.registry._registered
+    kept, taken = registered["xquad/de"], registered.pop("xquad/ru")
+    datasets.register()
+    assert registered["xquad/de"] is kept
+    assert registered["xquad/ru"] is not taken
+    assert registered["xquad/ru"].queries_lang() == "ru"
+
+
+def test_ids_are_those_built():
+    built = {**xor_tydi.build(), **xquad.build(), **xquad_loo.build(), **xqg_sample.build()}
+    assert tuple(built) == datasets.DATASET_IDS
+    assert len(built) == 17 + 13 + 7 + 9
+
+
+def test_registration_opens_nothing_and_import_is_light(home):
+    code = (
+        "import sys, pyserini_xqg.datasets as d\n"
+        "assert 'ir_datasets' not in sys.modules\n"
+        "import ir_datasets, builtins, socket\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        "sys.addaudithook(lambda event, args: opened.append(event) if event.startswith('socket.') else None)\n"
+        "d.register(); d.register()\n"
+        "print([n for n in opened if n.endswith(('.jsonl', '.json', '.tsv', '.yaml', '.txt')) or 'socket' in n])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+    assert not [name for name in ("xor-tydi", "xquad", "xqg-sample") if (home / name).exists()]
+
+
+def test_load_unknown_names_the_known():
+    with pytest.raises(XqgError, match=r"unknown dataset 'xor-tydi/dev/de'.*xor-tydi/dev/te.*xquad/zh.*xqg-sample/all"):
+        datasets.load("xor-tydi/dev/de")
+    assert datasets.load("vaswani").has_docs()  # ir_datasets' own
+
+
+@pytest.mark.parametrize("name", datasets.DATASET_IDS)
+def test_documentation(name):
+    documentation = datasets.load(name).documentation()
+    assert {"pretty_name", "desc", "bibtex", "license", "data_access"} <= documentation.keys()
+    assert len(documentation["desc"]) > 50
+    assert not {"{", "}"} & set(documentation["desc"])
+    assert "@" in documentation["bibtex"]
+
+
+# XOR-TyDi on the published files
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_xor_tydi_questions_are_the_published_ones(real, split):
+    raw = jsonl(real / "xor-tydi" / SPLITS[split])
+    expected = [(r["id"], r["question"], r["lang"].replace(" ", ""), tuple(r["answers"])) for r in raw]
+    everything = datasets.load(f"xor-tydi/{split}")
+    assert [tuple(query) for query in everything.queries_iter()] == expected
+    assert everything.queries_count() == len(expected) == {"dev": 2110, "train": 15250}[split]
+    assert everything.queries_lang() is None
+    for lang in XOR_TYDI_LANGUAGES:
+        one = datasets.load(f"xor-tydi/{split}/{lang}")
+        mine = [record for record in expected if record[2] == lang]
+        assert [tuple(query) for query in one.queries_iter()] == mine
+        assert one.queries_count() == len(mine) > 200
+        assert one.queries_lang() == lang
+
+
+def test_xor_tydi_dev_counted_questions(real):
+    """1,928 development questions have an answer other than yes or no (paper's repository, FACTS)."""
+    counted = Counter(
+        query.lang
+        for query in datasets.load("xor-tydi/dev").queries_iter()
+        if any(answer not in ("yes", "no") for answer in query.answers)
+    )
+    assert sum(counted.values()) == 1928
+    assert counted == {lang: spans for lang, (_, spans) in xor_tydi.COUNTS["dev"].items()}
+
+
+def test_xor_tydi_oddities_are_as_documented(real):
+    """The figures in the documentation, counted again in the published files."""
+    dev, train = (jsonl(real / "xor-tydi" / SPLITS[split]) for split in ("dev", "train"))
+    text = {s: " ".join(datasets.load(f"xor-tydi/{s}").documentation()["desc"].split()) for s in SPLITS}
+
+    def repeated(records):
+        same = defaultdict(list)
+        for record in records:
+            same[record["lang"], record["question"]].append(frozenset(record["answers"]))
+        groups = [group for group in same.values() if len(group) > 1]
+        return sum(map(len, groups)), len(groups), sum(len(set(group)) > 1 for group in groups)
+
+    def spans(records):
+        return sum(any(answer not in ("yes", "no") for answer in r["answers"]) for r in records)
+
+    def edges(records):
+        return sum(answer != answer.strip() for r in records for answer in r["answers"])
+
+    assert {r["lang"] for r in train} == {" ar", "bn", "fi", "ja", "ko", "ru", "te"}
+    assert f"all {sum(r['lang'] == ' ar' for r in train):,} Arabic" in text["train"]
+    assert f"{len(train) - spans(train):,} questions have the one answer" in text["train"]
+    yes, no = (sum(r["answers"] == [answer] for r in train) for answer in ("yes", "no"))
+    assert f'"yes" ({yes}) or "no" ({no})' in text["train"]
+    total, texts, different = repeated(train)
+    assert f"{total} Korean and Bengali questions" in text["train"]
+    assert f"({texts} texts, {different} of them with different answers)" in text["train"]
+    assert f"{edges(train)} answers begin or end" in text["train"]
+    assert f"{sum(chr(10) in a for r in train for a in r['answers'])} hold line breaks" in text["train"]
+    assert f"{sum('  ' in r['question'] for r in train)} questions hold double spaces" in text["train"]
+    in_train = {r["question"]: set(r["answers"]) for r in train}
+    both = [r for r in dev if r["question"] in in_train]
+    assert f"{len({r['question'] for r in both})} texts (Korean and Bengali) stand in" in text["train"]
+    assert {r["lang"] for r in both} == {"ko", "bn"}
+
+    assert f"{len(dev) - spans(dev)} questions have no answer but" in text["dev"]
+    mixed = sum(bool({"yes", "no"} & set(r["answers"])) and bool(set(r["answers"]) - {"yes", "no"}) for r in dev)
+    assert f"{mixed} have such answers beside others" in text["dev"]
+    assert f"{sum(len(set(r['answers'])) < len(r['answers']) for r in dev)} list an answer twice" in text["dev"]
+    total, texts, different = repeated(dev)
+    assert f"{total} questions share" in text["dev"]
+    assert f"({texts} texts, {different} of them with different answers)" in text["dev"]
+    changed = sum(set(r["answers"]) != in_train[r["question"]] for r in both)
+    assert (
+        f"{len(both)} Korean and Bengali questions stand in the training file as well, {changed} of them" in text["dev"]
+    )
+    assert f"{edges(dev)} answers begin or end" in text["dev"]
+    assert f"{sum('  ' in r['question'] for r in dev)} questions hold double spaces" in text["dev"]
+
+
+def test_xor_tydi_shares_its_passages():
+    datasets.register()
+    assert ir_datasets.docs_parent_id("xor-tydi/train/ko") == "xor-tydi"
+    assert not datasets.load("xor-tydi/dev/ko").has_qrels()
+    assert datasets.load("xor-tydi").docs_count() is None  # and no attempt at a download
+
+
+# XQuAD on the published files
+
+
+def test_xquad_passages_are_those_of_xquad_loo(loo):
+    loo = jsonl(loo / "passages.jsonl")
+    dataset = datasets.load("xquad")
+    assert [tuple(doc) for doc in dataset.docs_iter()] == [(d["docid"], d["title"], d["text"]) for d in loo]
+    assert dataset.docs_count() == len(loo) == 240
+    store = dataset.docs_store()
+    assert store.get("xquad-239").text == loo[239]["text"]
+    assert list(store.get_many(["xquad-003", "xquad-000", "no such id"])) == ["xquad-000", "xquad-003"]
+    assert [doc.doc_id for doc in dataset.docs_iter()[10:12]] == ["xquad-010", "xquad-011"]
+    assert dataset.docs.lookup("xquad-001").default_text() == f"{loo[1]['title']} {loo[1]['text']}"
+
+
+@pytest.mark.parametrize("lang", ["en", "ar", "de", "es", "ru"])
+def test_xquad_questions(real, lang):
+    raw = [
+        (question, paragraph["context"])
+        for article in json.loads((real / "xquad" / f"xquad.{lang}.json").read_text(encoding="utf-8"))["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    dataset = datasets.load(f"xquad/{lang}")
+    queries = list(dataset.queries_iter())
+    assert [(q.query_id, q.text, q.lang) for q in queries] == [
+        (f"{lang}-{r['id']}", r["question"], lang) for r, _ in raw
+    ]
+    assert [q.native_answers for q in queries] == [tuple(a["text"] for a in r["answers"]) for r, _ in raw]
+    assert len(queries) == dataset.queries_count() == dataset.qrels_count() == 1190
+    texts = {doc.doc_id: doc.text for doc in dataset.docs_iter()}
+    qrels = dataset.qrels_dict()
+    for query, (_, context) in zip(queries, raw, strict=True):
+        ((passage, relevance),) = qrels[query.query_id].items()
+        assert relevance == 1
+        assert all(answer in texts[passage] for answer in query.answers)
+        assert all(answer in context for answer in query.native_answers)
+        if lang == "en":
+            assert query.answers == query.native_answers
+            assert context == texts[passage]
+    if lang != "en":
+        assert sum(query.answers != query.native_answers for query in queries) > 500
+    documented = datasets.load(f"xquad/{lang}").documentation()["desc"]
+    assert str(sum(q.text != q.text.strip() for q in queries)) in documented
+
+
+@pytest.mark.parametrize("lang", ["en", "ar", "de", "es", "ru"])
+def test_xquad_agrees_with_xquad_loo(loo, lang):
+    dataset = datasets.load(f"xquad/{lang}")
+    queries, qrels = dataset.queries_dict(), dataset.qrels_dict()
+    topics = dict(line.split("\t") for line in (loo / f"topics.{lang}.tsv").read_text(encoding="utf-8").splitlines())
+    assert len(topics) == 240
+    assert topics == {topic: queries[topic].default_text() for topic in topics}
+    for record in jsonl(loo / f"answers.{lang}.jsonl"):
+        assert list(queries[record["id"]].answers) == record["answers"]
+    for line in (loo / f"qrels.{lang}.txt").read_text().splitlines():
+        topic, _, passage, _ = line.split()
+        assert qrels[topic] == {passage: 1}
+
+
+# xquad-loo
+
+
+def test_xquad_loo_passages_are_those_made_elsewhere(loo):
+    """Record for record the file that other code made from the same published files."""
+    dataset = datasets.load("xquad-loo")
+    made = [
+        {"docid": d.doc_id, "title": d.title, "text": d.text, "generated_queries": d.generated_queries}
+        for d in dataset.docs_iter()
+    ]
+    assert made == jsonl(loo / "passages.jsonl")
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in made)
+    assert lines.encode() == (loo / "passages.jsonl").read_bytes()
+    assert dataset.docs_count() == len(made) == 240
+    assert dataset.docs_store().get("xquad-000").generated_queries == made[0]["generated_queries"]
+    assert sum(not any(record["generated_queries"].values()) for record in made) == 3
+
+
+@pytest.mark.parametrize("lang", ["en", "ar", "de", "es", "ru"])
+def test_xquad_loo_topics_are_those_made_elsewhere(loo, lang):
+    dataset = datasets.load(f"xquad-loo/{lang}")
+    queries = list(dataset.queries_iter())
+    tsv = "".join(f"{query.query_id}\t{query.text}\n" for query in queries)
+    assert tsv.encode() == (loo / f"topics.{lang}.tsv").read_bytes()
+    assert [(q.query_id, q.text, list(q.answers), q.lang) for q in queries] == [
+        (record["id"], record["question"], record["answers"], record["lang"])
+        for record in jsonl(loo / f"answers.{lang}.jsonl")
+    ]
+    qrels = "".join(f"{q.query_id} {q.iteration} {q.doc_id} {q.relevance}\n" for q in dataset.qrels_iter())
+    assert qrels.encode() == (loo / f"qrels.{lang}.txt").read_bytes()
+    assert dataset.queries_count() == len(queries) == 240
+
+
+def test_xquad_loo_all_is_the_four_languages_together(real):
+    every = datasets.load("xquad-loo/all")
+    parts = [datasets.load(f"xquad-loo/{lang}") for lang in datasets.XQUAD_LOO_QUERY_LANGUAGES]
+    assert list(every.queries_iter()) == [query for part in parts for query in part.queries_iter()]
+    assert list(every.qrels_iter()) == [qrel for part in parts for qrel in part.qrels_iter()]
+    assert every.queries_count() == 960
+    docs = every.docs_store()
+    asked_twice = [
+        query.query_id
+        for query, qrel in zip(every.queries_iter(), every.qrels_iter(), strict=True)
+        if query.text in docs.get(qrel.doc_id).generated_queries[query.lang]
+    ]
+    assert len(asked_twice) == 6  # as documented
+    assert "Six of the 960" in every.documentation()["desc"]
+    assert Counter(len(doc.generated_queries["ar"]) for doc in every.docs_iter())[0] == 3
+
+
+def test_xquad_loo_documentation(real):
+    assert "Arabic" in datasets.load("xquad-loo/ar").documentation()["desc"]
+    assert "CC BY-SA" in datasets.load("xquad-loo/all").documentation()["license"]
+
+
+def test_xquad_loo_without_files_says_what_to_fetch():
+    with pytest.raises(XqgError, match=r"xquad\.(en|ar)\.json: the download failed.*PYSERINI_XQG_DATA"):
+        list(datasets.load("xquad-loo").docs_iter())
+
+
+# XQuAD on small files
+
+
+def squad(path: Path, *paragraphs: tuple[str, list[tuple[str, str, str]]]) -> Path:
+    """A file in SQuAD's format: paragraphs of (context, [(id, question, answer)])."""
+    content = [
+        {
+            "context": text,
+            "qas": [{"id": i, "question": q, "answers": [{"text": a, "answer_start": 0}]} for i, q, a in qas],
+        }
+        for text, qas in paragraphs
+    ]
+    path.write_text(
+        json.dumps({"version": "1.1", "data": [{"title": "A_title", "paragraphs": content}]}), encoding="utf-8"
+    )
+    return path
+
+
+def test_align_goes_by_id_not_by_order(tmp_path):
+    english = squad(tmp_path / "en", ("One.", [("a", "a?", "1"), ("b", "b?", "2")]), ("Two.", [("c", "c?", "3")]))
+    german = squad(
+        tmp_path / "de", ("Zwei.", [("c", "C?", "drei")]), ("Eins.", [("b", "B?", "zwei"), ("a", "A?", "eins")])
+    )
+    aligned = [(q.query_id, q.text, q.answers, q.native_answers, d) for q, d in xquad.align(english, german, "de")]
+    assert aligned == [
+        ("de-c", "C?", ("3",), ("drei",), "xquad-001"),
+        ("de-b", "B?", ("2",), ("zwei",), "xquad-000"),
+        ("de-a", "A?", ("1",), ("eins",), "xquad-000"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("paragraphs", "message"),
+    [
+        ([("Eins.", [("a", "A?", "1"), ("b", "B?", "2")])], r"1 of the 3 questions of .*en are missing, such as c"),
+        ([("Eins.", [("a", "A?", "1"), ("x", "X?", "2")])], r"question x is not in .*en"),
+        ([("Eins.", [("a", "A?", "1"), ("c", "C?", "2")])], r"questions a and c share a paragraph"),
+        ([("Eins.", [("a", "A?", "1"), ("a", "A?", "2")])], r"qas\[1\]: id 'a' was used by .*qas\[0\]"),
+        ([("Eins.", [("a", " ", "1")])], r"data\[0\].paragraphs\[0\].qas\[0\]: 'question' is ' '"),
+        ([("Eins.", [("a", "A?", "")])], r"answers\[0\]: 'text' is ''"),
+        ([("Eins.", [])], r"paragraphs\[0\].qas: a list of one or more objects"),
+    ],
+)  # fmt: skip
+def test_align_refuses(tmp_path, paragraphs, message):
+    english = squad(tmp_path / "en", ("One.", [("a", "a?", "1"), ("b", "b?", "2")]), ("Two.", [("c", "c?", "3")]))
+    with pytest.raises(XqgError, match=message):
+        xquad.align(english, squad(tmp_path / "de", *paragraphs), "de")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"data": {}}', b'{"data": [1]}', b"\xff\xfe", b"null"])
+def test_read_paragraphs_refuses(tmp_path, content):
+    path = tmp_path / "xquad.de.json"
+    path.write_bytes(content)
+    with pytest.raises(XqgError, match=r"xquad\.de\.json.*Fetch the file again"):
+        xquad.read_paragraphs(path)
+
+
+# Malformed question files
+
+GOOD = {"id": "-7", "question": "Missä?", "answers": ["Oulu", "yes"], "lang": "fi", "split": "dev"}
+
+
+def questions(path: Path, *records: dict | str) -> Path:
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records), encoding="utf-8")
+    return path
+
+
+def test_read_questions(tmp_path):
+    path = questions(tmp_path / "q.jsonl", GOOD, {**GOOD, "id": "8", "lang": " ar", "answers": [" a "]})
+    first, second = xor_tydi.read_questions(path, "dev")
+    assert tuple(first) == ("-7", "Missä?", "fi", ("Oulu", "yes"))
+    assert first.default_text() == "Missä?"
+    assert (second.lang, second.answers) == ("ar", (" a ",))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ('{"id": "8", ', "malformed JSON"),
+        ("[]", "a JSON list where an object was expected"),
+        ("", "an empty line"),
+        ({k: v for k, v in GOOD.items() if k != "id"}, "'id' is None"),
+        ({**GOOD, "id": 8}, "'id' is 8"),
+        ({**GOOD, "id": "a b"}, "'id' is 'a b'"),
+        (GOOD, r"id '-7' was used on line 1 already"),
+        ({**GOOD, "id": "8", "question": " "}, "'question' is ' '"),
+        ({**GOOD, "id": "8", "lang": "xx"}, "'lang' is 'xx'. Use one of ar, bn, fi, ja, ko, ru, te"),
+        ({**GOOD, "id": "8", "lang": "de"}, "'lang' is 'de'"),
+        ({**GOOD, "id": "8", "lang": None}, "'lang' is None"),
+        ({**GOOD, "id": "8", "answers": "Oulu"}, "'answers' is 'Oulu'"),
+        ({**GOOD, "id": "8", "answers": []}, r"'answers' is \[\]"),
+        ({**GOOD, "id": "8", "answers": ["Oulu", " "]}, r"'answers' is \['Oulu', ' '\]"),
+        ({**GOOD, "id": "8", "answers": ["Oulu", 3]}, r"'answers' is \['Oulu', 3\]"),
+        ({**GOOD, "id": "8", "split": "train"}, "'split' is 'train' in the file of the dev questions"),
+    ],
+)  # fmt: skip
+def test_read_questions_refuses(tmp_path, bad, message):
+    path = questions(tmp_path / "q.jsonl", GOOD, bad)
+    with pytest.raises(XqgError, match=rf"q\.jsonl, line 2.*{message}"):
+        xor_tydi.read_questions(path, "dev")
+
+
+def test_read_questions_refuses_an_empty_file(tmp_path):
+    with pytest.raises(XqgError, match="no questions"):
+        xor_tydi.read_questions(questions(tmp_path / "q.jsonl"), "dev")
+
+
+# Local copies
+
+
+def test_a_copy_in_the_home_is_found(real, home, monkeypatch):
+    (home / "xor-tydi").mkdir(parents=True)
+    shutil.copy(real / "xor-tydi" / DEV, home / "xor-tydi")
+    monkeypatch.delenv(published.DATA_VARIABLE)
+    assert datasets.load("xor-tydi/dev").queries_count() == 2110
+    assert xor_tydi.QUESTIONS["dev"].path() == home / "xor-tydi" / DEV
+    assert len(list(datasets.load("xor-tydi/dev/te").queries_iter())) == 238
+
+
+def altered(data: bytes) -> bytes:
+    return data.replace(b"Portland", b"Portlant", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (altered, r"its SHA-256 is \w{64}, expected cfe569e4"),
+        (lambda data: data[:-100], "it has 426,887 bytes, expected 426,987"),
+    ],
+)  # fmt: skip
+def test_a_changed_copy_is_refused(real, tmp_path, monkeypatch, change, message):
+    folder = tmp_path / "data" / "xor-tydi"
+    folder.mkdir(parents=True)
+    (folder / DEV).write_bytes(change((real / "xor-tydi" / DEV).read_bytes()))
+    monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "data"))
+    with pytest.raises(XqgError, match=rf"{DEV} is not the published file: .*{message}.*replace it by https://nlp\."):
+        list(datasets.load("xor-tydi/dev/fi").queries_iter())
+
+
+def test_a_copy_that_changes_after_it_was_read_is_noticed(real, tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "xor-tydi"
+    folder.mkdir(parents=True)
+    data = (real / "xor-tydi" / DEV).read_bytes()
+    (folder / DEV).write_bytes(data)
+    monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "data"))
+    assert len(list(datasets.load("xor-tydi/dev").queries_iter())) == 2110
+    (folder / DEV).write_bytes(altered(data))
+    os.utime(folder / DEV, ns=(1, 1))
+    with pytest.raises(XqgError, match="not the published file"):
+        list(datasets.load("xor-tydi/dev").queries_iter())
+
+
+def test_a_data_directory_that_is_none_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "missing"))
+    with pytest.raises(XqgError, match=r"\$PYSERINI_XQG_DATA is '.*missing', which is no directory"):
+        list(datasets.load("xor-tydi/dev").queries_iter())
+
+
+# Downloads
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("xor-tydi/dev/fi", r"https://nlp\.cs\.washington\.edu/xorqa/XORQA_site/data/xor_dev_retrieve_eng_span_v1_1\.jsonl"),
+        ("xquad/el", r"https://raw\.githubusercontent\.com/google-deepmind/xquad/master/xquad\.en\.json"),
+    ],
+)  # fmt: skip
+def test_offline(home, name, url):
+    with pytest.raises(XqgError, match=rf"{url}: the download failed \(.*put it at {home}.*\$PYSERINI_XQG_DATA"):
+        list(datasets.load(name).queries_iter())
+    assert [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+
+
+def test_offline_passages(home, monkeypatch):
+    monkeypatch.setenv("IR_DATASETS_SKIP_DISK_FREE", "true")  # 13 GB may not be free here
+    dataset = datasets.load("xor-tydi/train")
+    for ask in (lambda: next(iter(dataset.docs_iter())), lambda: dataset.docs_store().get("1")):
+        with pytest.raises(XqgError, match=r"models/enwiki_20190201_w100\.tsv: the download failed"):
+            ask()
+    assert not (home / "xor-tydi" / "enwiki_20190201_w100.tsv").exists()
+
+
+def served(url: str, name: str, data: bytes, **options) -> PublishedFile:
+    return PublishedFile(
+        "xor-tydi", name, f"{url}/{name}", len(data), hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest(),
+        **options,
+    )  # fmt: skip
+
+
+def test_a_download_is_kept(home, serve):
+    directory, url, seen = serve
+    data = b"some questions\n" * 1000
+    (directory / "q.jsonl").write_bytes(data)
+    file = served(url, "q.jsonl", data)
+    assert file.local() is None
+    assert file.path(force=False) == home / "xor-tydi" / "q.jsonl"
+    assert not seen
+    with file.stream() as stream:
+        assert stream.read() == data
+    assert file.path() == file.local() == home / "xor-tydi" / "q.jsonl"
+    assert len(seen) == 1
+    assert sorted(p.name for p in (home / "xor-tydi").iterdir() if p.suffix != ".lock") == ["q.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "md5", "message"),
+    [
+        (b"x" * 999, True, "Expected md5 hash"),
+        (b"x" * 999, False, "it has 999 bytes, expected 1,000"),
+        (b"x" * 1000, False, "its SHA-256 is .*, expected"),
+        (None, False, "it has [0-9,]+ bytes, expected 1,000"),  # 404: ir_datasets stores the server's page
+    ],
+)
+def test_a_wrong_download_is_not_kept(home, serve, sent, md5, message):
+    directory, url, _ = serve
+    if sent is not None:
+        (directory / "q.jsonl").write_bytes(sent)
+    good = served(url, "q.jsonl", b"q" * 1000)
+    file = good if md5 else PublishedFile("xor-tydi", "q.jsonl", good.url, good.size, sha256=good.sha256)
+    with pytest.raises(XqgError, match=rf"{url}/q\.jsonl: the download failed.*{message}"):
+        file.path()
+    assert [p.name for p in (home / "xor-tydi").iterdir() if p.suffix != ".lock"] == []
+    (directory / "q.jsonl").write_bytes(b"q" * 1000)
+    assert file.path().read_bytes() == b"q" * 1000
+
+
+def test_a_web_page_is_not_taken_for_passages(home, serve):
+    _, url, _ = serve
+    file = PublishedFile("xor-tydi", "p.tsv", f"{url}/p.tsv", check=xor_tydi.PASSAGES.check)
+    with pytest.raises(XqgError, match=r"/p\.tsv: the download failed \(.*columns"):
+        file.path()
+    assert file.local() is None
+
+
+# XOR-TyDi's passages
+
+PASSAGES = [("1", 'He said "no".', "Zoë"), ("2", '"Quoted" from the start', 'The "The"'), ("40", "Plain", "")]
+
+
+def tsv(path: Path, rows=PASSAGES, header: bool = True) -> Path:
+    """Written by hand, as DPR's files are quoted."""
+
+    def quoted(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"' if '"' in text else text
+
+    lines = ["id\ttext\ttitle"] * header + ["\t".join(map(quoted, row)) for row in rows]
+    data = ("\n".join(lines) + "\n").encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+DOCS = [XqgDoc(doc_id, title, text) for doc_id, text, title in PASSAGES]
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("name", ["p.tsv", "p.tsv.gz"])
+def test_read_passages_tsv(tmp_path, name, header):
+    assert list(xor_tydi.read_passages(tsv(tmp_path / name, header=header))) == DOCS
+
+
+@pytest.mark.parametrize("name", ["passages.jsonl", "passages.jsonl.gz"])
+def test_read_passages_jsonl(tmp_path, name):
+    text = "".join(json.dumps({"docid": d.doc_id, "title": d.title, "text": d.text, "x": 1}) + "\n" for d in DOCS)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert list(xor_tydi.read_passages(tmp_path / name)) == DOCS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1\ttext\ttitle\n2\ttext\n", "line 2: 2 columns"),
+        ("1\ttext\ttitle\n2\ttext\ttitle\tmore\n", "line 2: 4 columns"),
+        ("1\ttext\ttitle\n\n", "line 2: 0 columns"),
+        ('1\t"open\ttitle\n2\ttext\ttitle\n3\tb"\ttitle\n', "line 3: .*quotation mark"),
+        ('1\ttext\t"open\n2\ttext\ttitle\n', "after line 2: unexpected end of data"),
+        ('1\t"a" b\ttitle\n', "line 1: .*expected after"),
+        ("1\t \ttitle\n", r"line 1 \(id 1\): the text is empty"),
+        ("\ttext\ttitle\n", "line 1: the id is ''"),
+        ("a b\ttext\ttitle\n", "line 1: the id is 'a b'"),
+        ("7\ta\tb\n8\ta\tb\n7\tc\td\n", "line 3: id '7' came up before"),
+        ("x\ta\tb\n8\ta\tb\nx\tc\td\n", "line 3: id 'x' came up before"),
+        ("", "no passages"),
+        ("id\ttext\ttitle\n", "no passages"),
+        (b"1\ttext\ttitle\n2\tte\xff\ttitle\n", "after line .*decode"),
+    ],
+)  # fmt: skip
+def test_read_passages_refuses(tmp_path, content, message):
+    path = tmp_path / "p.tsv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(XqgError, match=rf"p\.tsv.*{message}"):
+        list(xor_tydi.read_passages(path))
+
+
+def test_ids_that_look_alike_are_not_repeats(tmp_path):
+    ids = ["7", "07", "٧", "70", "999999999", "1234567890123", "-7", "7.0"]
+    rows = [(doc_id, "text", "title") for doc_id in ids]
+    assert [doc.doc_id for doc in xor_tydi.read_passages(tsv(tmp_path / "p.tsv", rows))] == ids
+
+
+def test_read_passages_refuses_jsonl_without_a_text(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"docid": 1, "title": "", "text": "a"}\n')
+    with pytest.raises(XqgError, match=r"p\.jsonl, line 1: 'docid', 'title' and 'text'"):
+        list(xor_tydi.read_passages(tmp_path / "p.jsonl"))
+
+
+def test_truncated_gzip(tmp_path):
+    path = tsv(tmp_path / "p.tsv.gz", [(str(n), os.urandom(50).hex(), "t") for n in range(2000)])
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(XqgError, match=r"p\.tsv\.gz, after line \d+: .*Fetch the file again"):
+        list(xor_tydi.read_passages(path))
+
+
+@pytest.mark.parametrize("name", ["enwiki_20190201_w100.tsv", "enwiki_20190201_w100.tsv.gz"])
+def test_xor_tydi_passages_end_to_end(tmp_path, home, monkeypatch, name):
+    path = tsv(tmp_path / "data" / "xor-tydi" / name)
+    monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "data"))
+    dataset = datasets.load("xor-tydi/dev/ja")
+    assert list(dataset.docs_iter()) == DOCS
+    assert dataset.docs_path() == path
+    assert dataset.docs_count() is None  # iterating builds nothing
+    store = dataset.docs_store()
+    assert store.get("40") == DOCS[2]
+    with pytest.raises(KeyError):
+        store.get("3")
+    assert dataset.docs_count() == 3
+    assert list(dataset.docs_iter()) == DOCS  # from the store now
+    assert [doc.doc_id for doc in dataset.docs_iter()[1:]] == ["2", "40"]
+    assert dataset.docs_lang() == "en"
+    assert DOCS[0].default_text() == 'Zoë He said "no".'
+    # Another file in its place is not answered from the store of the first.
+    tsv(path, [("1", "Changed", "T")])
+    assert datasets.load("xor-tydi").docs_store().get("1").text == "Changed"
+    assert datasets.load("xor-tydi").docs_count() == 1
+
+
+def test_a_store_is_built_once_by_processes_that_start_together(tmp_path, monkeypatch):
+    path = tsv(
+        tmp_path / "data" / "xor-tydi" / "enwiki_20190201_w100.tsv", [(str(n), f"t {n}", "") for n in range(20000)]
+    )
+    monkeypatch.setenv(published.DATA_VARIABLE, str(path.parent.parent))
+    code = "from pyserini_xqg import datasets; print(datasets.load('xor-tydi').docs_store().count())"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(4)
+    ]
+    assert [process.communicate(timeout=120)[0].strip() for process in running] == ["20000"] * 4
+
+
+def test_a_store_that_failed_is_built_again(tmp_path, home):
+    path = tsv(tmp_path / "p.tsv", [("1", "a", "b"), ("1", "c", "d")])
+    file = PublishedFile("xor-tydi", "p.tsv", NOWHERE)
+    (home / "xor-tydi").mkdir(parents=True)
+    shutil.copy(path, home / "xor-tydi")
+    dataset = Dataset(Docs(file, xor_tydi.read_passages, XqgDoc, "xor-tydi"))
+    with pytest.raises(XqgError, match="came up before"):
+        dataset.docs_store().get("1")
+    assert dataset.docs_count() is None
+    tsv(home / "xor-tydi" / "p.tsv", [("1", "a", "b"), ("2", "c", "d")])
+    assert dataset.docs_store().get("2").text == "c"
+
+
+# The bundled sample
+
+
+def test_sample_integrity():
+    folder = files("pyserini_xqg.datasets") / "sample"
+    passages, queries = jsonl(folder / "passages.jsonl"), jsonl(folder / "queries.jsonl")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1_000_000
+    assert len(passages) >= 40
+    assert len({p["docid"] for p in passages}) == len(passages) == xqg_sample.PASSAGE_COUNT
+    generated = set()
+    for passage in passages:
+        assert list(passage) == ["docid", "title", "text", "generated_queries"]
+        assert passage["title"] and 50 <= len(passage["text"].split()) <= 120
+        assert list(passage["generated_queries"]) == list(XOR_TYDI_LANGUAGES)
+        for texts in passage["generated_queries"].values():
+            assert len(texts) == len(set(texts)) >= 2
+            assert all(text == " ".join(text.split()) for text in texts)
+            generated.update(texts)
+    by_id = {p["docid"]: p for p in passages}
+    assert Counter(q["lang"] for q in queries) == dict.fromkeys(XOR_TYDI_LANGUAGES, len(passages))
+    for query in queries:
+        lang, _, docid = query["id"].partition("-")
+        assert lang == query["lang"]
+        assert query["split"] == "dev"
+        assert query["answers"] and all(answer in by_id[docid]["text"] for answer in query["answers"])
+        assert query["question"] not in generated
+    qrels = [line.split() for line in (folder / "qrels.txt").read_text().splitlines()]
+    assert qrels == [[q["id"], "0", q["id"].partition("-")[2], "1"] for q in queries]
+    assert (
+        "CC0" in (folder / "README.md").read_text() and f"{len(passages)} short" in (folder / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("lang", [*XOR_TYDI_LANGUAGES, "all"])
+def test_sample_datasets(lang):
+    dataset = datasets.load(f"xqg-sample/{lang}")
+    queries = list(dataset.queries_iter())
+    count = 48 * (7 if lang == "all" else 1)
+    assert len(queries) == dataset.queries_count() == dataset.qrels_count() == count
+    assert len({query.text for query in queries}) == count
+    assert {query.lang for query in queries} == (set(XOR_TYDI_LANGUAGES) if lang == "all" else {lang})
+    assert dataset.qrels_dict() == {query.query_id: {query.query_id.partition("-")[2]: 1} for query in queries}
+    assert set(dataset.qrels_defs()) == {1}
+    store = dataset.docs_store()
+    for query in queries:
+        doc = store.get(query.query_id.partition("-")[2])
+        assert query.answers[0] in doc.text
+        assert set(doc.generated_queries) == set(XOR_TYDI_LANGUAGES)
+
+
+def test_sample_passages():
+    dataset = datasets.load("xqg-sample")
+    docs = list(dataset.docs_iter())
+    raw = jsonl(files("pyserini_xqg.datasets") / "sample" / "passages.jsonl")
+    assert [tuple(doc) for doc in docs] == [tuple(record.values()) for record in raw]
+    assert dataset.docs_count() == len(docs)
+    assert dataset.docs_store().get(docs[5].doc_id) == docs[5]
+    assert docs[0].default_text() == f"{docs[0].title} {docs[0].text}"
+    assert not dataset.has_queries()
+
+
+# The command
+
+
+def test_command_list():
+    result = command("list")
+    assert result.returncode == 0
+    assert {*datasets.DATASET_IDS, "vaswani"} <= set(result.stdout.split("\n"))
+
+
+def test_command_export():
+    raw = [q for q in jsonl(files("pyserini_xqg.datasets") / "sample" / "queries.jsonl") if q["lang"] == "te"]
+    result = command("export", "xqg-sample/te", "queries", "--fields", "query_id", "text")
+    assert result.stdout == "".join(f"{q['id']}\t{q['question']}\n" for q in raw), result.stderr
+    result = command("export", "xqg-sample/te", "queries")
+    assert result.stdout.splitlines()[0].split("\t") == [raw[0]["id"], raw[0]["question"], "te", *raw[0]["answers"]]
+    result = command("export", "xqg-sample/te", "queries", "--format", "jsonl")
+    assert [json.loads(line)["answers"] for line in result.stdout.splitlines()] == [q["answers"] for q in raw]
+    result = command("export", "xqg-sample/te", "qrels")
+    assert result.stdout.splitlines()[0] == f"{raw[0]['id']} 0 {raw[0]['id'][3:]} 1"
+    result = command("lookup", "xqg-sample", raw[3]["id"][3:], "--fields", "doc_id")
+    assert result.stdout.strip() == raw[3]["id"][3:]
+
+
+@pytest.mark.parametrize("args", [("export", "xqg-sample/de", "docs"), ("export", "nosuch", "queries")])
+def test_command_unknown_dataset(args):
+    result = command(*args)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: unknown dataset {args[1]!r}"), result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_command_reports_a_failed_download():
+    result = command("export", "xor-tydi/dev/ar", "queries")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: https://nlp.cs.washington.edu/"), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_command_help_and_usage():
+    assert "export xqg-sample/ar queries" in command("--help").stdout
+    result = command()
+    assert result.returncode == 1
+    assert "Usage" in result.stderr
+
+
+def test_fingerprint_sees_size_head_and_tail(tmp_path):
+    def of(data: bytes) -> str:
+        (tmp_path / "f").write_bytes(data)
+        return published.fingerprint(tmp_path / "f")
+
+    mebibyte = 1 << 20
+    base = b"a" * 3 * mebibyte
+    assert len({of(base), of(base + b"a"), of(b"b" + base[1:]), of(base[:-1] + b"b"), of(b""), of(b"a")}) == 6
+    assert of(base) == of(base)

@@ -1,0 +1,308 @@
+"""What a report page is made of: gold passages and ranks, kept passages, figures of the tables, plots, packing."""
+
+import json
+import random
+import tracemalloc
+from xml.etree import ElementTree
+
+import pytest
+from helpers import corpus_records, write_jsonl
+from ir_measures import Qrel
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.report import figures
+from pyserini_xqg.report.gold import Gold, Ranked, judged_gold, rank_question
+from pyserini_xqg.report.inner_products import Products
+from pyserini_xqg.report.payload import Explorer, explorer_data, pack, pack_within, unpack
+from pyserini_xqg.report.results import result_rows
+from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.text.lookup import ShownPassages
+from pyserini_xqg.text.questions import question_texts
+
+# --- gold passages ---
+
+RUNS = ({"1": {"d1": 3.0, "d2": 2.0, "d3": 1.0}}, {"1": {"d3": 3.0, "d1": 3.0, "d4": 1.0}})
+RECORDS = [
+    {"docid": d, "text": text} for d, text in (("d1", "a yes b"), ("d2", "in Oslo"), ("d3", "OSLO"), ("d4", "Oslo"))
+]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    docids = {record["docid"] for record in RECORDS}
+    with ShownPassages(docids, files=[write_jsonl(tmp_path / "texts.jsonl", RECORDS)]) as passages:
+        yield passages
+
+
+def test_ranks_are_those_of_trec_eval():
+    """Equal scores: falling docid."""
+    found = rank_question("1", RUNS, 2, ["d1", "d9"], (), None)
+    assert found.gold == (Gold("d1", (1, 2)), Gold("d9", (0, 0)))
+    assert found.top == (("d1", "d2"), ("d3", "d1"))
+    assert found.retrieved == (3, 3)
+
+
+def test_gold_by_answers_is_the_first_of_each_run(texts):
+    found = rank_question("1", RUNS, 2, None, ["Oslo", "yes"], texts)
+    assert found.best == (2, 3)
+    assert set(found.gold) == {Gold("d2", (2, 0)), Gold("d4", (0, 3))}
+    assert rank_question("1", RUNS, 2, None, ["yes"], texts).gold == ()
+    assert rank_question("1", RUNS, 2, [], ["Oslo"], texts).gold == ()  # judged, and none is relevant
+
+
+def test_question_that_a_run_lacks_and_many_gold_passages():
+    found = rank_question("2", RUNS, 2, ["d1"], (), None)
+    assert found == Ranked((Gold("d1", (0, 0)),), 0, (0, 0), ((), ()), (0, 0))
+    found = rank_question("1", RUNS, 2, ["x1", "x2", "d3", "x4", "d1"], (), None)
+    assert [one.docid for one in found.gold] == ["d1", "d3", "x1"] and found.more_gold == 2
+    assert found.best == (1, 1)
+    assert rank_question("1", RUNS, 2, (), (), None).best == (0, 0)
+
+
+def test_unknown_docid_among_those_looked_into(texts):
+    with pytest.raises(XqgError, match=r"docid 'd5', ranked for topic '1', is not among the passages"):
+        rank_question("1", ({"1": {"d5": 1.0}}, {}), 2, None, ["Oslo"], texts)
+
+
+def test_judged_gold_takes_relevant_passages_once():
+    from pyserini_xqg.evaluate.collection import Collection
+
+    qrels = [Qrel("1", "d1", 0), Qrel("1", "d2", 2), Qrel("1", "d2", 1, "1"), Qrel("2", "d1", 1)]
+    assert judged_gold(Collection("x", {"1", "2"}, qrels=qrels)) == {"1": ["d2"], "2": ["d1"]}
+
+
+# --- passages ---
+
+
+def test_passages_come_back_whole(tmp_path):
+    records = corpus_records(30)
+    path = write_jsonl(tmp_path / "corpus.jsonl.gz", records)
+    wanted = {"p1", "p7", "p10", "unknown"}
+    with ShownPassages(wanted, files=[path]) as passages:
+        for record in records:
+            found = passages.get(record["docid"])
+            if record["docid"] not in wanted:
+                assert found is None
+                continue
+            assert (found.title, found.text) == (record["title"], record["text"])
+            assert dict(found.queries) == record.get("generated_queries", {})
+        assert passages.get("unknown") is None
+
+
+def test_memory_is_that_of_the_passages_asked_for(tmp_path):
+    with open(tmp_path / "corpus.jsonl", "w", encoding="utf-8") as out:
+        for number in range(4000):
+            record = {"docid": f"d{number}", "text": "word " * 200, "generated_queries": {"fi": ["sana " * 50]}}
+            out.write(json.dumps(record) + "\n")
+    with ShownPassages({"d0"}, files=[tmp_path / "corpus.jsonl"]):
+        pass  # what is loaded once
+    tracemalloc.start()
+    with ShownPassages({f"d{number}" for number in range(2000)}, files=[tmp_path / "corpus.jsonl"]) as passages:
+        assert passages.get("d1999").text.startswith("word")
+        _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_500_000  # the texts alone have 2.5 MB
+
+
+@pytest.mark.parametrize(
+    ("files", "queries", "message"),
+    [
+        ([{"docid": "a", "text": "x"}, {"docid": "a", "text": "y"}], [], "line 2: docid 'a' was given before"),
+        ([{"docid": "a", "text": ""}], [], "title and text are empty"),
+        ([{"docid": "a", "text": "x"}], [{"docid": "a"}], "line 1 .docid a.: no 'generated_queries'"),
+        (
+            [{"docid": "a", "text": "x", "generated_queries": {"fi": ["mikä"]}}],
+            [{"docid": "a", "generated_queries": {"fi": ["mikä"]}}],
+            "queries in 'fi' were given before",
+        ),
+    ],
+)
+def test_faulty_passages(tmp_path, files, queries, message):
+    path = write_jsonl(tmp_path / "corpus.jsonl", files)
+    more = [write_jsonl(tmp_path / "queries.jsonl", queries)] if queries else []
+    with pytest.raises(XqgError, match=message), ShownPassages({"a"}, files=[path], query_files=more) as passages:
+        passages.get("a")
+
+
+def test_question_texts(tmp_path):
+    path = write_jsonl(tmp_path / "topics.jsonl", [{"id": "1", "question": "mikä"}, {"id": 2, "question": "kuka"}])
+    assert question_texts(None, None, [str(path)]) == {"1": "mikä", "2": "kuka"}
+    write_jsonl(path, [{"id": "1", "question": 7}])
+    with pytest.raises(XqgError, match="line 1: no topic, or a question that is no string"):
+        question_texts(None, str(path))
+
+
+# --- tables ---
+
+
+def values(number, seed):
+    chance = random.Random(seed)
+    return {f"{code}{n}": chance.choice([0.0, 0.25, 0.5, 1.0]) for code in ("ar", "fi", "te") for n in range(number)}
+
+
+def rows_of(first, second, **options):
+    from pyserini_xqg.evaluate.scoring import means_by_language
+
+    languages = {query_id: query_id[:2] for query_id in first}
+    means = means_by_language(first, languages), means_by_language(second, languages)
+    return {row.name: row for row in result_rows("RR", (first, second), means, languages, **options)}
+
+
+def test_rows_agree_with_scipy():
+    from scipy import stats
+
+    first, second = values(12, 1), values(12, 2)
+    rows = rows_of(first, second)
+    assert list(rows) == ["ar", "fi", "te", "avg", "all questions"]
+    for name in ("ar", "fi", "te", "all questions"):
+        chosen = [q for q in first if q.startswith(name) or name == "all questions"]
+        a, b = ([of_run[q] for q in chosen] for of_run in (first, second))
+        test = stats.ttest_rel(b, a)
+        assert rows[name].p_value == pytest.approx(test.pvalue)
+        interval = test.confidence_interval(0.95)
+        assert (rows[name].comparison.low, rows[name].comparison.high) == pytest.approx(tuple(interval))
+        expected = stats.t.interval(0.95, len(a) - 1, loc=sum(a) / len(a), scale=stats.sem(a))
+        assert rows[name].intervals[0][1:] == pytest.approx(expected)
+        assert rows[name].difference == pytest.approx(sum(b) / len(b) - sum(a) / len(a))
+    assert rows["avg"].comparison is None and rows["avg"].p_value is None
+
+
+def test_correction_is_for_the_languages_and_all_questions():
+    first, second = values(12, 1), values(12, 2)
+    plain, corrected = rows_of(first, second), rows_of(first, second, correction="bonferroni")
+    for name in ("ar", "fi", "te", "all questions"):
+        assert corrected[name].p_value == pytest.approx(min(1.0, 4 * plain[name].p_value))
+
+
+def test_language_of_one_question_is_not_tested():
+    rows = rows_of({"ar1": 0.5, "fi1": 0.0, "fi2": 1.0}, {"ar1": 1.0, "fi1": 1.0, "fi2": 1.0})
+    assert rows["ar"].comparison is None and rows["ar"].means == (0.5, 1.0) and not rows["ar"].significant
+    assert rows["all questions"].comparison.won == 2
+    (row,) = rows_of({"ar1": 0.5}, {"ar1": 1.0}).values()
+    assert row.means == (0.5, 1.0) and row.comparison is None
+
+
+# --- plots ---
+
+
+def shapes(svg, name):
+    return [shape for shape in ElementTree.fromstring(svg).iter() if shape.tag == name]
+
+
+def test_bars_are_as_tall_as_the_means():
+    rows = list(rows_of(values(12, 1), values(12, 2)).values())[:4]
+    svg = figures.bars_svg(rows, ("a & b", "<c>"), 'a "title"')
+    bars = shapes(svg, "rect")
+    means = [mean for row in rows for mean in row.means]
+    heights = [float(bar.get("height")) for bar in bars]
+    assert len(bars) == 8
+    scale = heights[0] / means[0]
+    assert heights == pytest.approx([mean * scale for mean in means], abs=0.2)
+    assert len(shapes(svg, "path")) == 6  # avg has no interval
+    assert [bar.get("class") for bar in bars[:2]] == ["other", "bar"]
+
+
+def test_outcomes_and_gains():
+    first, second = values(12, 1), values(12, 2)
+    rows = list(rows_of(first, second).values())
+    svg = figures.outcomes_svg(rows, "t")
+    counts = [int(text.text) for text in shapes(svg, "text") if text.text.isdigit()]
+    found = [row.comparison for row in rows if row.comparison]
+    assert counts == [count for one in found for count in (one.lost, one.won)]
+    differences = figures.gains(first, second)
+    assert sum(figures.gain_bins(differences)) == sum(bool(gain) for gain in differences)
+    assert figures.is_graded(differences) and not figures.is_graded([1.0, -1.0, 0.0])
+    assert len(shapes(figures.gains_svg(differences, "t"), "rect")) == sum(map(bool, figures.gain_bins(differences)))
+    assert figures.gain_bins([0.3, 0.30001, -0.3, 5, 0.0])[10:14] == [0, 0, 1, 1]
+
+
+def test_nothing_changed_and_nothing_found():
+    rows = list(rows_of(dict.fromkeys(values(3, 1), 0.0), dict.fromkeys(values(3, 1), 0.0)).values())
+    for svg in (
+        figures.bars_svg(rows, ("a", "b"), "t"),
+        figures.outcomes_svg(rows, "t"),
+        figures.gains_svg([0.0], "t"),
+    ):
+        ElementTree.fromstring(svg)
+        assert "nan" not in svg.lower() and "inf" not in svg.lower()
+
+
+# --- packing ---
+
+
+class Texts:
+    def __init__(self, *passages):
+        self.by_docid = {passage.docid: passage for passage in passages}
+
+    def get(self, docid):
+        return self.by_docid.get(docid)
+
+
+def explorer(number=30, words=200, **changes):
+    chance = random.Random(4)
+    passages = [
+        Passage(f"p{n}", f"t{n}", " ".join(f"{chance.random():.6f}" for _ in range(words)), {"fi": [f"mikä {n}"]})
+        for n in range(number * 3)
+    ]
+    ids = [f"q{n}" for n in range(number)]
+    settings = {
+        "runs": ("a", "b"),
+        "texts": {query_id: f"text of {query_id}" for query_id in ids},
+        "languages": dict.fromkeys(ids, "fi"),
+        "answers": {},
+        "values": {"R@10": (dict.fromkeys(ids, 0.0), dict.fromkeys(ids, 1.0))},
+        "ranked": {
+            query_id: Ranked(
+                (Gold(f"p{n}", (1, 2)),), 0, (1, 2), ((f"p{n + number}",), (f"p{n + 2 * number}",)), (1, 1)
+            )
+            for n, query_id in enumerate(ids)
+        },
+        "passages": Texts(*passages),
+    }
+    return Explorer(**settings | changes)
+
+
+def test_page_keeps_to_its_size_and_gold_stays_whole():
+    some = explorer()
+    whole, depth, excerpt = pack_within(some, 5, 10_000_000)
+    assert (depth, excerpt) == (5, None) and not unpack(whole)["cut"]
+    sizes = []
+    for share in (0.8, 0.6, 0.45):
+        most = int(len(whole) * share)
+        packed, depth, excerpt = pack_within(some, 5, most)
+        assert len(packed) <= most and excerpt is not None
+        sizes.append((excerpt, len(packed)))
+        data = unpack(packed)
+        for place, docid in enumerate(data["docids"]):
+            text = some.passages.get(docid).text
+            assert data["passageTexts"][place] == text if place < data["goldPassages"] else len(text)
+            if place >= data["goldPassages"]:
+                assert text.startswith(data["passageTexts"][place]) and len(data["passageTexts"][place]) <= excerpt
+                assert place in data["cut"]
+    assert sizes == sorted(sizes, reverse=True)
+    packed, depth, excerpt = pack_within(some, 5, 10)
+    assert (depth, excerpt) == (0, 0) and len(unpack(packed)["docids"]) == 30
+
+
+def test_packing_is_the_same_every_time_and_small():
+    data = explorer_data(explorer(), 5, None)
+    assert pack(data) == pack(explorer_data(explorer(), 5, None))
+    assert unpack(pack(data)) == json.loads(json.dumps(data))
+
+
+def test_inner_products_keep_four_digits():
+    for unit in (1.0, 234.5, 0.001):
+        products = {("q0", "p0"): Products(0.123456 * unit, -0.9876543 * unit, {"fi": [0.5432109 * unit]})}
+        data = explorer_data(explorer(number=2, products=products), 1, None)
+        own, index, queries = data["products"][0][0]
+        largest = 0.9876543 * unit
+        for found, expected in ((own, 0.123456), (index, -0.9876543), (queries[0], 0.5432109)):
+            assert found / data["scale"] == pytest.approx(expected * unit, abs=largest * 1e-3)
+        assert data["products"][1] == [None]
+
+
+def test_questions_of_a_language_stand_together():
+    ids = ["q0", "q1", "q2"]
+    data = explorer_data(explorer(number=3, languages=dict(zip(ids, ["te", "es", "te"], strict=True))), 1, None)
+    assert [code for code, _ in data["languages"]] == ["te", "es"]
+    assert data["ids"] == ["q0", "q2", "q1"] and data["language"] == [0, 0, 1]

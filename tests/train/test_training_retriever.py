@@ -1,0 +1,341 @@
+"""Training a retriever: losses as by hand, what is cut off continues alike, and `encode` takes the result."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import directory_bytes, reference_vectors, write_jsonl
+from retrievers import build_plain_encoder, example_records, record_of
+from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.train import output as outputs
+from pyserini_xqg.train.examples import ExampleSource
+from pyserini_xqg.train.generator import Hardware
+from pyserini_xqg.train.loop import Report
+from pyserini_xqg.train.pairs import Split
+from pyserini_xqg.train.retriever import device_share, train_retriever
+from pyserini_xqg.train.retriever_data import choose_passages
+from pyserini_xqg.train.retriever_settings import RetrieverSettings
+from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig, compose_passages
+
+SETTINGS = {
+    "learning_rate": 3e-3,
+    "steps": 6,
+    "batch_size": 4,
+    "eval_steps": 2,
+    "max_length": 24,
+    "measures": ("RR@10",),
+}
+
+
+@pytest.fixture(scope="module")
+def plain_encoder(tmp_path_factory):
+    return build_plain_encoder(tmp_path_factory.mktemp("plain-encoder"))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """30 questions on 10 passages, of which some are held out."""
+    return Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", example_records(10))]), 0.25, seed=1)
+
+
+def train(data, model, output, texts_at_a_time=0, overwrite=False, answers=None, **changes):
+    train_retriever(
+        data,
+        model,
+        output,
+        RetrieverSettings(**(SETTINGS | changes)),
+        Hardware("cpu", "float32", texts_at_a_time),
+        answers=answers,
+        log_steps=1,
+        overwrite=overwrite,
+    )
+    return record_of(output)
+
+
+def losses(record):
+    return [loss for _, loss in record["losses"]]
+
+
+def texts_of(records):
+    return [record["query"] for record in records], [
+        compose_passages([passage["text"]], [passage["title"]])[0]
+        for passage in (record["positive_passages"][0] for record in records)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pooling", "l2_norm", "temperature", "negatives"),
+    [("cls", False, 1.0, 0), ("mean", True, 0.05, 0), ("cls", True, 0.2, 2), ("mean", False, 2.0, 2)],
+)
+def test_the_first_loss_is_the_one_computed_by_hand(plain_encoder, tmp_path, pooling, l2_norm, temperature, negatives):
+    """All questions in one update, so that every passage that answers one stands against all."""
+    records = example_records(6, negatives=0, languages=["fi"])
+    spare = [{"docid": f"s{number}", "title": "", "text": f"old stone {number}"} for number in range(2)]
+    for record in records:
+        record["negative_passages"] = spare[:negatives]
+    data = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)]), 0.0, seed=0)
+    record = train(
+        data, plain_encoder, tmp_path / "out", batch_size=6, steps=1, pooling=pooling, l2_norm=l2_norm,
+        temperature=temperature, negatives=negatives, query_max_length=5,
+    )  # fmt: skip
+    queries, passages = texts_of(records)
+    passages += [passage["text"] for _ in records for passage in spare[:negatives]]
+    one = reference_vectors(plain_encoder, queries, pooling, l2_norm, max_length=5)
+    other = reference_vectors(plain_encoder, passages, pooling, l2_norm, max_length=24)
+    scores = one @ other.T / temperature
+    largest = scores.max(axis=1)
+    normal = largest + np.log(np.exp(scores - largest[:, None]).sum(axis=1))
+    assert losses(record)[0] == pytest.approx((normal - np.diag(scores)).mean(), rel=1e-4, abs=1e-4)
+
+
+def test_a_few_questions_are_learned_by_heart_and_scored_as_by_hand(plain_encoder, tmp_path, capfd):
+    records = example_records(6, languages=["fi", "ja"])
+    source = ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)])
+    record = train(
+        Split(source, source, 0), plain_encoder, tmp_path / "out", pooling="mean", steps=40, eval_steps=20,
+        batch_size=6, measures=("RR@10", "R@1"), negatives=1, temperature=0.5,
+    )  # fmt: skip
+    assert losses(record)[-1] < 0.5 * losses(record)[0]
+    assert [step for step, _ in record["evaluations"]] == [0, 20, 40]
+    assert record["best"]["RR@10"]["avg"] > record["before"]["RR@10"]["avg"]
+    assert record["complete"] is True
+    assert not (tmp_path / "out" / "training").exists()
+    queries, passages = texts_of(records)
+    # Before the first step, by transformers alone; after the last, by the encoder that `encode` loads.
+    saved = Embedder(EncoderConfig(str(tmp_path / "out"), **encoder_settings(record)), "cpu")
+    vectors = {
+        "before": [reference_vectors(plain_encoder, side, "mean", max_length=24) for side in (queries, passages)],
+        "best": [saved.embed_queries(queries), saved.embed_passages(passages)],
+    }
+    for name, (one, other) in vectors.items():
+        found = {code: [] for code in ("fi", "ja")}
+        for row, entry in enumerate(records):
+            other_scores = {records[n]["positive_passages"][0]["docid"]: float(one[row] @ other[n]) for n in range(12)}
+            ranked = sorted(other_scores, key=other_scores.get, reverse=True)
+            found[entry["lang"]].append(1 / (1 + ranked.index(entry["positive_passages"][0]["docid"])))
+        means = {code: np.mean(values) for code, values in found.items()}
+        expected = {**means, "avg": np.mean(list(means.values()))}
+        assert record[name]["RR@10"] == pytest.approx(expected, abs=1e-6), name
+    shown = capfd.readouterr().err
+    assert "step 0 of 40: held-out RR@10 " in shown
+    assert "step 20 of 40: loss " in shown
+    assert "12 training questions are on passages that are held out too" in shown
+    assert f"to encode with it: --encoder {tmp_path}/out --pooling mean --max-length 24 --query-max-length 32" in shown
+
+
+def encoder_settings(record):
+    return {name: value for name, value in record["encoder"].items() if not name.endswith("_encoder")}
+
+
+def test_the_directory_is_a_plain_encoder_with_its_settings_beside_it(data, tiny_encoder, tmp_path):
+    record = train(data, tiny_encoder, tmp_path / "out", pooling="mean", l2_norm=True, steps=2)
+    _, report = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("old stone")["input_ids"]
+    assert json.loads((tmp_path / "out" / "tokenizer.json").read_text())["truncation"] is None
+    names = {path.name for path in (tmp_path / "out").iterdir()} - {".lock"}
+    assert names >= {
+        "config.json",
+        "model.safetensors",
+        "modules.json",
+        "1_Pooling",
+        "2_Normalize",
+        "xqg-training.json",
+    }
+    assert not names & {"README.md", "training", "training_args.bin"}
+    assert encoder_settings(record) == {
+        "pooling": "mean", "l2_norm": True, "max_length": 24, "query_max_length": 32, "prefix": None,
+        "query_prefix": None,
+    }  # fmt: skip
+    # sentence-transformers reads the same from its own files.
+    from sentence_transformers import SentenceTransformer
+
+    loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    ours = Embedder(EncoderConfig(str(tmp_path / "out"), **encoder_settings(record)), "cpu")
+    texts = ["old stone bridges and a quiet town " * 5, "fish"]
+    np.testing.assert_allclose(loaded.encode_document(texts), ours.embed_passages(texts), atol=1e-5)
+    np.testing.assert_allclose(loaded.encode_query(texts), ours.embed_queries(texts), atol=1e-5)
+
+
+def test_separate_towers_begin_alike_and_are_saved_apart(data, plain_encoder, tmp_path):
+    shared = train(data, plain_encoder, tmp_path / "shared", steps=3, warmup=0)
+    record = train(data, plain_encoder, tmp_path / "out", steps=3, warmup=0, towers="separate")
+    assert losses(record)[0] == losses(shared)[0]
+    assert losses(record)[1] != losses(shared)[1]
+    assert (record["encoder"]["query_encoder"], record["encoder"]["passage_encoder"]) == ("query", "passage")
+    assert record["parameters"] == 2 * shared["parameters"]
+    assert not (tmp_path / "out" / "config.json").exists()
+    vectors = [reference_vectors(tmp_path / "out" / tower, ["old stone"]) for tower in ("query", "passage")]
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+
+
+def test_gradient_caching_changes_nothing(data, plain_encoder, tmp_path):
+    found = [losses(train(data, plain_encoder, tmp_path / f"out-{size}", size, steps=4)) for size in (0, 3, 1)]
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
+
+
+def test_the_seed_decides(data, tiny_encoder, tmp_path):
+    first, again = (losses(train(data, tiny_encoder, tmp_path / name, steps=3)) for name in ("first", "again"))
+    assert first == again
+    assert losses(train(data, tiny_encoder, tmp_path / "other", steps=3, seed=43))[0] != first[0]
+
+
+class CutOffError(Exception):
+    pass
+
+
+def cut_off(data, model, output, monkeypatch, step):
+    """A training that ends without notice after ``step``."""
+
+    def on_step_end(self, args, state, control, **options):
+        if state.global_step == step:
+            raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Report, "on_step_end", on_step_end)
+        with pytest.raises(CutOffError):
+            train(data, model, output)
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, tiny_encoder, tmp_path, monkeypatch, capfd, step):
+    """Before the first checkpoint; and in another epoch, with dropout, between two checkpoints."""
+    whole = train(data, tiny_encoder, tmp_path / "whole")
+    cut_off(data, tiny_encoder, tmp_path / "cut", monkeypatch, step)
+    assert not (tmp_path / "cut" / "config.json").exists()
+    capfd.readouterr()
+    continued = train(data, tiny_encoder, tmp_path / "cut")
+    assert ("continues after 4 steps" in capfd.readouterr().err) == (step == 5)
+    assert losses(continued) == losses(whole)
+    assert continued["evaluations"] == whole["evaluations"]
+    one, two = directory_bytes(tmp_path / "cut"), directory_bytes(tmp_path / "whole")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name] and "training" not in name] == []
+
+
+def test_cut_off_while_the_model_is_put_in_its_place(data, tiny_encoder, tmp_path, monkeypatch):
+    whole = train(data, tiny_encoder, tmp_path / "whole", steps=2)
+
+    def complete(*_, **__):
+        raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "complete", complete)
+        with pytest.raises(CutOffError):
+            train(data, tiny_encoder, tmp_path / "out", steps=2)
+    assert losses(train(data, tiny_encoder, tmp_path / "out", steps=2)) == losses(whole)
+    assert (
+        directory_bytes(tmp_path / "out")["model.safetensors"]
+        == directory_bytes(tmp_path / "whole")["model.safetensors"]
+    )
+
+
+def test_another_command_is_refused_naming_the_difference(data, tiny_encoder, tmp_path, monkeypatch):
+    cut_off(data, tiny_encoder, tmp_path / "out", monkeypatch, 1)
+    for changes, phrase in (
+        ({"learning_rate": 1e-3}, "learning_rate is 0.003 there and 0.001 now"),
+        ({"negatives": 1}, "negatives is None there and 1 now"),
+        ({"pooling": "mean"}, "pooling is 'cls' there and 'mean' now"),
+    ):
+        with pytest.raises(XqgError, match=f"half-done training with other settings: {phrase}"):
+            train(data, tiny_encoder, tmp_path / "out", **changes)
+    fewer = Split(ExampleSource([write_jsonl(tmp_path / "fewer.jsonl", example_records(9))]), 0.25, seed=1)
+    with pytest.raises(XqgError, match=r"data.pairs is \d+ there and \d+ now"):
+        train(fewer, tiny_encoder, tmp_path / "out")
+    assert train(data, tiny_encoder, tmp_path / "out", steps=2, overwrite=True)["steps_done"] == 2
+    with pytest.raises(XqgError, match=r"out exists. Remove it, choose another --output, or pass --overwrite"):
+        train(data, tiny_encoder, tmp_path / "out", steps=2)
+
+
+def test_training_ends_early_and_keeps_the_best(tiny_encoder, tmp_path):
+    # Learning one half by heart, it gets no better at the other.
+    records = example_records(8, languages=["fi"])
+    train_side, other = (write_jsonl(tmp_path / f"{n}.jsonl", records[n::2]) for n in (0, 1))
+    data = Split(ExampleSource([train_side]), ExampleSource([other]), 0)
+    record = train(data, tiny_encoder, tmp_path / "out", steps=200, eval_steps=2, early_stopping=2)
+    assert record["steps_done"] < 200
+    values = {step: value["RR@10"]["avg"] for step, value in record["evaluations"] if step}
+    assert values[record["best_step"]] == max(values.values())
+    assert record["steps_done"] == record["best_step"] + 2 * 2
+
+
+def test_answers_and_recall_at_k_thousand_tokens(data, tiny_encoder, tmp_path, capfd):
+    lines = [{"id": one.query_id, "answers": ["old", "yes"]} for one in data.held_out()]
+    answers = write_jsonl(tmp_path / "answers.jsonl", lines)
+    record = train(data, tiny_encoder, tmp_path / "out", steps=2, measures=("R@1kt", "RR@10"), answers=str(answers))
+    # All passages together have fewer than 1,000 tokens, and "old" stands in one of them.
+    assert set(record["best"]) == {"R@1kt", "RR@10"}
+    assert set(record["best"]["R@1kt"].values()) == {1.0}
+    write_jsonl(answers, lines[1:])
+    with pytest.raises(XqgError, match=f"topic '{lines[0]['id']}' is in the qrels, but has no answers"):
+        train(data, tiny_encoder, tmp_path / "more", steps=2, measures=("R@1kt",), answers=str(answers))
+
+
+def test_languages_need_not_be_known(tiny_encoder, tmp_path):
+    records = [{name: value for name, value in one.items() if name != "lang"} for one in example_records(8)]
+    data = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)]), 0.3, seed=0)
+    record = train(data, tiny_encoder, tmp_path / "out", steps=2, epochs=1, eval_steps=None)
+    assert record["settings"]["data"]["languages"] == {"all": record["settings"]["data"]["pairs"]}
+    assert set(record["best"]["RR@10"]) == {"all", "avg"}
+
+
+def test_an_encoder_that_counts_positions_from_elsewhere(tiny_encoder, data, tmp_path):
+    """XLM-R's shape, with fewer positions than --max-length asks for."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder, model_max_length=40)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=14, type_vocab_size=1, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    XLMRobertaModel(config).save_pretrained(tmp_path / "xlmr")
+    tokenizer.save_pretrained(tmp_path / "xlmr")
+    record = train(data, str(tmp_path / "xlmr"), tmp_path / "out", steps=2)
+    assert all(math.isfinite(loss) for loss in losses(record))
+
+
+def test_held_out_passages_are_no_negatives_and_all_are_searched(tmp_path, tiny_encoder):
+    data = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", example_records(40, negatives=3))]), 0.3, seed=1)
+    record = train(data, tiny_encoder, tmp_path / "out", steps=1, negatives=3)
+    kept = [[passage for passage in one.negatives if not data.holds_out(passage.docid)] for one in data.training()]
+    counts = record["examples"]
+    assert counts["examples"] == len(kept)
+    assert counts["with_negatives"] == sum(bool(own) for own in kept)
+    assert counts["fewer"] == sum(len(own) < 3 for own in kept) > 0
+    answers = {one.docid for one in data.held_out()}
+    assert {passage.docid for passage in choose_passages(data, 1000)} == {f"p{row}" for row in range(40)}
+    near = {passage.docid for one in data.held_out() for passage in one.negatives} - answers
+    few = {passage.docid for passage in choose_passages(data, len(answers) + 2)}
+    assert few >= answers and len(few) == len(answers) + 2 and few - answers <= near
+    assert {passage.docid for passage in choose_passages(data, 1)} == answers
+
+
+def test_a_loss_that_is_no_number_ends_the_training(data, plain_encoder, tmp_path):
+    with pytest.raises(XqgError, match=r"the loss is (nan|inf) at step \d+. Lower --learning-rate"):
+        train(data, plain_encoder, tmp_path / "out", learning_rate=1e30, steps=20)
+
+
+def test_batches_that_do_not_divide_among_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert device_share(96) == 32
+    for size in (128, 3):
+        with pytest.raises(XqgError, match=f"--batch-size {size}: does not divide among 3 processes"):
+            device_share(size)
+
+
+def test_gradient_caching_of_separate_towers_on_several_processes_is_refused(
+    data, plain_encoder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(XqgError, match="--device-batch-size with --towers separate on several processes"):
+        train(data, plain_encoder, tmp_path / "out", 2, towers="separate")
+
+
+def test_the_arithmetic_of_the_scores_is_float32():
+    from pyserini_xqg.train.retriever_trainer import inner_products
+
+    one = torch.full((1, 4), 200.25)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert inner_products(one, one).item() == 4 * 200.25**2
