@@ -21,7 +21,7 @@ from typing import Any
 
 from pyserini_xqg.core.cli import HelpFormatter, positive, progress, run, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import check_output, exclusive, full_disk_named, write_whole
+from pyserini_xqg.core.old_files import check_output, exclusive, full_disk_named, write_whole
 from pyserini_xqg.train.examples import ExampleSource
 from pyserini_xqg.train.mining import MiningCounts, MiningSettings, Search, mine
 from pyserini_xqg.train.options import number_of_at_least_0

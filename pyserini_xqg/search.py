@@ -29,7 +29,8 @@ from typing import Any
 
 from pyserini_xqg.core.cli import HelpFormatter, run, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_json, write_whole
+from pyserini_xqg.core.files import write_json
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.text.corpus import IRDS_PREFIX
 from pyserini_xqg.text.topics import (
     TSV_SUFFIXES,

@@ -18,9 +18,9 @@ from typing import Any
 
 from pyserini_xqg.core.cli import HelpFormatter, progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.job import CHUNKS_NAME, StoredChunk, manifest_digest
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.core.old_journal import CHUNKS_NAME, StoredChunk, manifest_digest
 from pyserini_xqg.vectors.merging import merge_shards, read_chunks
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import (
     DOCIDS_NAME,
     STORE_NAME,

@@ -24,7 +24,8 @@ from helpers import (
 from pyserini_xqg import encode
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 PLAIN = ("--device", "cpu", "--dtype", "float32")

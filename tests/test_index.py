@@ -419,7 +419,7 @@ def test_index_and_store_in_one_another(stores, tiny_encoder, tmp_path, monkeypa
 
 
 def test_second_build_of_the_same_output(stores, tmp_path):
-    from pyserini_xqg.core.files import exclusive
+    from pyserini_xqg.core.old_files import exclusive
 
     with (
         exclusive(tmp_path / ".index.lock", tmp_path / "index"),

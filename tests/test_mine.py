@@ -12,7 +12,8 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.train.examples import ExampleSource
 from pyserini_xqg.train.mining import MiningCounts, MiningSettings, answer_pattern, holds_answer, mine
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 RECORDS = example_records(20, negatives=1, languages=["fi", "ja"])
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from pyserini_xqg.queries.scores import QueryScores, ScoresWriter, new_scores_manifest
-from pyserini_xqg.vectors.embedding import EncoderConfig, describe_probe
+from pyserini_xqg.vectors.embedding import describe_probe
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 

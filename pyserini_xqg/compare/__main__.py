@@ -301,7 +301,7 @@ def _has_passages(dataset_id: str) -> bool:
 
 
 def _encoder_options(args: argparse.Namespace, store: EmbeddingStore | None) -> EncoderOptions:
-    from pyserini_xqg.vectors.embedding import choose_precision, resolve_device
+    from pyserini_xqg.vectors.settings import choose_precision, resolve_device
 
     if store:
         config = store.encoder.replace(model=args.encoder) if args.encoder else store.encoder

@@ -27,7 +27,7 @@ from pyserini_xqg.compare.systems import NONE, System
 from pyserini_xqg.compare.workplace import Workplace, directory_size
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_whole
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.vectors.augmentation import PAPER_ALPHA
 from pyserini_xqg.vectors.building import Recipe, build_index, build_routed_index
 from pyserini_xqg.vectors.store import EmbeddingStore

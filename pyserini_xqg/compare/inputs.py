@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_xqg.compare.systems import System
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Topics:
 class EncoderOptions:
     """How an encoder is loaded: its configuration and what does not decide the vectors' meaning.
 
-    precision is one of :data:`pyserini_xqg.vectors.embedding.PRECISIONS`; threads None for all cores.
+    precision is one of :data:`pyserini_xqg.vectors.settings.PRECISIONS`; threads None for all cores.
     """
 
     config: EncoderConfig

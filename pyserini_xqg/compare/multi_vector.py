@@ -15,7 +15,8 @@ import numpy as np
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import HashedFile, read_lines, whole_directory, write_json
+from pyserini_xqg.core.files import HashedFile, read_lines, write_json
+from pyserini_xqg.core.old_files import whole_directory
 from pyserini_xqg.vectors.flat import write_flat_index
 from pyserini_xqg.vectors.manifest import INDEX_FORMAT, MANIFEST_NAME, new_manifest
 from pyserini_xqg.vectors.store import EmbeddingStore

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.compare.fusing import Ranking
-from pyserini_xqg.core.files import write_whole
+from pyserini_xqg.core.old_files import write_whole
 
 _WARM_UP = 16
 

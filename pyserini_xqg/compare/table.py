@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.compare.comparison import Result
-from pyserini_xqg.core.files import write_json, write_whole
+from pyserini_xqg.core.files import write_json
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.evaluate.collection import ALL_TOPICS
 from pyserini_xqg.evaluate.comparisons import Settings, Tested, compare_runs, write_by_query, write_rows
 from pyserini_xqg.evaluate.score_tables import Results

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, full_disk_named, read_described, sha256_file, write_json
-from pyserini_xqg.core.job import differing
+from pyserini_xqg.core.files import sha256_file, write_json
+from pyserini_xqg.core.old_files import exclusive, full_disk_named, read_described
+from pyserini_xqg.core.old_journal import differing
 
 MARK = "comparison.json"
 FORMAT = "pyserini-xqg comparison"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_whole
+from pyserini_xqg.core.old_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import gzip
 import hashlib
 import json
 import os
 import shutil
+import stat
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -146,40 +148,6 @@ def fsync_directory(path: str | Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def write_whole(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file that appears under ``path`` only when the block ends without an error.
-
-    Written beside the target, flushed to the disk, then renamed over it, so that neither a crash
-    nor an error leaves half a file.
-
-    >>> with write_whole("/tmp/xqg-doctest.txt") as out:
-    ...     _ = out.write("whole")
-    >>> open("/tmp/xqg-doctest.txt").read()
-    'whole'
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    encoding = None if "b" in mode else "utf-8"
-    try:
-        with open(partial, mode, encoding=encoding) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-        fsync_directory(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all: UTF-8, indented, keys in the order given."""
-    with write_whole(path) as out:
-        json.dump(value, out, ensure_ascii=False, indent=2)
-        out.write("\n")
-
-
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON file that holds one object; :class:`XqgError` if it is missing or malformed."""
     path = Path(path)
@@ -194,75 +162,101 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def read_described(path: str | Path, kind: str, version: int, again: str) -> dict[str, Any]:
-    """Read a JSON file whose ``format`` and ``format_version`` must be these; ``again`` is the cure for another one."""
-    value = read_json(path)
-    if (found := (value.get("format"), value.get("format_version"))) != (kind, version):
-        raise XqgError(
-            f"{path}: format {found[0]!r} version {found[1]!r}, expected {kind!r} version {version}. {again}"
-        )
-    return value
-
-
-def check_output(path: str | Path, overwrite: bool) -> None:
-    """Refuse an output that exists, before any work is done."""
-    if Path(path).exists() and not overwrite:
-        raise XqgError(f"{path} exists. Remove it, choose another --output, or pass --overwrite.")
+def resolved(path: str | Path) -> Path:
+    """The path without links, absolute; where it leads to nothing, the place where that would be."""
+    return Path(path).resolve()
 
 
 @contextmanager
-def full_disk_named(output: str | Path, cure: str) -> Iterator[None]:
-    """Turn 'no space left' into an :class:`XqgError` that names the output and says how to go on."""
+def write_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file that appears under ``path`` only when the block ends without an error.
+
+    Written beside the target, flushed to the disk, then renamed over it, so that neither a crash nor an error leaves
+    half a file. A device or a pipe is written to as it is.
+
+    >>> with write_file("/tmp/xqg-doctest.txt") as out:
+    ...     _ = out.write("whole")
+    >>> open("/tmp/xqg-doctest.txt").read()
+    'whole'
+    """
+    target = resolved(path)
+    encoding = None if "b" in mode else "utf-8"
+    if target.exists() and not target.is_file():
+        if target.is_dir():
+            raise XqgError(f"{path}: is a directory. Name a file.")
+        with open(target, mode, encoding=encoding) as stream:
+            yield stream
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target)
+    partial = partial_path(target)
+    try:
+        with named_errors(path), open(partial, mode, encoding=encoding) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
+        os.replace(partial, target)
+        fsync_directory(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all: UTF-8, indented, keys in the order given."""
+    with write_file(path) as out:
+        json.dump(value, out, ensure_ascii=False, indent=2)
+        out.write("\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with write_file(path) as out:
+        out.write(text)
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes what is to become ``path``."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of an output: partial files and directories that no living process writes."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        pid = leftover.name.removeprefix(f".{path.name}.").removesuffix(".partial")
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # its number came again: the file is of an earlier process, or of ours that ended with an error
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+_CURES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file has reached the largest size allowed (see ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+@contextmanager
+def named_errors(
+    output: str | Path, cure: str = "Free some space or choose another place, and run the command again."
+) -> Iterator[None]:
+    """Turn an error of the disk into an :class:`XqgError` that names the output and says how to go on."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise XqgError(f"{output}: the disk is full ({error.strerror}). {cure}") from error
+        if error.errno in _CURES:
+            raise XqgError(f"{output}: {_CURES[error.errno]} ({error.strerror}). {cure}") from error
         raise
-
-
-@contextmanager
-def whole_directory(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty directory beside ``path`` that becomes ``path`` when the block ends without an error.
-
-    A second process that writes the same ``path`` is refused; what a killed one left behind is cleared.
-    An existing ``path`` is refused unless ``overwrite``; it then stays in place until the new one is complete.
-    """
-    path = Path(os.path.abspath(path))
-    check_output(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with (
-        full_disk_named(path, "Free some space and run the command again."),
-        exclusive(path.with_name(f".{path.name}.lock"), path),
-    ):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            yield partial
-            fsync_directory(partial)
-            check_output(path, overwrite)
-            replaced = path.with_name(f".{path.name}.replaced")
-            shutil.rmtree(replaced, ignore_errors=True)
-            if path.exists():
-                os.replace(path, replaced)
-            os.replace(partial, path)
-            fsync_directory(path.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def exclusive(lock_file: str | Path, output: str | Path, wait: float = 0) -> Iterator[None]:
-    """Hold a lock that ends with this process; :class:`XqgError` if another one holds it after ``wait`` seconds."""
-    from filelock import FileLock, Timeout
-
-    Path(lock_file).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock_file, timeout=wait):
-            yield
-    except Timeout as error:
-        raise XqgError(
-            f"{output}: another process is writing it. Wait for it to end, or choose another --output."
-        ) from error

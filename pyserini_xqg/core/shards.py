@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.cli import positive
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import at_least, option
 
 if TYPE_CHECKING:
     pass
@@ -49,6 +50,44 @@ class Shard:
         """What a shard's ``store.json`` says of it."""
         first, last = self.rows(passages, chunk_size)
         return {"id": self.id, "num": self.num, "first": first, "rows": last - first}
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """Several processes or machines"""
+
+    shard_id: int | None = option(None, "the part of the corpus to work on, counted from 0", metavar="I", decides=False)
+    shard_num: int = option(1, "number of parts", metavar="N", check=at_least(1), decides=False)
+    engine: str = option(
+        "local",
+        "local: this process; ray: all N parts as tasks on a Ray cluster, then merged (needs the extra ray)",
+        choices=("local", "ray"),
+        decides=False,
+    )
+    ray_address: str | None = option(
+        None,
+        "the Ray cluster, such as 10.0.0.1:6379 (default: RAY_ADDRESS, or one that runs here, else a new one)",
+        metavar="ADDRESS",
+        decides=False,
+    )
+
+    def __post_init__(self) -> None:
+        if self.engine == "ray" and self.shard_id is not None:
+            raise XqgError("--engine ray works on all shards: leave --shard-id out.")
+        if self.engine == "local" and self.ray_address:
+            raise XqgError("--ray-address goes with --engine ray.")
+        if self.engine == "local" and self.shard_id is None and self.shard_num > 1:
+            raise XqgError(
+                f"--shard-num {self.shard_num} needs --shard-id, 0 to {self.shard_num - 1}: which part to work on."
+            )
+
+    @property
+    def shard(self) -> Shard | None:
+        """The shard to work on; None for the whole corpus, and for all shards on a cluster."""
+        if self.engine == "ray":
+            return None
+        shard = Shard(self.shard_id or 0, self.shard_num)
+        return shard if shard.num > 1 else None
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser, verb: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, sha256_file
+from pyserini_xqg.core.files import sha256_file
+from pyserini_xqg.core.old_files import exclusive
 
 DATA_VARIABLE = "PYSERINI_XQG_DATA"
 """Environment variable: a directory with the published files in subdirectories ``xor-tydi`` and ``xquad``."""

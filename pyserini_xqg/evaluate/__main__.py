@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyserini_xqg.core.cli import HelpFormatter, positive, run
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import check_output, write_whole
+from pyserini_xqg.core.old_files import check_output, write_whole
 from pyserini_xqg.evaluate.collection import (
     Collection,
     add_collection_arguments,

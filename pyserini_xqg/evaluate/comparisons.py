@@ -14,7 +14,7 @@ from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_whole
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.evaluate.collection import ALL_TOPICS
 from pyserini_xqg.evaluate.significance import PERMUTATIONS, SEED, Comparison, compare, correct
 from pyserini_xqg.evaluate.tables import SIGNIFICANT, Cell, Table

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, read_json, whole_directory, write_json
+from pyserini_xqg.core.files import read_json, write_json
+from pyserini_xqg.core.old_files import exclusive, whole_directory
 from pyserini_xqg.generate.checkpoints import Checkpoint
 
 _PROBE = ("Generate a question for this passage: The river runs past a town.", "Where does the river run?")

@@ -11,8 +11,9 @@ from typing import Any
 
 from pyserini_xqg.core.cli import HelpFormatter, progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, full_disk_named, read_json, write_json, write_whole
-from pyserini_xqg.core.job import rows_done
+from pyserini_xqg.core.files import read_json, write_json
+from pyserini_xqg.core.old_files import exclusive, full_disk_named, write_whole
+from pyserini_xqg.core.old_journal import rows_done
 from pyserini_xqg.core.shards import ShardKind, ordered_shards, unfinished_shard
 from pyserini_xqg.generate.output import (
     MANIFEST_NAME,

@@ -20,8 +20,9 @@ from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import check_output, fsync_directory, read_described, read_json, write_json
-from pyserini_xqg.core.job import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
+from pyserini_xqg.core.files import fsync_directory, read_json, write_json
+from pyserini_xqg.core.old_files import check_output, read_described
+from pyserini_xqg.core.old_journal import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.text.quality import REASONS
 from pyserini_xqg.vectors.manifest import package_versions

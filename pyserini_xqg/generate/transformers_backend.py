@@ -11,7 +11,8 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.loaded import LoadedCheckpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
-from pyserini_xqg.vectors.embedding import batches_by_length, choose_precision, resolve_device
+from pyserini_xqg.vectors.embedding import batches_by_length
+from pyserini_xqg.vectors.settings import choose_precision, resolve_device
 
 BATCH_TOKENS_CPU = 65536  # fewer candidates side by side, and reading the output layer's weights takes the time
 BATCH_TOKENS_GPU = 131072

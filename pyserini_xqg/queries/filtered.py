@@ -14,15 +14,8 @@ from typing import IO, Any
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import (
-    check_output,
-    exclusive,
-    full_disk_named,
-    read_json,
-    sha256_file,
-    write_json,
-    write_whole,
-)
+from pyserini_xqg.core.files import read_json, sha256_file, write_json
+from pyserini_xqg.core.old_files import check_output, exclusive, full_disk_named, write_whole
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.selection import (

@@ -11,8 +11,9 @@ from typing import Any
 
 from pyserini_xqg.core.cli import HelpFormatter, positive, progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_whole
+from pyserini_xqg.core.files import read_json
 from pyserini_xqg.core.languages import parse_languages
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary

@@ -16,7 +16,6 @@ import numpy as np
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_lines
-from pyserini_xqg.vectors.embedding import EncoderConfig
 from pyserini_xqg.vectors.fit import TOLERANCE, check_shards, probe_distance
 from pyserini_xqg.vectors.manifest import (
     MANIFEST_NAME,
@@ -26,6 +25,7 @@ from pyserini_xqg.vectors.manifest import (
     read_manifest,
     shard_directories,
 )
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 _QUERIES_AT_ONCE = 1024

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import fsync_directory, read_described, write_json
-from pyserini_xqg.core.job import LOCK_NAME, Journal, JournalKind, differing, manifest_digest, rows_done
+from pyserini_xqg.core.files import fsync_directory, write_json
+from pyserini_xqg.core.old_files import read_described
+from pyserini_xqg.core.old_journal import LOCK_NAME, Journal, JournalKind, differing, manifest_digest, rows_done
 from pyserini_xqg.text.corpus import CorpusSummary
 from pyserini_xqg.vectors.store import DOCIDS_NAME, ArraySpec, Chunk, settings_differences
 

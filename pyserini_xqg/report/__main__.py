@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyserini_xqg.core.cli import HelpFormatter, positive, run, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import check_output, exclusive, write_whole
+from pyserini_xqg.core.old_files import check_output, exclusive, write_whole
 from pyserini_xqg.evaluate.collection import add_collection_arguments, check_collection_arguments
 from pyserini_xqg.evaluate.scoring import ANSWER_MEASURES, QRELS_MEASURES
 from pyserini_xqg.evaluate.significance import CORRECTIONS, TESTS

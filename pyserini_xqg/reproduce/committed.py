@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_described, read_json, write_json, write_whole
+from pyserini_xqg.core.files import read_json, write_json
+from pyserini_xqg.core.old_files import read_described, write_whole
 from pyserini_xqg.reproduce.comparison import Scores, read_scores
 from pyserini_xqg.reproduce.definition import AVERAGE, SCORES, Condition, Family
 from pyserini_xqg.reproduce.families import measured_path

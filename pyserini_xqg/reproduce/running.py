@@ -14,7 +14,8 @@ from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, read_described, write_json
+from pyserini_xqg.core.files import write_json
+from pyserini_xqg.core.old_files import exclusive, read_described
 from pyserini_xqg.reproduce.definition import Condition, PlannedStep
 from pyserini_xqg.vectors.manifest import MANIFEST_NAME
 from pyserini_xqg.vectors.store import STORE_NAME, EmbeddingStore

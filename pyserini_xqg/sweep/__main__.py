@@ -18,7 +18,7 @@ from pyserini_xqg.sweep.grid import (
     parse_switch,
 )
 from pyserini_xqg.vectors.augmentation import AGGREGATES
-from pyserini_xqg.vectors.embedding import PRECISIONS
+from pyserini_xqg.vectors.settings import PRECISIONS
 
 SEARCHERS = ("faiss", "pyserini")
 CHOOSABLE = tuple(factor for factor in FACTORS if factor not in ("store", "normalize"))

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, full_disk_named, read_described, write_json, write_whole
-from pyserini_xqg.core.job import LOCK_NAME, differing
+from pyserini_xqg.core.files import write_json
+from pyserini_xqg.core.old_files import exclusive, full_disk_named, read_described, write_whole
+from pyserini_xqg.core.old_journal import LOCK_NAME, differing
 from pyserini_xqg.vectors.manifest import package_versions
 
 SETTINGS_NAME = "sweep.json"

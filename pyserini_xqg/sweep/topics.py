@@ -12,8 +12,9 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_jsonl, read_lines
 from pyserini_xqg.text.corpus import IRDS_PREFIX
 from pyserini_xqg.text.topics import check_topics_file, irds_topics
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.fit import TOLERANCE, probe_distance
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 

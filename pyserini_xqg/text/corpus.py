@@ -21,12 +21,60 @@ import numpy as np
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, read_jsonl, write_json
-from pyserini_xqg.core.languages import check_language
+from pyserini_xqg.core.languages import check_language, parse_languages
+from pyserini_xqg.core.options import at_least, option
 
 IRDS_PREFIX = "irds:"
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 DOCID_FIELDS = ("docid", "id", "_id")
 FIELDS = ("title", "text")
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """Corpus"""
+
+    corpus: str | None = option(
+        None,
+        "JSONL file (.gz too), directory of them, or irds:<dataset-id>; lines of docid, title, text, generated_queries",
+        metavar="PATH",
+    )
+    queries: tuple[str, ...] = option(
+        (),
+        "files with generated queries apart from the passages: lines of docid, generated_queries",
+        metavar="PATH",
+        several=True,
+    )
+    fields: tuple[str, ...] = option(FIELDS, "fields of a passage to encode", choices=FIELDS, several=True)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The files and directories that are read."""
+        named = [self.corpus, *self.queries]
+        return [source for source in named if source and not source.startswith(IRDS_PREFIX)]
+
+    def open(self, selection: QuerySelection | None = None) -> Corpus:
+        """The corpus, with the generated queries that ``selection`` leaves."""
+        chosen = selection or QuerySelection()
+        return Corpus(self.corpus, self.queries, chosen.languages, chosen.max_queries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuerySelection:
+    """Generated queries
+
+    languages : those whose queries are used; None for all. max_queries : first so many per passage and language.
+    """
+
+    languages: tuple[str, ...] | None = option(
+        None,
+        "query languages to use, such as ar,bn,fi (default: all)",
+        metavar="CODES",
+        read=lambda text: tuple(parse_languages(text)),
+    )
+    max_queries: int | None = option(
+        None, "first N queries per passage and language (default: all)", metavar="N", check=at_least(1)
+    )
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from pyserini_xqg.train.output import LOG_NAME, WORK, check_output, last_checkpo
 from pyserini_xqg.train.parallel_text import ParallelText, SentencePair, distinct
 from pyserini_xqg.train.student import NewStudent, build_student, learn_tokenizer
 from pyserini_xqg.train.teacher_vectors import cache_directory, project, teacher_vectors
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig, load_encoder
+from pyserini_xqg.vectors.embedding import Embedder, load_encoder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 TASK = "distill"
 

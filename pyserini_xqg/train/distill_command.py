@@ -10,7 +10,7 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.train.distill_settings import DistillSettings
 from pyserini_xqg.train.options import add_device_arguments, number_of_at_least_0
-from pyserini_xqg.vectors.embedding import POOLINGS
+from pyserini_xqg.vectors.settings import POOLINGS
 
 DESCRIPTION = r"""Teach an encoder other languages from parallel sentences, by the vectors of their English sides.
 
@@ -277,7 +277,7 @@ def train_distill(args: argparse.Namespace) -> None:
     from pyserini_xqg.train.generator import Hardware
     from pyserini_xqg.train.parallel_text import read_parallel
     from pyserini_xqg.train.student import NewStudent
-    from pyserini_xqg.vectors.embedding import EncoderConfig
+    from pyserini_xqg.vectors.settings import EncoderConfig
 
     output.check_output(Path(args.output), args.overwrite)
     held_out = parse_languages(args.held_out_languages, "--held-out-languages") if args.held_out_languages else None

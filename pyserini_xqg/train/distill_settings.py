@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from pyserini_xqg.train.output import LOG_NAME, WORK, check_output, last_checkpo
 from pyserini_xqg.train.pairs import Pair, PairCounts, Split
 from pyserini_xqg.train.seq2seq import NewModel, PairTokens, new_model, open_seq2seq
 from pyserini_xqg.train.tokens import TokenPairs, write_pairs
-from pyserini_xqg.vectors.embedding import choose_precision, resolve_device
+from pyserini_xqg.vectors.settings import choose_precision, resolve_device
 
 TASK = "generator"
 SAMPLES_NAME = "samples.jsonl"

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Seq2SeqTrainer, TrainerCallback
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_whole
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.generate.sampling import Prompt, Sampling
 from pyserini_xqg.train.seq2seq import PairTokens
 from pyserini_xqg.train.tokens import TokenPairs

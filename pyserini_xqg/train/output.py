@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive, full_disk_named, read_json, write_json
-from pyserini_xqg.vectors.embedding import RECORD_NAME
+from pyserini_xqg.core.files import read_json, write_json
+from pyserini_xqg.core.old_files import exclusive, full_disk_named
 from pyserini_xqg.vectors.manifest import package_versions
+from pyserini_xqg.vectors.settings import RECORD_NAME
 from pyserini_xqg.vectors.store import settings_differences
 
 RECORD_FORMAT = "pyserini-xqg training"

@@ -14,7 +14,7 @@ from pyserini_xqg.train.options import (
     number_of_at_least_0,
 )
 from pyserini_xqg.train.retriever_settings import TOWERS, RetrieverSettings
-from pyserini_xqg.vectors.embedding import POOLINGS
+from pyserini_xqg.vectors.settings import POOLINGS
 
 DESCRIPTION = r"""Train a dual encoder: questions near the passages that answer them, far from all others of the batch.
 

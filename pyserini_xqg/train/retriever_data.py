@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_json, write_whole
+from pyserini_xqg.core.files import read_json, write_json
+from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.evaluate.collection import Collection
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.train.examples import Example

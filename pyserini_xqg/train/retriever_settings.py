@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 TOWERS = ("shared", "separate")
 QUERY_TOWER, PASSAGE_TOWER = "query", "passage"
@@ -24,7 +24,7 @@ class RetrieverSettings:
 
     towers : ``shared`` (one encoder) or ``separate`` (one for queries, one for passages, both begun from the model).
     pooling, l2_norm, max_length, query_max_length, prefix, query_prefix : as in
-    :class:`~pyserini_xqg.vectors.embedding.EncoderConfig`.
+    :class:`~pyserini_xqg.vectors.settings.EncoderConfig`.
     negatives : hard negatives a question; None for seven where the data has any, else 0. temperature : what inner
     products are divided by. steps : updates, instead of epochs. warmup : share of the updates in which the learning
     rate rises; then it falls linearly to 0. batch_size : questions in an update, over all devices.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pyserini_xqg.core.cli import progress, say
-from pyserini_xqg.core.files import exclusive, write_whole
+from pyserini_xqg.core.old_files import exclusive, write_whole
 from pyserini_xqg.vectors.embedding import Embedder
 
 _TOGETHER = 4096  # texts between two reports

@@ -12,7 +12,8 @@ import numpy as np
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import HashedFile, check_output, read_ahead, whole_directory, write_json
+from pyserini_xqg.core.files import HashedFile, read_ahead, write_json
+from pyserini_xqg.core.old_files import check_output, whole_directory
 from pyserini_xqg.vectors.augmentation import (
     DEFAULT_AGGREGATE,
     DEFAULT_ALPHA,

@@ -23,7 +23,7 @@ def _check(args: argparse.Namespace, directory: Path) -> None:
 
 def _settle(args: argparse.Namespace) -> dict[str, str]:
     """What ``--dtype auto`` means on the cluster's workers."""
-    from pyserini_xqg.vectors.embedding import choose_precision, resolve_device
+    from pyserini_xqg.vectors.settings import choose_precision, resolve_device
 
     return {"dtype": choose_precision(args.dtype, resolve_device(args.device))}
 

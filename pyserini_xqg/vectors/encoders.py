@@ -14,7 +14,7 @@ import numpy as np
 from pyserini_xqg.core import java
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.augmentation import check_alpha, stack_query
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig, recorded_settings
+from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.manifest import (
     ALPHA_PREFIX,
     INDEX_PREFIX,
@@ -23,6 +23,7 @@ from pyserini_xqg.vectors.manifest import (
     names_index,
     read_encoder_manifest,
 )
+from pyserini_xqg.vectors.settings import EncoderConfig, recorded_settings
 
 java.configure()  # before Pyserini starts the virtual machine
 
@@ -38,7 +39,7 @@ def resolve_config(name: str, **settings: Any) -> EncoderConfig:
 
     ``xqg:DIR``, ``xqg@ALPHA:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built
     it. Anything else is a Hugging Face name or directory, ``xqg-small`` the package's own encoder: see
-    :meth:`~pyserini_xqg.vectors.embedding.EncoderConfig.named`. Settings that are None are left as they are.
+    :meth:`~pyserini_xqg.vectors.settings.EncoderConfig.named`. Settings that are None are left as they are.
     """
     place, _ = split_name(name)
     if not names_index(name):
@@ -116,7 +117,7 @@ class XqgDocumentEncoder(DocumentEncoder):
     Parameters
     ----------
     model_name : Hugging Face name, directory, or ``xqg:<index directory>`` for the encoder of an index.
-    tokenizer_name, pooling, l2_norm, prefix, max_length : as in :class:`~pyserini_xqg.vectors.embedding.EncoderConfig`;
+    tokenizer_name, pooling, l2_norm, prefix, max_length : as in :class:`~pyserini_xqg.vectors.settings.EncoderConfig`;
         None keeps the index's setting, or cls, no normalisation, no prefix, 256 tokens.
     device : ``cpu``, ``cuda:0``, …, or ``auto``.
 

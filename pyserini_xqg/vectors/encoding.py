@@ -16,7 +16,7 @@ from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.core.shards import Shard
 from pyserini_xqg.text.corpus import FIELDS, Corpus, Passage, scan_once
 from pyserini_xqg.vectors.augmentation import AGGREGATES, aggregate_queries
-from pyserini_xqg.vectors.embedding import POOLINGS, PRECISIONS, EncoderConfig
+from pyserini_xqg.vectors.settings import POOLINGS, PRECISIONS, EncoderConfig
 from pyserini_xqg.vectors.store import DTYPES, FUSED, Chunk, StoreWriter, is_complete, sum_first
 
 if TYPE_CHECKING:

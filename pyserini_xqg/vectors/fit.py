@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.embedding import PROBE_TEXT, EncoderConfig, describe_probe
+from pyserini_xqg.vectors.embedding import PROBE_TEXT, describe_probe
 from pyserini_xqg.vectors.manifest import (
     INDEX_FORMAT,
     MANIFEST_NAME,
@@ -25,6 +25,7 @@ from pyserini_xqg.vectors.manifest import (
     read_manifest,
     shard_directories,
 )
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 # Reduced precision (bfloat16, int8) moves a vector by a few per cent of its length; another encoder by about 100 %.
 TOLERANCE = 0.1

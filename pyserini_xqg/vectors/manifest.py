@@ -8,7 +8,7 @@ from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 MANIFEST_NAME = "xqg.json"
 INDEX_PREFIX = "xqg:"

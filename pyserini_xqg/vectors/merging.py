@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.job import StoredChunk, rows_done, stored_chunks
+from pyserini_xqg.core.old_journal import StoredChunk, rows_done, stored_chunks
 from pyserini_xqg.vectors.store import (
     DOCIDS_NAME,
     STORE_KIND,

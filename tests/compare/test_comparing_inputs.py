@@ -8,7 +8,7 @@ from pyserini_xqg.compare.inputs import EncoderOptions, Inputs, Topics
 from pyserini_xqg.compare.systems import ALL, System
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.embedding import EncoderConfig
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 TOPICS = Topics({"1": "joki", "2": "نهر"}, {"1": "fi", "2": "ar"})

@@ -14,18 +14,15 @@ from helpers import command_environment
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import (
     HashedFile,
-    check_output,
-    exclusive,
     open_text,
     read_ahead,
     read_json,
     read_jsonl,
     read_lines,
     sha256_file,
-    whole_directory,
     write_json,
-    write_whole,
 )
+from pyserini_xqg.core.old_files import check_output, exclusive, whole_directory, write_whole
 
 
 def test_lines_end_at_newlines_only(tmp_path):
@@ -155,7 +152,7 @@ def test_write_whole_killed_midway_leaves_the_old_file(tmp_path):
     path.write_text("old")
     code = f"""
         import os, signal
-        from pyserini_xqg.core.files import write_whole
+        from pyserini_xqg.core.old_files import write_whole
         with write_whole({str(path)!r}) as out:
             out.write("half")
             out.flush()
@@ -208,7 +205,7 @@ def test_whole_directory_clears_what_a_killed_process_left(tmp_path):
     output = tmp_path / "out"
     code = f"""
         import os, signal
-        from pyserini_xqg.core.files import whole_directory
+        from pyserini_xqg.core.old_files import whole_directory
         with whole_directory({str(output)!r}) as partial:
             (partial / "stale").write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -235,7 +232,7 @@ def test_second_process_is_refused_and_the_lock_ends_with_its_holder(tmp_path):
     output, lock = tmp_path / "out", tmp_path / ".out.lock"
     code = f"""
         import sys
-        from pyserini_xqg.core.files import exclusive
+        from pyserini_xqg.core.old_files import exclusive
         with exclusive({str(lock)!r}, {str(output)!r}):
             print("held", flush=True)
             sys.stdin.read()

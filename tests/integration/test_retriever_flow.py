@@ -11,7 +11,8 @@ import pytest
 from helpers import assert_one_error, command_environment, directory_bytes, run_module, write_jsonl
 from retrievers import build_plain_encoder, example_records, record_of
 
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 pytestmark = pytest.mark.integration
 

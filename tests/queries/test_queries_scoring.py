@@ -14,7 +14,8 @@ from pyserini_xqg.queries.round_trip import StoreRanker
 from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.scoring import check_store_corpus, score_corpus, score_store
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 ROWS = 14

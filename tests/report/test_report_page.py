@@ -243,7 +243,7 @@ def test_nothing_to_score_against():
 
 
 def test_a_second_writer_is_refused():
-    from pyserini_xqg.core.files import exclusive
+    from pyserini_xqg.core.old_files import exclusive
 
     with exclusive(".page.html.lock", "page.html"), pytest.raises(XqgError, match="another process is writing it"):
         make()

@@ -14,7 +14,7 @@ from helpers import LANGUAGES, assert_one_error, corpus_records, directory_bytes
 
 from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import exclusive
+from pyserini_xqg.core.old_files import exclusive
 from pyserini_xqg.sweep import __main__ as sweep
 from pyserini_xqg.text.runs import read_qrels, read_run
 from pyserini_xqg.vectors.embedding import Embedder

@@ -190,7 +190,8 @@ def test_routes_of_topics():
 def test_vectors_of_topics_are_made_once_an_encoder(tiny_encoder, tmp_path, capsys):
     from helpers import reference_vectors
 
-    from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig, describe_probe
+    from pyserini_xqg.vectors.embedding import Embedder, describe_probe
+    from pyserini_xqg.vectors.settings import EncoderConfig
 
     config = EncoderConfig(tiny_encoder, pooling="mean", l2_norm=True)
     probe = Embedder(config, "cpu").probe()

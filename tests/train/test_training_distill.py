@@ -21,7 +21,8 @@ from pyserini_xqg.train.generator import Hardware
 from pyserini_xqg.train.parallel_text import read_parallel
 from pyserini_xqg.train.student import NewStudent
 from pyserini_xqg.train.teacher_vectors import project
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 PLAIN = Hardware("cpu", "float32")
 SETTINGS = {"steps": 12, "batch_size": 8, "eval_steps": 4, "warmup_steps": 1, "learning_rate": 2e-3, "dropout": 0.1}

@@ -19,7 +19,8 @@ from pyserini_xqg.train.pairs import Split
 from pyserini_xqg.train.retriever import device_share, train_retriever
 from pyserini_xqg.train.retriever_data import choose_passages
 from pyserini_xqg.train.retriever_settings import RetrieverSettings
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig, compose_passages
+from pyserini_xqg.vectors.embedding import Embedder, compose_passages
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 SETTINGS = {
     "learning_rate": 3e-3,

@@ -15,7 +15,8 @@ from pyserini_xqg.train.parallel_text import SentencePair
 from pyserini_xqg.train.romanization import romanizer
 from pyserini_xqg.train.student import NewStudent, build_student, learn_tokenizer, teacher_pieces
 from pyserini_xqg.train.wordpieces import build_tokenizer, learn_pieces, plain_normalizer
-from pyserini_xqg.vectors.embedding import EncoderConfig, load_encoder
+from pyserini_xqg.vectors.embedding import load_encoder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from pyserini_xqg import default_encoder
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.datasets import load
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 SEVEN = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 MEGABYTES = 20

@@ -13,8 +13,9 @@ from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors import faiss_index, fit
 from pyserini_xqg.vectors.augmentation import stack_query
-from pyserini_xqg.vectors.embedding import EncoderConfig, describe_probe
+from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.manifest import manifest_encoder, read_manifest, shard_directories
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter
 
 DIMENSION, PASSAGES = 16, 400

@@ -17,8 +17,9 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from pyserini_xqg.vectors.embedding import Embedder, EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.packed import is_packable, pack
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 KINDS = {
     "bert": (BertConfig, BertModel),
