@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_xqg.core.cli import HelpFormatter, positive, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES, parse_languages
+from pyserini_xqg.core.options import add_options, read_options
 from pyserini_xqg.core.shards import Shard, add_shard_arguments, check_shard_options
 from pyserini_xqg.generate.backends import BACKENDS, load_generator
 from pyserini_xqg.generate.output import check_queries_output
@@ -38,7 +39,7 @@ from pyserini_xqg.generate.pipeline import (
 from pyserini_xqg.generate.prompts import check_prompt, names_language
 from pyserini_xqg.generate.sampling import PAPER_PROMPT, Generator, Sampling
 from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, scan_once
-from pyserini_xqg.text.quality import add_quality_options, quality_rules
+from pyserini_xqg.text.quality import QualityOptions
 
 if TYPE_CHECKING:
     from pyserini_xqg.text.corpus import CorpusSummary
@@ -155,7 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--tries", type=positive, default=3, metavar="N", help="rounds of resample at most, the first included"
     )
-    add_quality_options(parser)
+    add_options(parser.add_argument_group("quality of the queries"), QualityOptions)
     add_model_arguments(parser)
     group = parser.add_argument_group("commits")
     group.add_argument(
@@ -193,7 +194,7 @@ def plan_from_args(args: argparse.Namespace) -> Plan:
         tries = 1
     if check == "off":
         args = argparse.Namespace(**{**vars(args), "language_check": "none"})
-    rules = quality_rules(args, languages)
+    rules = read_options(QualityOptions, args).resolved(languages)
     return Plan(languages, args.num_queries, args.prompt, args.seed, check, tries, rules, args.queries_only)
 
 

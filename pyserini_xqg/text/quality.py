@@ -6,7 +6,6 @@ All comparisons are made on a folded form: Unicode NFKC, case folded, punctuatio
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 import re
@@ -16,41 +15,57 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import at_least, between, option
 from pyserini_xqg.text.language_check import CHECKS, PACKAGE, found_instead, identification_version, resolve_check
 
 REASONS = ("empty", "too_long", "duplicate", "near_duplicate", "copy", "wrong_language")
 """Why a query is refused, in the order in which the rules are tried."""
 
 
+def _share_or_off(value: str) -> float | None:
+    try:
+        return None if value == "off" else float(value)
+    except ValueError as error:
+        raise XqgError(f"{value!r} is neither a number nor 'off'") from error
+
+
 @dataclass(frozen=True)
-class QualityRules:
-    """Which queries are refused; None switches a rule off.
+class QualityOptions:
+    """Quality of the queries
 
-    max_characters : most characters of a query.
-    duplicates : whether a query that was accepted before for the same passage and language is refused.
-    near_duplicate : Jaccard similarity of character 3-grams at which a query counts as said before; queries whose
-        numbers differ never do.
-    copied : share of the query that stands in the passage as one run, from which on it is a copy.
-    language_check : ``model`` (scripts, then language identification; needs the ``quality`` extra), ``script``
-        or ``none``. See :func:`pyserini_xqg.text.language_check.resolve_check`.
-
-    Raises :class:`XqgError` for values out of range.
+    Which queries are refused; None switches a rule off. Commands call :meth:`resolved` before they begin.
     """
 
-    max_characters: int | None = 300
-    duplicates: bool = True
-    near_duplicate: float | None = 0.8
-    copied: float | None = 0.95
-    language_check: str = "script"
+    max_query_characters: int | None = option(
+        300, "a query of more characters is too long", metavar="N", check=at_least(1)
+    )
+    keep_duplicates: bool = option(False, "accept a query that the passage already has")
+    near_duplicate: float | None = option(
+        0.8,
+        "Jaccard similarity of character 3-grams (above 0.5, at most 1) from which on a query counts as one that the "
+        "passage already has, unless their numbers differ; 'off' for never",
+        metavar="SHARE",
+        read=_share_or_off,
+        check=between(0.5, 1, above=True),
+    )
+    copied: float | None = option(
+        0.95,
+        "share of the query (above 0.5, at most 1) that stands in the passage as one run, from which on it is a copy; "
+        "'off' for never",
+        metavar="SHARE",
+        read=_share_or_off,
+        check=between(0.5, 1, above=True),
+    )
+    language_check: str = option(
+        "auto",
+        f"how the language of a query is checked: model, by scripts and language identification ({PACKAGE}, the "
+        "'quality' extra); script, by scripts alone; auto, model if it is installed, else script",
+        choices=("auto", *CHECKS),
+    )
 
-    def __post_init__(self) -> None:
-        if self.max_characters is not None and self.max_characters < 1:
-            raise XqgError(f"--max-query-characters {self.max_characters}: must be at least 1.")
-        for name, value in (("--near-duplicate", self.near_duplicate), ("--copied", self.copied)):
-            if value is not None and not 0.5 < value <= 1:
-                raise XqgError(f"{name} {value}: must be above 0.5 and at most 1.")
-        if self.language_check not in CHECKS:
-            raise XqgError(f"--language-check {self.language_check}: must be one of {', '.join(CHECKS)}.")
+    def resolved(self, languages: Sequence[str]) -> QualityOptions:
+        """The same with the check of the language that will be made; says what it cannot tell of these languages."""
+        return replace(self, language_check=resolve_check(self.language_check, languages))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values: the fields, and which release of the language identification decides, if one does."""
@@ -58,64 +73,13 @@ class QualityRules:
         return asdict(self) | {"language_model": model}
 
 
-def add_quality_options(parser: argparse.ArgumentParser) -> None:
-    """The options that :func:`quality_rules` reads."""
-    rules = QualityRules()
-    group = parser.add_argument_group("quality of the queries")
-    group.add_argument(
-        "--max-query-characters",
-        type=int,
-        default=rules.max_characters,
-        metavar="N",
-        help="a query of more characters is too long",
-    )
-    group.add_argument("--keep-duplicates", action="store_true", help="accept a query that the passage already has")
-    group.add_argument(
-        "--near-duplicate",
-        type=_share_or_off,
-        default=rules.near_duplicate,
-        metavar="SHARE",
-        help="Jaccard similarity of character 3-grams (above 0.5, at most 1) from which on a query counts as one "
-        "that the passage already has; 'off' for never",
-    )
-    group.add_argument(
-        "--copied",
-        type=_share_or_off,
-        default=rules.copied,
-        metavar="SHARE",
-        help="share of the query (above 0.5, at most 1) that stands in the passage as one run, from which on it is a "
-        "copy; 'off' for never",
-    )
-    group.add_argument(
-        "--language-check",
-        choices=("auto", *CHECKS),
-        default="auto",
-        help=f"how the language of a query is checked: model, by scripts and language identification ({PACKAGE}, the "
-        "'quality' extra); script, by scripts alone; auto, model if it is installed, else script",
-    )
-
-
-def quality_rules(args: argparse.Namespace, languages: Sequence[str]) -> QualityRules:
-    """The rules of a parsed command line; says what the check of these languages cannot tell."""
-    rules = QualityRules(args.max_query_characters, not args.keep_duplicates, args.near_duplicate, args.copied, "none")
-    return replace(rules, language_check=resolve_check(args.language_check, languages))
-
-
-def _share_or_off(value: str) -> float | None:
-    """An argparse type."""
-    try:
-        return None if value == "off" else float(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor 'off'") from error
-
-
-def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str], rules: QualityRules) -> str | None:
+def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str], rules: QualityOptions) -> str | None:
     """Why a query is refused, one of :data:`REASONS`, or None if it is good.
 
     passage_text : what the query was generated from (title and text). accepted : the queries of the same passage and
     language that were accepted before.
 
-    >>> rules = QualityRules()
+    >>> rules = QualityOptions(language_check="script")
     >>> refusal("Missä Helsinki sijaitsee?", "fi", "Helsinki is in Finland.", [], rules)
     >>> refusal("missä  Helsinki sijaitsee", "fi", "Helsinki is in Finland.", ["Missä Helsinki sijaitsee?"], rules)
     'duplicate'
@@ -125,10 +89,10 @@ def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str
     folded = fold(query)
     if not folded:
         return "empty"
-    if rules.max_characters is not None and len(query) > rules.max_characters:
+    if rules.max_query_characters is not None and len(query) > rules.max_query_characters:
         return "too_long"
     others = [fold(text) for text in accepted]
-    if rules.duplicates and folded in others:
+    if not rules.keep_duplicates and folded in others:
         return "duplicate"
     if rules.near_duplicate is not None and any(
         near_duplicates(folded, other, rules.near_duplicate) for other in others

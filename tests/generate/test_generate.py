@@ -361,7 +361,7 @@ BAD_OPTIONS = {
     "no language": (["--prompt", "{title} {text}"], "does not tell the model which language to write. Add {language}"),
     "top-k": (["--top-k", "-1"], "--top-k -1: must be 0 or more"),
     "temperature": (["--temperature", "0"], "--temperature 0.0: must be above 0"),
-    "near-duplicate": (["--near-duplicate", "0.1"], "--near-duplicate 0.1: must be above 0.5"),
+    "near-duplicate": (["--near-duplicate", "0.1"], "--near-duplicate 0.1: must be a number above 0.5"),
     "model": (["--model", "./no-model"], "no-model: not a directory. Pass --model a directory"),
     "shard": (["--shard-num", "3"], "--shard-num 3 needs --shard-id, 0 to 2: which part to generate"),
     "ray": (["--engine", "ray", "--shard-id", "0"], "--engine ray generates all shards"),

@@ -11,9 +11,9 @@ from pyserini_xqg.queries.report import describe_queries, generation_counts, sca
 from pyserini_xqg.queries.report_html import html_page
 from pyserini_xqg.queries.report_text import text_lines
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.text.quality import QualityRules, fold
+from pyserini_xqg.text.quality import QualityOptions, fold
 
-RULES = QualityRules(language_check="model")
+RULES = QualityOptions(language_check="model")
 ATTACK = "<script>alert(1)</script> & \"q\" 'q' <img src=x onerror=alert(1)>"
 RECORDS = [
     {
@@ -86,7 +86,7 @@ def test_overlap_is_the_share_of_words_and_ngrams_in_the_passage(tmp_path):
 
 
 def test_rules_that_are_off_are_not_reported(corpus):
-    rules = QualityRules(None, False, None, None, "none")
+    rules = QualityOptions(None, True, None, None, "none")
     report = described(corpus, rules)
     assert set(report["languages"]["fi"]["findings"]) == {"empty"}
     assert "not checked" in "\n".join(text_lines(report))
@@ -95,7 +95,7 @@ def test_rules_that_are_off_are_not_reported(corpus):
 
 def test_the_same_seed_gives_the_same_report(tmp_path):
     path = write_jsonl(tmp_path / "many.jsonl", corpus_records(200))
-    first, again, other = (described(path, QualityRules(), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (described(path, QualityOptions(language_check="script"), seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first["languages"]["fi"]["examples"] != other["languages"]["fi"]["examples"]
     assert first["languages"]["fi"]["queries"] == other["languages"]["fi"]["queries"]
@@ -103,8 +103,8 @@ def test_the_same_seed_gives_the_same_report(tmp_path):
 
 def test_a_sample_of_the_passages(tmp_path):
     path = write_jsonl(tmp_path / "many.jsonl", corpus_records(500))
-    half = described(path, QualityRules(), sample=0.5)
-    assert half == described(path, QualityRules(), sample=0.5)
+    half = described(path, QualityOptions(language_check="script"), sample=0.5)
+    assert half == described(path, QualityOptions(language_check="script"), sample=0.5)
     assert 200 < half["passages"] < 300
     assert half["corpus"]["passages"] == 500
     assert f"{half['passages']} passages (a sample of 500, seed 0)" in "\n".join(text_lines(half))
@@ -121,7 +121,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         path = write_jsonl(tmp_path / f"{number}.jsonl", records)
         fold.cache_clear()  # what it holds is bounded, and filled by the smaller corpus
         tracemalloc.start()
-        described(path, QualityRules())
+        described(path, QualityOptions(language_check="script"))
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -181,7 +181,9 @@ def test_page_of_many_languages_and_examples_is_small(tmp_path):
 
     queries = {code: [f"{'Kysymys numero ' * 12}{number} {ATTACK}" for number in range(30)] for code in NAMES}
     records = [{"docid": f"{row}", "text": "x" * 900, "generated_queries": queries} for row in range(2)]
-    report = described(write_jsonl(tmp_path / "wide.jsonl", records), QualityRules(), examples=100)
+    report = described(
+        write_jsonl(tmp_path / "wide.jsonl", records), QualityOptions(language_check="script"), examples=100
+    )
     assert len(html_page(report).encode()) < 1_000_000
 
 
@@ -238,8 +240,8 @@ def test_command(corpus, tmp_path):
         (["{bare}"], ["no generated queries in it", "--queries", "pyserini_xqg.generate"]),
         (["{corpus}", "--languages", "xx"], ["--languages: unknown language code 'xx'"]),
         (["{corpus}", "--languages", "te"], ["no generated queries in te", "It has ar, fi"]),
-        (["{corpus}", "--copied", "0.3"], ["--copied 0.3: must be above 0.5"]),
-        (["{corpus}", "--max-query-characters", "0"], ["--max-query-characters 0: must be at least 1"]),
+        (["{corpus}", "--copied", "0.3"], ["--copied 0.3: must be a number above 0.5"]),
+        (["{corpus}", "--max-query-characters", "0"], ["--max-query-characters 0: must be a number of at least 1"]),
         (["{corpus}", "--sample", "1e-9"], ["--sample 1e-09", "Take a larger share"]),
         (["{broken}"], ["broken.jsonl, line 2", "malformed JSON"]),
         (["{twice}"], ["docid 'lake' is already at"]),

