@@ -97,8 +97,7 @@ def between(least: float, most: float, *, above: bool = False) -> Check:
 
     def check(value: float) -> str | None:
         inside = (least < value if above else least <= value) and value <= most
-        wanted = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
-        return None if inside else f"a number {wanted}"
+        return None if inside else f"a number {'above' if above else 'from'} {least:g} to {most:g}"
 
     return check
 
@@ -189,6 +188,26 @@ def settings_of(options: Any) -> dict[str, Any]:
         elif field.metadata.get("option", {}).get("decides", True):
             settings[field.name] = _json_value(value)
     return settings
+
+
+def values_of(options: Any) -> dict[str, Any]:
+    """Option name to value, those of groups among the others."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        values |= values_of(value) if "group" in field.metadata else {field.name: value}
+    return values
+
+
+def changed(options: Options, **values: Any) -> Options:
+    """A copy with other values of options, wherever in the groups they stand; names it does not have are left out."""
+    here = {}
+    for field in dataclasses.fields(options):
+        if "group" in field.metadata:
+            here[field.name] = changed(getattr(options, field.name), **values)
+        elif field.name in values:
+            here[field.name] = values[field.name]
+    return dataclasses.replace(options, **here)
 
 
 def given(options: Any, *names: str) -> list[str]:
