@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import option
 
 ALL_TOPICS = "all"
 """The one language where the topics' languages are not known."""
@@ -54,6 +55,61 @@ class Collection:
             languages = dict.fromkeys(self.topics, languages)
         self.languages |= languages
         self.topics |= self.languages.keys()
+
+
+@dataclass(frozen=True)
+class CollectionOptions:
+    """collection: a dataset or files
+
+    Raises :class:`XqgError` for options that name no collection, or two.
+    """
+
+    dataset: str | None = option(None, "ir_datasets id, such as xor-tydi/dev or xqg-sample/all", metavar="ID")
+    qrels: str | None = option(None, "TREC qrels: qid 0 docid relevance", metavar="FILE")
+    answers: str | None = option(
+        None,
+        'questions with answers, JSONL as XOR-TyDi is published: {"id": …, "answers": […], "lang": …}',
+        metavar="FILE",
+    )
+    passages: tuple[str, ...] = option(
+        (),
+        "passages, JSONL files or directories of them: docid (or id, _id), and text, or contents with the title on its "
+        "first line; one pass reads them, and only texts that the runs name are kept, on disk",
+        metavar="PATH",
+        several=True,
+    )
+    topic_languages: str | None = option(
+        None,
+        "topics' languages, as in pyserini_xqg.search: one code for all, a TSV of topic<TAB>language, a JSONL with id "
+        "and lang, or irds:<dataset-id>; goes before the dataset's and the answers' languages. Where no language is "
+        f"known there is one column, {ALL_TOPICS!r}",
+        metavar="SOURCE",
+    )
+
+    def __post_init__(self) -> None:
+        files = {"--qrels": self.qrels, "--answers": self.answers, "--passages": self.passages}
+        given = [name for name, value in files.items() if value]
+        if self.dataset and given:
+            raise XqgError(f"--dataset and {given[0]}: both name a collection. Pass the dataset, or files.")
+        if not self.dataset and not (self.qrels or self.answers):
+            raise XqgError("nothing to score against. Pass --dataset, --qrels, or --answers with --passages.")
+
+    @property
+    def files(self) -> list[str]:
+        """The files and directories that are read."""
+        return [path for path in (self.qrels, self.answers, *self.passages, self.topic_languages) if path]
+
+    def open(self) -> Collection:
+        """The collection; :class:`XqgError` for every fault in its files."""
+        if self.dataset:
+            collection = open_dataset(self.dataset)
+        else:
+            collection = read_collection(self.qrels, self.answers, self.passages)
+        if self.topic_languages:
+            from pyserini_xqg.text.topics import read_topic_languages
+
+            collection.set_languages(read_topic_languages(self.topic_languages))
+        return collection
 
 
 def add_collection_arguments(parser: argparse.ArgumentParser) -> Any:

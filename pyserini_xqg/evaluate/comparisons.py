@@ -16,7 +16,7 @@ from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.evaluate.collection import ALL_TOPICS
-from pyserini_xqg.evaluate.significance import PERMUTATIONS, SEED, Comparison, compare, correct
+from pyserini_xqg.evaluate.significance import Comparison, TestOptions, compare, correct
 from pyserini_xqg.evaluate.tables import SIGNIFICANT, Cell, Table
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -25,18 +25,7 @@ RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Run to measure to query id to value."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How runs are compared: names as in :mod:`~pyserini_xqg.evaluate.significance`.
-
-    Differences with a corrected p value below ``level`` are significant; intervals are at 1 - ``level``.
-    """
-
-    test: str = "t-test"
-    correction: str = "none"
-    level: float = 0.05
-    seed: int = SEED
-    permutations: int = PERMUTATIONS
+Settings = TestOptions
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,49 @@ from typing import Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import at_least, option
 
 TESTS = ("t-test", "randomisation")
 CORRECTIONS = ("none", "bonferroni", "holm")
 PERMUTATIONS = 10_000
 SEED = 42
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """significance"""
+
+    __test__ = False  # no test of pytest's
+
+    test: str = option(
+        "t-test",
+        "Student's paired t-test, or Fisher's randomisation test: the mean difference against those with random signs; "
+        "both are two-sided",
+        choices=TESTS,
+    )
+    correction: str = option(
+        "none",
+        "of p values for the number of tests; a family is all tests of one measure: runs x (languages and all)",
+        choices=CORRECTIONS,
+    )
+    significance_level: float = option(
+        0.05,
+        "mark differences with a (corrected) p value below P; intervals are at 1 - P",
+        metavar="P",
+        check=lambda level: None if 0 < level < 1 else "a number between 0 and 1",
+    )
+    seed: int = option(SEED, "of the randomisation test")
+    permutations: int = option(
+        PERMUTATIONS,
+        "random ones of the randomisation test; up to as many, all are taken",
+        metavar="N",
+        check=at_least(1),
+    )
+
+    @property
+    def level(self) -> float:
+        """The significance level."""
+        return self.significance_level
 
 
 @dataclass(frozen=True)

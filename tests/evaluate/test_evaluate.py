@@ -665,7 +665,7 @@ def test_help_and_import_are_light():
 
 def test_scoring_does_not_import_pyserini_or_torch(files):
     code = (
-        f"import sys; from pyserini_xqg.evaluate import main; main({[*FILES, '--run', 'a.txt', '--output', 'out']!r});"
+        f"import sys; from pyserini_xqg.evaluate.__main__ import main; main({[*FILES, '--run', 'a.txt', '--output', 'out']!r});"
         "print([m for m in ('torch', 'pyserini', 'jnius', 'faiss') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -74,7 +74,7 @@ def test_settings_reach_the_test(values):
         result = one.comparison
         assert result.p_value * 100 / 2 == pytest.approx(round(result.p_value * 100 / 2))  # multiples of 2 / (99 + 1)
         assert one.significant == (result.p_value < 0.2)
-    narrow = compare_runs(values, "none", LANGUAGES, Settings(level=0.2))[0].comparison
+    narrow = compare_runs(values, "none", LANGUAGES, Settings(significance_level=0.2))[0].comparison
     wide = compare_runs(values, "none", LANGUAGES)[0].comparison
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -114,7 +114,7 @@ def test_topics_must_be_shared():
 
 
 def test_tables(values):
-    settings = Settings(correction="holm", level=0.01)
+    settings = Settings(correction="holm", significance_level=0.01)
     tested = compare_runs(values, "none", LANGUAGES, settings)
     first, second = comparison_tables(tested, settings, {"R@2kt"})
     assert (first.title, second.title) == ("R@2kt*: difference from none", "RR@10: difference from none")
