@@ -16,174 +16,110 @@ Examples
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pyserini_xqg.core.cli import HelpFormatter, positive, run, say
+from pyserini_xqg.core.cli import run, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.languages import parse_languages
-from pyserini_xqg.vectors.augmentation import (
-    AGGREGATES,
-    DEFAULT_AGGREGATE,
-    DEFAULT_ALPHA,
-    check_alpha,
-)
-from pyserini_xqg.vectors.building import Layout, Recipe, build_index, build_routed_index, check_index_output
-from pyserini_xqg.vectors.encoding import (
-    add_corpus_arguments,
-    add_encoder_arguments,
-    add_store_arguments,
-    encode_from_args,
-)
+from pyserini_xqg.core.job import check_job
+from pyserini_xqg.core.options import group, option, parse
+from pyserini_xqg.core.output import check_apart, check_directory
+from pyserini_xqg.text.corpus import CorpusOptions
+from pyserini_xqg.vectors.building import Layout, build_index, is_built
+from pyserini_xqg.vectors.encoding import StoreOptions, encode
+from pyserini_xqg.vectors.layout import STORE_KIND
+from pyserini_xqg.vectors.manifest import INDEX_KIND, ROUTED
+from pyserini_xqg.vectors.recipe import Recipe
+from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 
-def _report(output: Path, manifest: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class IndexOptions:
+    """Options of ``python -m pyserini_xqg.index``."""
+
+    output: str = option(help="the index directory to make", metavar="DIR")
+    overwrite: bool = option(False, "replace an index that exists (never a store)", decides=False)
+    store: str | None = option(
+        None,
+        "the embedding store to read; with --corpus, where it is made (default there: <output>-store); it is kept",
+        metavar="DIR",
+    )
+    recipe: Recipe = group(Recipe)
+    layout: Layout = group(Layout)
+    corpus: CorpusOptions = group(CorpusOptions)
+    encoder: EncoderOptions = group(EncoderOptions)
+    device: DeviceOptions = group(DeviceOptions)
+    kept: StoreOptions = group(StoreOptions)
+
+    def __post_init__(self) -> None:
+        source, fuse, recipe = self.corpus.corpus, self.kept.fuse, self.recipe
+        if not source and not self.store:
+            raise XqgError("nothing to build from: pass --store <embedding store>, or --corpus with --encoder.")
+        if not source and self.corpus.queries:
+            raise XqgError("--queries goes with --corpus: a store has its queries already.")
+        if source and not self.encoder.encoder:
+            raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
+        if source and fuse and (recipe.aggregate not in (None, fuse) or recipe.route):
+            raise XqgError(
+                f"--fuse {fuse} makes a store for --aggregate {fuse} without --route. Leave --fuse out, or the other "
+                "options."
+            )
+
+    @property
+    def store_directory(self) -> str:
+        """Where the store is, or is to be made."""
+        return self.store or f"{self.output.rstrip('/')}-store"
+
+    def open_store(self) -> EmbeddingStore:
+        """The store, made of the corpus if one is named."""
+        if self.corpus.corpus:
+            encode(
+                *(self.corpus, self.recipe, self.encoder, self.device, self.kept, self.store_directory),
+                # Before the hours of encoding.
+                check=lambda embedder: self.layout.check(embedder.dimension),
+            )
+        return EmbeddingStore(self.store_directory)
+
+
+def _report(output: str, manifest: Mapping[str, Any]) -> None:
     counts, settings = manifest["counts"], manifest["augmentation"]
     queries = ", ".join(f"{language} {number:,}" for language, number in counts["queries"].items()) or "none"
-    alpha = f"{settings['alpha']:g}" + (" unless the search says otherwise" if manifest["alpha_at_search"] else "")
     layout = ", normalized" if settings["normalize"] else ""
     layout += f", {manifest['faiss']['factory']}" if manifest["faiss"]["factory"] != "Flat" else ""
     layout += f", {len(manifest['shards'])} shards" if "shards" in manifest else ""
+    layout += ", one index a language" if manifest["layout"] == ROUTED else ""
     say(
-        f"{output}: {counts['passages']:,} passages x {manifest['dimension']}, alpha {alpha}, "
+        f"{output}: {counts['passages']:,} passages x {manifest['dimension']}, alpha {settings['alpha']:g}, "
         f"{settings['aggregate']}{layout}; queries: {queries}"
     )
-    if counts["passages_without_queries"]:
-        say(
-            f"{output}: {counts['passages_without_queries']:,} passages have none of these queries "
-            "and keep their plain vector"
-        )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pyserini_xqg.index", description=__doc__, formatter_class=HelpFormatter
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="the index directory to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace an index that exists (never a store)")
-    parser.add_argument(
-        "--store",
-        metavar="DIR",
-        help="the embedding store to read; with --corpus, where it is made (default there: <output>-store); it is kept",
-    )
-    group = parser.add_argument_group("augmentation")
-    group.add_argument(
-        "--alpha",
-        type=float,
-        help="weight of the generated queries, 0 to 1; 0 is no xQG "
-        f"(default: {', '.join(f'{DEFAULT_ALPHA[name]:g} with {name}' for name in reversed(AGGREGATES))})",
-    )
-    group.add_argument(
-        "--aggregate",
-        choices=AGGREGATES,
-        help="mean over languages of each language's mean, or sum over all queries, which is the paper's formula "
-        f"(default: {DEFAULT_AGGREGATE}; of a fused store, as it was fused)",
-    )
-    group.add_argument("--languages", metavar="CODES", help="query languages to use, such as ar,bn,fi (default: all)")
-    group.add_argument(
-        "--max-queries", type=positive, metavar="N", help="first N queries per passage and language (default: all)"
-    )
-    group.add_argument("--route", action="store_true", help="one index per language, in <output>/<language>/")
-    group.add_argument(
-        "--normalize",
-        action=argparse.BooleanOptionalAction,
-        help="scale the final vectors to unit length (default: with mean and an encoder with --l2-norm; not with sum, "
-        "--alpha 0 or --alpha-at-search)",
-    )
-    group.add_argument(
-        "--alpha-at-search",
-        action="store_true",
-        help="keep passages and queries apart in vectors twice as long, so that each search chooses its alpha "
-        "(pyserini_xqg.search --alpha, or --encoder xqg@ALPHA:DIR); --alpha is then the default there",
-    )
-    group = parser.add_argument_group("FAISS")
-    group.add_argument(
-        "--factory",
-        default="Flat",
-        metavar="STRING",
-        help="kind of index, as FAISS's index_factory has it: Flat (exact), SQfp16, HNSW32, IVF4096,PQ64, …; all but "
-        "Flat are built in memory",
-    )
-    group.add_argument(
-        "--faiss-parameters",
-        metavar="STRING",
-        help="kept in the index, such as nprobe=32 or efConstruction=80,efSearch=64 "
-        "(default: FAISS's, but nprobe = square root of the number of lists)",
-    )
-    group.add_argument(
-        "--train-size",
-        type=positive,
-        metavar="VECTORS",
-        help="evenly spread passages to train on, for the kinds that need it (default: 64 a centroid, at least 65536)",
-    )
-    group.add_argument(
-        "--faiss-threads",
-        type=positive,
-        metavar="N",
-        help="threads of FAISS (default: all cores); HNSW gives the same bytes again with 1 only",
-    )
-    group.add_argument(
-        "--shards",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="N index files of consecutive passages, searched together as one index",
-    )
-    add_corpus_arguments(parser, required=False)
-    add_encoder_arguments(parser, required=False)
-    add_store_arguments(parser)
-    return parser
-
-
-def _store_path(args: argparse.Namespace) -> str:
-    return args.store or f"{args.output.rstrip('/')}-store"
-
-
-def _store_from_corpus(args: argparse.Namespace, recipe: Recipe, layout: Layout) -> str:
-    if not args.encoder:
-        raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
-    store = _store_path(args)
-    # The layout is checked before the hours of encoding.
-    encode_from_args(args, store, check=lambda embedder: layout.check(recipe.dimension(embedder)), reuse=True)
-    return store
+    without = counts["passages_without_queries"]
+    for where, number in without.items() if isinstance(without, dict) else [("", without)]:
+        if number:
+            say(
+                f"{output}{'/' if where else ''}{where}: {number:,} passages have none of these queries and keep their "
+                "plain vector"
+            )
+    if not any(counts["queries"].values()):
+        say(f"{output}: a plain index, without generated queries")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.index``."""
-    args = build_parser().parse_args(argv)
-    if args.alpha is not None:
-        check_alpha(args.alpha)
-    languages = parse_languages(args.languages) if args.languages is not None else None
-    if not args.corpus and not args.store:
-        raise XqgError("nothing to build from: pass --store <embedding store>, or --corpus with --encoder.")
-    if not args.corpus and args.queries:
-        raise XqgError("--queries goes with --corpus: a store has its queries already.")
-    if args.corpus and args.fuse and (args.aggregate not in (None, args.fuse) or args.route):
-        raise XqgError(
-            f"--fuse {args.fuse} makes a store for --aggregate {args.fuse} without --route. Leave --fuse out, or the "
-            "other options."
-        )
-    check_index_output(args.output, args.overwrite, _store_path(args))
-    recipe = Recipe(
-        args.alpha,
-        args.aggregate,
-        tuple(languages) if languages is not None else None,
-        args.max_queries,
-        args.normalize,
-        args.alpha_at_search,
-    )
-    layout = Layout(args.factory, args.faiss_parameters, args.train_size, args.faiss_threads, args.shards)
-    store = EmbeddingStore(_store_from_corpus(args, recipe, layout) if args.corpus else args.store)
-    layout.check(recipe.dimension(store))
-    output = Path(args.output)
-    if args.route:
-        for language, manifest in build_routed_index(store, output, recipe, layout, overwrite=args.overwrite).items():
-            _report(output / language, manifest)
-    else:
-        _report(output, build_index(store, output, recipe, layout, overwrite=args.overwrite))
+    options = parse(IndexOptions, "index", __doc__, argv)
+    output, corpus = options.output, options.corpus
+    check_apart(output, [options.store_directory])
+    if corpus.corpus:
+        check_job(options.store_directory, STORE_KIND, None, inputs=corpus.inputs)
+    if not INDEX_KIND.is_at(output) or options.overwrite:
+        check_directory(output, INDEX_KIND, options.overwrite, corpus.inputs)
+    store = options.open_store()
+    if not options.overwrite and is_built(output, store, options.recipe, options.layout):
+        say(f"{output}: already there, made of this store with these options")
+        return
+    manifest = build_index(store, output, options.recipe, options.layout, overwrite=options.overwrite)
+    _report(output, manifest)
 
 
 if __name__ == "__main__":

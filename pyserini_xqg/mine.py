@@ -25,7 +25,7 @@ from pyserini_xqg.core.old_files import check_output, exclusive, full_disk_named
 from pyserini_xqg.train.examples import ExampleSource
 from pyserini_xqg.train.mining import MiningCounts, MiningSettings, Search, mine
 from pyserini_xqg.train.options import number_of_at_least_0
-from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARIABLE, ROUTED_FORMAT, read_manifest
+from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARIABLE, ROUTED, read_manifest
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -114,7 +114,7 @@ def open_search(args: argparse.Namespace) -> Search:
         raise XqgError(f"{index}: has no {MANIFEST_NAME} to take the query encoder from. Pass --encoder.")
     if given and not args.encoder:
         raise XqgError(f"{given[0]}: goes with --encoder; the index's own has its settings.")
-    if manifest is not None and manifest["format"] == ROUTED_FORMAT:
+    if manifest is not None and manifest["layout"] == ROUTED:
         raise XqgError(
             f"{index}: a routed index ({', '.join(manifest['languages'])}). Mine each language's questions from its "
             f"own, such as {index / next(iter(manifest['languages'].values()))}, or all from an unrouted one."

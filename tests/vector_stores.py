@@ -5,7 +5,8 @@ import numpy as np
 from pyserini_xqg.queries.scores import QueryScores, ScoresWriter, new_scores_manifest
 from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
+from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
 
 
 def vector_settings(passages, queries, dimension, docids) -> dict:

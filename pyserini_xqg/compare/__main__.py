@@ -46,8 +46,8 @@ from pyserini_xqg.evaluate.comparisons import Settings as TestSettings
 from pyserini_xqg.evaluate.scoring import Scorer, parse_measures
 from pyserini_xqg.evaluate.significance import CORRECTIONS, TESTS
 from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus
-from pyserini_xqg.vectors.augmentation import PAPER_ALPHA, check_alpha
-from pyserini_xqg.vectors.encoding import add_corpus_arguments, add_encoder_arguments, config_from_args
+from pyserini_xqg.vectors.old_arguments import add_corpus_arguments, add_encoder_arguments, config_from_args
+from pyserini_xqg.vectors.recipe import PAPER_ALPHA, check_alpha
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 MEASURES = ("R@10", "R@100", "RR@10")

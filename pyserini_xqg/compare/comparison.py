@@ -28,8 +28,8 @@ from pyserini_xqg.compare.workplace import Workplace, directory_size
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.old_files import write_whole
-from pyserini_xqg.vectors.augmentation import PAPER_ALPHA
-from pyserini_xqg.vectors.building import Recipe, build_index, build_routed_index
+from pyserini_xqg.vectors.building import build_index
+from pyserini_xqg.vectors.recipe import PAPER_ALPHA, Recipe
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 TEXT = "text"
@@ -65,11 +65,11 @@ class Settings:
     def recipe(self, dense: str) -> Recipe:
         """How :mod:`pyserini_xqg.index` makes the index of an embedding augmentation."""
         recipes = {
-            NONE: Recipe(0.0, "sum", languages=(), normalize=False),
-            "sum": Recipe(self.sum_alpha, "sum", normalize=False),
-            "mean": Recipe(self.mean_alpha, "mean", normalize=False),
-            "routed": Recipe(self.routed_alpha, "mean", normalize=False),
-            "routed-normalized": Recipe(self.routed_alpha, "mean", normalize=True),
+            NONE: Recipe(alpha=0.0, normalize=False),
+            "sum": Recipe(alpha=self.sum_alpha, aggregate="sum", normalize=False),
+            "mean": Recipe(alpha=self.mean_alpha, aggregate="mean", normalize=False),
+            "routed": Recipe(alpha=self.routed_alpha, aggregate="mean", normalize=False, route=True),
+            "routed-normalized": Recipe(alpha=self.routed_alpha, aggregate="mean", normalize=True, route=True),
         }
         return recipes[dense]
 
@@ -283,7 +283,7 @@ class Comparison:
         elif dense == TEXT:
             build_index(self._text_store, directory, settings.recipe(NONE), overwrite=True)
         elif System(dense, None).routes:
-            build_routed_index(self.store, directory, settings.recipe(dense), overwrite=True)
+            build_index(self.store, directory, settings.recipe(dense), overwrite=True)
         else:
             build_index(self.store, directory, settings.recipe(dense), overwrite=True)
         return {}

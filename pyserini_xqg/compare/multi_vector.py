@@ -15,10 +15,11 @@ import numpy as np
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import HashedFile, read_lines, write_json
-from pyserini_xqg.core.old_files import whole_directory
+from pyserini_xqg.core.files import HashedFile, read_lines
+from pyserini_xqg.core.kinds import seal
+from pyserini_xqg.core.output import write_directory
 from pyserini_xqg.vectors.flat import write_flat_index
-from pyserini_xqg.vectors.manifest import INDEX_FORMAT, MANIFEST_NAME, new_manifest
+from pyserini_xqg.vectors.manifest import INDEX_KIND, SINGLE, package_versions
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 DELIMITER = "#"
@@ -66,25 +67,27 @@ def build_multi_vector_index(
     """
     check_query_vectors(store)
     entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
-    with whole_directory(output, overwrite) as directory, progress(total=entries, unit="vectors") as bar:
+    with (
+        write_directory(output, INDEX_KIND, overwrite, [store.directory]) as directory,
+        progress(total=entries, unit="vectors") as bar,
+    ):
         with HashedFile(directory / "docid") as docids:
             vectors = _entries(store, delimiter, block_bytes, docids, bar)
             checksum = write_flat_index(directory / "index", store.dimension, entries, vectors)
-        manifest = new_manifest(
-            INDEX_FORMAT,
-            encoder=store.manifest["encoder"],
-            probe=store.manifest["probe"],
-            dimension=store.dimension,
-            fields=store.manifest["fields"],
-            augmentation={"alpha": None, "aggregate": "max", "languages": store.languages, "normalize": False},
+        described = {
+            "encoder": store.manifest["encoder"],
+            "probe": store.manifest["probe"],
+            "dimension": store.dimension,
+            "fields": store.manifest["fields"],
+            "augmentation": {"alpha": None, "aggregate": "max", "languages": store.languages, "normalize": False},
+            "layout": SINGLE,
             # Not "passages", which is the number of vectors where each passage has one.
-            counts={"entries": entries, "queries": store.manifest["corpus"]["queries"]},
-            max_passage_delimiter=delimiter,
-            corpus_sha256=store.manifest["corpus"]["sha256"],
-            sha256={"index": checksum, "docid": docids.sha256},
-        )
-        write_json(directory / MANIFEST_NAME, manifest)
-    return manifest
+            "counts": {"entries": entries, "queries": store.manifest["corpus"]["queries"]},
+            "max_passage_delimiter": delimiter,
+            "corpus_sha256": store.manifest["corpus"]["sha256"],
+            "versions": package_versions(),
+        }
+        return seal(directory, INDEX_KIND, described, {"index": checksum, "docid": docids.sha256})
 
 
 def _entries(

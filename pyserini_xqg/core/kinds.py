@@ -163,11 +163,13 @@ def seal(
     sha256 : of files that were hashed as they were written; the others are read for theirs.
     listed : directories in it, named with a ``/`` at the end, that are ours with all below them and keep no checksums.
     """
-    directory, sha256 = Path(directory), sha256 or {}
+    directory, sha256 = Path(directory), dict(sha256 or {})
     skipped = tuple(listed)
     files: dict[str, Any] = {name: {} for name in skipped}
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
+        if path.is_dir() and kind.is_at(path):  # sealed itself: its files need not be read again
+            sha256 |= {f"{name}/{file}": about.get("sha256") for file, about in kind.read(path)["files"].items()}
         if path.is_dir() or name == kind.manifest or name.startswith(skipped or "\0") or _is_passing(path.name):
             continue
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256.get(name) or sha256_file(path)}

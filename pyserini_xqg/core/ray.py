@@ -1,22 +1,27 @@
-"""Jobs that can be done anywhere and begun again, on a Ray cluster: the machinery behind ``--engine ray``.
+"""``--engine ray``: the shards of a corpus as tasks on a Ray cluster, merged at the end.
 
-A job is a call of a function that the workers can import. It must be resumable: it may be killed with its machine
-at any moment, and is then run again elsewhere, with the same arguments.
+A task is a call of a function that the workers can import. It must be resumable: it may be killed with its machine at
+any moment, and is then run again elsewhere, with the same arguments. The shards lie in ``<output>.shards``, on a disk
+that all machines share; those that are finished stay so, also over runs.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import changed, values_of
 
 RETRIES = 10
 """How often Ray runs a job again that was lost with its worker or machine; faults in the input are never retried."""
@@ -39,7 +44,7 @@ def _import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise XqgError(
-            f"--engine ray: Ray cannot be imported ({error}). Install it: pip install 'pyserini-xqg[ray]'."
+            f"--engine ray: Ray cannot be imported ({error}). Install it: pip install 'ray>=2.9,<3'."
         ) from error
     return ray
 
@@ -135,3 +140,122 @@ class ProgressLines:
             self._last = time.monotonic()
             speed = f"{self.done / self.seconds:,.0f} {self.unit}/s"
             say(f"{self.name}: {passages:,} of {total:,} passages, {speed}{note}")
+
+
+LOCK_SECONDS = 180.0
+"""A lost machine's lock on its shard ends with its process, on a network file system up to some minutes later."""
+
+_OWN = re.compile(r"\.?(\d+(\..*)?|corpus-.*)")
+"""Names in a directory of shards: a number with what belongs to it, and what the check of the corpus found."""
+
+
+@dataclass(frozen=True)
+class ShardedCommand:
+    """What a command does with its options; tasks run ``settle`` and ``work`` on the workers.
+
+    doing : what the command does, for the progress. unit : what its speed is counted in.
+    paths : options that may be paths of files or directories, which workers must find.
+    check : called once, before any task, with the directory of the shards.
+    settle : options that must be the same for all shards, with their values on a worker.
+    work : makes one shard (options, its path, seconds to wait for a lock, report) or continues it.
+    suffix : ends the name of a shard. mark : the file that a finished shard has, below its path; empty for itself.
+    merge : joins the shards (paths, output, overwrite). joined_by : the command that does so.
+    begins_anew : whether ``--overwrite`` also discards the shards of a run that was broken off.
+    """
+
+    doing: str
+    unit: str
+    paths: tuple[str, ...]
+    check: Callable[[Any, Path], None]
+    settle: Callable[[Any], dict[str, Any]]
+    work: Callable[[Any, str, float, ProgressLines], None]
+    merge: Callable[[Sequence[Path], str, bool], None]
+    joined_by: str
+    suffix: str = ""
+    mark: str = ""
+    begins_anew: bool = True
+
+    def path(self, output: str, number: int) -> Path:
+        """Where a shard lies."""
+        return shards_directory(output) / f"{number}{self.suffix}"
+
+
+def shards_directory(output: str) -> Path:
+    """The directory of an output's shards."""
+    return Path(f"{output.rstrip(os.sep)}.shards")
+
+
+def make_shard(command: ShardedCommand, options: Any, number: int) -> dict[str, Any]:
+    """One task: make a shard, or continue it; returns which worker did how much."""
+    values = values_of(options)
+    report = ProgressLines(f"shard {number} of {values['shard_num']}", command.unit)
+    # It is --engine local that takes a shard's number.
+    mine = changed(options, engine="local", ray_address=None, shard_id=number, overwrite=False)
+    command.work(mine, str(command.path(values["output"], number)), LOCK_SECONDS, report)
+    return {"worker": f"{socket.gethostname()}:{os.getpid()}", "done": report.done, "seconds": report.seconds}
+
+
+def run_on_ray(options: Any, command: ShardedCommand) -> None:
+    """Make all shards that a command's options describe on a Ray cluster, and merge them.
+
+    Raises :class:`XqgError` as the work and the merge do, and if Ray, a cluster or a shared disk is missing. What was
+    done by then stays, and the same call continues it.
+    """
+    options = _absolute(options, command.paths)
+    values = values_of(options)
+    output, shards, overwrite = values["output"], values["shard_num"], values["overwrite"]
+    directory = shards_directory(output)
+    with ray_cluster(values["ray_address"]) as ray:
+        device = values["device"]
+        gpus = int(device.startswith("cuda") or (device == "auto" and "GPU" in ray.cluster_resources()))
+        if gpus or device == "auto":
+            options = changed(options, device="cuda:0" if gpus else "cpu")  # a task sees no device but its own
+        worker = Worker(values["threads"] or 1, gpus)
+        if overwrite and command.begins_anew:
+            _clear(directory)
+        # Here too, so that a fault in the corpus is found once, and the workers need not look for it again.
+        command.check(options, directory)
+        # The same for all: shards of unlike arithmetic do not make one whole.
+        ((_, settled),) = run_jobs(ray, command.settle, [(options,)], worker)
+        options = changed(options, **settled)
+        workers = {}
+        with progress(total=shards, unit="shards", description=command.doing) as bar:
+            calls = [(command, options, number) for number in range(shards)]
+            for number, result in run_jobs(ray, make_shard, calls, worker):
+                workers[number] = result["worker"]
+                bar.update()
+                speed = result["done"] / max(result["seconds"], 1e-9)
+                how = f"by {result['worker']}, {speed:,.0f} {command.unit}/s" if result["done"] else "was before"
+                say(f"{len(workers)} of {shards} shards complete: shard {number} {how}")
+    paths = [command.path(output, number) for number in range(shards)]
+    for number, path in enumerate(paths):
+        if not (path / command.mark).exists():
+            raise XqgError(
+                f"{path}: is not on this machine's disk; {workers[number]} wrote it to its own. Put --output on a "
+                f"disk that all machines share, or copy the shards here and join them with {command.joined_by}."
+            )
+    command.merge(paths, output, overwrite)
+    _clear(directory)
+
+
+def _absolute(options: Any, paths: Sequence[str]) -> Any:
+    """The options with paths that mean the same in the workers' directories."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(absolute, value))
+        return os.path.abspath(value) if isinstance(value, str) and Path(value).exists() else value
+
+    values = values_of(options)
+    found = {name: absolute(values[name]) for name in paths if name in values}
+    return changed(options, **found, output=os.path.abspath(values["output"]))
+
+
+def _clear(directory: Path) -> None:
+    """Remove a directory of shards, if it is one."""
+    if not directory.exists():
+        return
+    for entry in directory.iterdir():
+        if not _OWN.fullmatch(entry.name):
+            raise XqgError(f"{entry}: no shard, in a directory for shards alone. Move it away.")
+    shutil.rmtree(directory)

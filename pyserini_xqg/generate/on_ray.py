@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.core.ray import ProgressLines
-from pyserini_xqg.core.ray_shards import ShardedCommand, run_on_ray
+from pyserini_xqg.core.ray import ProgressLines, ShardedCommand, run_on_ray
 from pyserini_xqg.core.shards import Shard
 from pyserini_xqg.generate.merge import merge_queries
 from pyserini_xqg.generate.options import check_corpus, generate_from_args, generator_from_args, plan_from_args

@@ -14,6 +14,7 @@ from typing import Any
 
 from pyserini_xqg.core.cli import HelpFormatter, say
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.job import check_job
 from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.filtered import check_filter_output, describe_filter, filter_queries, finished_before
@@ -23,8 +24,9 @@ from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.scoring import check_query_vectors, check_store_corpus, score_corpus, score_store
 from pyserini_xqg.queries.selection import Selection, parse_by_language, tied, verdicts_by_language
 from pyserini_xqg.text.corpus import FIELDS, IRDS_PREFIX, SUFFIXES, Corpus, CorpusSummary, corpus_files
-from pyserini_xqg.vectors.encoding import add_corpus_arguments, add_encoder_arguments, encoder_from_args, positive
-from pyserini_xqg.vectors.store import EmbeddingStore, check_new_store
+from pyserini_xqg.vectors.layout import STORE_KIND
+from pyserini_xqg.vectors.old_arguments import add_corpus_arguments, add_encoder_arguments, encoder_from_args, positive
+from pyserini_xqg.vectors.store import EmbeddingStore
 
 HELP = "keep the queries that the retriever scores high for their passage (Doc2Query--)"
 DESCRIPTION = """Keep the generated queries that the retriever itself scores high for their passage (Doc2Query--,
@@ -168,7 +170,9 @@ def _check_output_name(args: argparse.Namespace) -> None:
         if output.resolve() in files or (Path(source).is_dir() and output.resolve().parent == Path(source).resolve()):
             raise XqgError(f"{output}: lies in the corpus that is read. Choose another --output.")
     if args.output_store:
-        check_new_store(args.output_store, False)  # an output is looked at later: the same filter may have written it
+        check_job(
+            args.output_store, STORE_KIND, None
+        )  # an output is looked at later: the same filter may have written it
     else:
         check_filter_output(output, args.overwrite)
 

@@ -14,9 +14,10 @@ from pyserini_xqg.queries.scores import corpus_facts
 from pyserini_xqg.queries.scoring import store_chunks
 from pyserini_xqg.queries.selection import KEPT
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
+from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
-_NOT_SETTINGS = ("format", "format_version", "complete", "manifest_sha256")
+_NOT_SETTINGS = ("format", "format_version", "complete", "manifest_sha256", "files")
 
 
 def write_filtered_store(
@@ -54,8 +55,8 @@ def write_filtered_store(
                 number, _ = sum_first(masks[language][:, None], chunk.counts[language])
                 kept[language] = chunk.vectors[language][masks[language]]
                 sums[language], counts[language] = sum_first(kept[language], number.ravel().astype(np.int32))
-            writer.write(Chunk(chunk.docids, chunk.passages, sums, counts, kept))
+            writer.write(Chunk(chunk.docids, chunk.passages, sums, counts, kept, centroids(sums, counts)))
         if total != summary.queries:
             raise XqgError(f"{filtered.source}: is not what was filtered from {store.directory}. Filter it again.")
-        writer.finish()
+        writer.complete()
     say(f"{output}: the store of {filtered.source}, {sum(summary.queries.values()):,} queries")

@@ -19,11 +19,11 @@ from pyserini_xqg.core.files import read_lines
 from pyserini_xqg.vectors.fit import TOLERANCE, check_shards, probe_distance
 from pyserini_xqg.vectors.manifest import (
     MANIFEST_NAME,
-    ROUTED_FORMAT,
-    SHARDED_FORMAT,
+    ROUTED,
+    SHARDED,
+    index_parts,
     read_encoder_manifest,
     read_manifest,
-    shard_directories,
 )
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
@@ -121,15 +121,15 @@ class IndexRanker:
         manifest = read_manifest(self.directory)
         if manifest is None:
             return [self.directory]
-        if manifest["format"] == ROUTED_FORMAT:
+        if manifest["layout"] == ROUTED:
             raise XqgError(
                 f"{self.directory}: a routed index ({', '.join(manifest['languages'])}), whose passages hold generated "
                 "queries. Pass a plain one: pyserini_xqg.index --alpha 0."
             )
         places = [self.directory]
-        if manifest["format"] == SHARDED_FORMAT:
+        if manifest["layout"] == SHARDED:
             check_shards(self.directory, manifest)
-            places = shard_directories(self.directory, manifest)
+            places = index_parts(self.directory, manifest)
         described = read_encoder_manifest(self.directory)
         if (distance := probe_distance(described["probe"], probe)) > TOLERANCE:
             config = EncoderConfig.from_dict(described["encoder"], str(self.directory / MANIFEST_NAME))

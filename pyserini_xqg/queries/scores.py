@@ -26,7 +26,8 @@ from pyserini_xqg.core.files import fsync_directory, write_json
 from pyserini_xqg.core.old_files import read_described
 from pyserini_xqg.core.old_journal import LOCK_NAME, Journal, JournalKind, differing, manifest_digest, rows_done
 from pyserini_xqg.text.corpus import CorpusSummary
-from pyserini_xqg.vectors.store import DOCIDS_NAME, ArraySpec, Chunk, settings_differences
+from pyserini_xqg.vectors.layout import DOCIDS_NAME, ArraySpec, settings_differences
+from pyserini_xqg.vectors.store_writer import Chunk
 
 SCORES_NAME = "scores.json"
 SCORES_FORMAT = "pyserini-xqg query scores"

@@ -15,7 +15,8 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.queries.scores import ScoresWriter, corpus_differences, corpus_facts, has_scores, new_scores_manifest
 from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusSummary
 from pyserini_xqg.vectors.encoding import encode_chunk
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore
+from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.store_writer import Chunk
 
 if TYPE_CHECKING:
     from pyserini_xqg.queries.round_trip import Ranker

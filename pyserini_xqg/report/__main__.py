@@ -15,7 +15,7 @@ from pyserini_xqg.evaluate.collection import add_collection_arguments, check_col
 from pyserini_xqg.evaluate.scoring import ANSWER_MEASURES, QRELS_MEASURES
 from pyserini_xqg.evaluate.significance import CORRECTIONS, TESTS
 from pyserini_xqg.text.corpus import FIELDS
-from pyserini_xqg.vectors.encoding import add_encoder_arguments
+from pyserini_xqg.vectors.old_arguments import add_encoder_arguments
 
 DESCRIPTION = """\
 Compare two runs on one HTML page that works offline: tables by language with significance, plots, and an explorer of

@@ -15,8 +15,8 @@ from pyserini_xqg.report.inner_products import Products, check_encoder, inner_pr
 from pyserini_xqg.text.corpus import FIELDS
 from pyserini_xqg.text.lookup import ShownPassages
 from pyserini_xqg.vectors.embedding import Embedder
-from pyserini_xqg.vectors.encoding import encoder_from_args
-from pyserini_xqg.vectors.manifest import ROUTED_FORMAT, manifest_encoder, read_encoder_manifest, read_manifest
+from pyserini_xqg.vectors.manifest import ROUTED, manifest_encoder, read_encoder_manifest, read_manifest
+from pyserini_xqg.vectors.old_arguments import encoder_from_args
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 
@@ -78,7 +78,7 @@ def _encoder(args: argparse.Namespace, store: Any) -> tuple[Embedder, Sequence[s
 
 def _index_fields(directory: str) -> Sequence[str] | None:
     manifest = read_encoder_manifest(directory)
-    if manifest["format"] == ROUTED_FORMAT:
+    if manifest["layout"] == ROUTED:
         manifest = read_encoder_manifest(Path(directory) / next(iter(manifest["languages"].values())))
     return manifest.get("fields")
 

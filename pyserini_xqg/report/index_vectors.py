@@ -10,9 +10,8 @@ import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_lines
-from pyserini_xqg.vectors.augmentation import stack_query
 from pyserini_xqg.vectors.fit import check_shards
-from pyserini_xqg.vectors.manifest import ROUTED_FORMAT, SHARDED_FORMAT, read_manifest, shard_directories
+from pyserini_xqg.vectors.manifest import ROUTED, SHARDED, index_parts, read_manifest
 
 
 class IndexVectors:
@@ -41,7 +40,7 @@ class IndexVectors:
         if not self.directory.is_dir():
             raise XqgError(f"{directory}: no such directory. Pass the directory of an index with --index.")
         manifest = read_manifest(directory)
-        self.routed = manifest is not None and manifest["format"] == ROUTED_FORMAT
+        self.routed = manifest is not None and manifest["layout"] == ROUTED
         if self.routed:
             self._parts = {
                 language: _OneIndex(self.directory / place, docids, dimension)
@@ -84,14 +83,12 @@ class _OneIndex:
         self.directory = directory
         manifest = read_manifest(directory)
         places, described = [directory], manifest
-        if manifest is not None and manifest["format"] == SHARDED_FORMAT:
+        if manifest is not None and manifest["layout"] == SHARDED:
             _, described = check_shards(directory, manifest)
-            places = shard_directories(directory, manifest)
+            places = index_parts(directory, manifest)
         self.probe: dict[str, Any] | None = described["probe"] if described else None
         self.augmentation: Mapping[str, Any] | None = described["augmentation"] if described else None
-        # The query's vector has two halves in an index that serves every alpha.
-        self._stacked = bool(described and described.get("alpha_at_search"))
-        expected = dimension * (2 if self._stacked else 1)
+        expected = dimension
         self._rows: dict[str, tuple[Any, int]] = {}
         for place in places:
             index = _open(place)
@@ -118,8 +115,6 @@ class _OneIndex:
                 f"{self.directory}: an index of a kind that cannot give its vectors back ({type(index).__name__}). "
                 "Leave --index out, or build the same with --factory Flat."
             ) from error
-        if self._stacked:
-            question = stack_query(question, self.augmentation["alpha"])
         return float(vector @ question.astype(np.float64))
 
 

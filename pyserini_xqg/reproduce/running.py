@@ -17,8 +17,9 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_json
 from pyserini_xqg.core.old_files import exclusive, read_described
 from pyserini_xqg.reproduce.definition import Condition, PlannedStep
+from pyserini_xqg.vectors.layout import STORE_KIND
 from pyserini_xqg.vectors.manifest import MANIFEST_NAME
-from pyserini_xqg.vectors.store import STORE_NAME, EmbeddingStore
+from pyserini_xqg.vectors.store import EmbeddingStore
 
 NOTES = "reproduce.json"
 _FORMAT, _VERSION = "pyserini-xqg-reproduce", 1
@@ -116,7 +117,7 @@ class Workplace:
 
 def _is_complete(step: PlannedStep) -> bool:
     if step.output.is_dir():
-        if not (step.output / STORE_NAME).exists():
+        if not STORE_KIND.is_at(step.output):
             return (step.output / MANIFEST_NAME).exists()
         try:
             EmbeddingStore(step.output)

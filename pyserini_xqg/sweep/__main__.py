@@ -17,7 +17,7 @@ from pyserini_xqg.sweep.grid import (
     parse_max_queries,
     parse_switch,
 )
-from pyserini_xqg.vectors.augmentation import AGGREGATES
+from pyserini_xqg.vectors.recipe import AGGREGATES
 from pyserini_xqg.vectors.settings import PRECISIONS
 
 SEARCHERS = ("faiss", "pyserini")

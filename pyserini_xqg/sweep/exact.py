@@ -80,7 +80,7 @@ def search_exact(blocks: Iterable[np.ndarray], queries: np.ndarray, k: int) -> t
     """The best ``k`` rows for each query, by inner product, over all rows of ``blocks``.
 
     blocks : arrays (rows, dimension), such as :meth:`EmbeddingStore.blocks` composed by
-    :func:`~pyserini_xqg.vectors.augmentation.augment`. queries : (queries, dimension).
+    :func:`~pyserini_xqg.vectors.recipe.augment`. queries : (queries, dimension).
     Returns scores float32 and row numbers int64, (queries, k) or fewer columns where there are fewer rows.
 
     >>> search_exact([np.eye(3)[:2], np.eye(3)[2:]], np.array([[1, 2, 3]]), 2)[1].tolist()

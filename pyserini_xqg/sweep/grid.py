@@ -12,8 +12,7 @@ from typing import Any
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.queries.selection import Selection, parse_by_language
-from pyserini_xqg.vectors.augmentation import PAPER_ALPHA, check_alpha
-from pyserini_xqg.vectors.building import Recipe
+from pyserini_xqg.vectors.recipe import PAPER_ALPHA, Recipe, check_alpha
 
 ALL, NONE = "all", "none"
 FACTORS = ("store", "aggregate", "languages", "filter", "route", "normalize", "max-queries", "alpha")
@@ -86,8 +85,14 @@ class Point:
     def recipe(self) -> Recipe:
         """What :mod:`pyserini_xqg.index` builds; of the filtered store if there is a filter."""
         if self.is_plain:
-            return Recipe(0.0, "sum", (), None, self.normalize)
-        return Recipe(self.alpha, self.aggregate, self.languages, self.max_queries, self.normalize)
+            return Recipe(alpha=0.0, aggregate="sum", normalize=self.normalize)
+        return Recipe(
+            alpha=self.alpha,
+            aggregate=self.aggregate,
+            languages=self.languages,
+            max_queries=self.max_queries,
+            normalize=self.normalize,
+        )
 
     @property
     def queries(self) -> tuple[Any, ...]:

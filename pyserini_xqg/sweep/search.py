@@ -18,9 +18,9 @@ from pyserini_xqg.sweep.outputs import SweepDirectory
 from pyserini_xqg.sweep.plan import Sweep
 from pyserini_xqg.sweep.stores import reading, score_queries
 from pyserini_xqg.sweep.topics import TopicVectors
-from pyserini_xqg.vectors.augmentation import augment
-from pyserini_xqg.vectors.building import Block, build_index, build_routed_index
-from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.building import build_index
+from pyserini_xqg.vectors.recipe import augment
+from pyserini_xqg.vectors.store import Block, EmbeddingStore
 
 TAG = "Faiss"  # as in the runs of Pyserini's command
 _POINTS_AT_ONCE = 8
@@ -82,14 +82,14 @@ def search_exactly(
         for point, by_language in searches.items():
             for language, search in by_language.items():
                 search.add(_compose(block, point, language))
-        bar.update(len(block[0]))
+        bar.update(len(block))
     for point, by_language in searches.items():
         yield point, _rankings(store.docids_path, by_language, topics.parts(point), len(topics.ids))
 
 
 def _compose(block: Block, point: Point, language: str | None) -> np.ndarray:
     """Vectors of the index of a point; of a routed one, of its index for ``language``."""
-    passages, sums, counts = block
+    passages, sums, counts = block.passages, block.sums, block.counts
     if language is not None:
         sums, counts = {language: sums[language]}, {language: counts[language]}
     recipe = point.recipe
@@ -131,7 +131,7 @@ def search_with_pyserini(
     shutil.rmtree(directory, ignore_errors=True)  # what a killed sweep left
     try:
         if point.route:
-            build_routed_index(store, directory / "index", replace(point.recipe, languages=tuple(topics.rows)))
+            build_index(store, directory / "index", replace(point.recipe, languages=tuple(topics.rows), route=True))
         else:
             build_index(store, directory / "index", point.recipe)
         found: list[Any] = [None] * len(topics.ids)

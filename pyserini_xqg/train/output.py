@@ -22,9 +22,9 @@ from typing import Any
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, write_json
 from pyserini_xqg.core.old_files import exclusive, full_disk_named
+from pyserini_xqg.vectors.layout import settings_differences
 from pyserini_xqg.vectors.manifest import package_versions
 from pyserini_xqg.vectors.settings import RECORD_NAME
-from pyserini_xqg.vectors.store import settings_differences
 
 RECORD_FORMAT = "pyserini-xqg training"
 LOG_NAME = "training-log.jsonl"

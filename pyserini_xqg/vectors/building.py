@@ -1,232 +1,178 @@
-"""Build a Pyserini FAISS index from an embedding store."""
+"""Builds a Pyserini FAISS index from an embedding store: what a recipe makes of it, in one file or several."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import HashedFile, read_ahead, write_json
-from pyserini_xqg.core.old_files import check_output, whole_directory
-from pyserini_xqg.vectors.augmentation import (
-    DEFAULT_AGGREGATE,
-    DEFAULT_ALPHA,
-    augment,
-    check_aggregate,
-    check_alpha,
-    stack_parts,
-)
-from pyserini_xqg.vectors.manifest import INDEX_FORMAT, MANIFEST_NAME, ROUTED_FORMAT, SHARDED_FORMAT, new_manifest
-from pyserini_xqg.vectors.store import EmbeddingStore
-
-if TYPE_CHECKING:
-    from pyserini_xqg.vectors.embedding import Embedder
-
-# Passages' vectors, and by language the sums of their queries' vectors and how many were summed.
-Block = tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What turns a store into an index: the knobs of the augmentation.
-
-    alpha : weight of the queries, 0 (plain passages) to 1. aggregate : ``sum`` or ``mean``.
-    languages : those whose queries are used; None for all of the store.
-    max_queries : first so many queries per passage and language; None for all.
-    normalize : scale the final vectors to unit length.
-    alpha_at_search : keep passage and queries apart, in vectors twice as long; ``alpha`` is then a default.
-
-    ``alpha``, ``aggregate`` and ``normalize`` may be None: :meth:`resolve` chooses them for a store, when it is built.
-    """
-
-    alpha: float | None = None
-    aggregate: str | None = None
-    languages: tuple[str, ...] | None = None
-    max_queries: int | None = None
-    normalize: bool | None = None
-    alpha_at_search: bool = False
-
-    def __post_init__(self) -> None:
-        if self.alpha_at_search and self.normalize:
-            raise XqgError(
-                "--alpha-at-search with --normalize: the length of the final vector depends on alpha, so it cannot be "
-                "left open. Leave one of them out."
-            )
-
-    def resolve(self, store: EmbeddingStore) -> Recipe:
-        """Choose what this recipe leaves open; every index is built of a recipe that went through here.
-
-        aggregate : as the store was fused, else ``mean``. alpha : ``DEFAULT_ALPHA`` of
-        the aggregate. normalize : where a ``mean`` has moved vectors that the encoder scales to unit length. So not
-        with ``sum``, which is the paper's formula as it stands; with alpha 0, where vectors stay as they were encoded;
-        or with ``alpha_at_search``, where the length is open.
-        """
-        aggregate = check_aggregate(self.aggregate or store.fuse or DEFAULT_AGGREGATE)
-        alpha = check_alpha(float(DEFAULT_ALPHA[aggregate] if self.alpha is None else self.alpha), "alpha")
-        normalize = self.normalize
-        if normalize is None:
-            normalize = store.encoder.l2_norm and aggregate == "mean" and alpha > 0 and not self.alpha_at_search
-        return replace(self, alpha=alpha, aggregate=aggregate, normalize=normalize)
-
-    def dimension(self, source: EmbeddingStore | Embedder) -> int:
-        """Length of the index's vectors, from what makes them."""
-        return source.dimension * (2 if self.alpha_at_search else 1)
+from pyserini_xqg.core.files import HashedFile, read_ahead
+from pyserini_xqg.core.kinds import seal
+from pyserini_xqg.core.options import at_least, option
+from pyserini_xqg.core.output import write_directory
+from pyserini_xqg.vectors.manifest import INDEX_KIND, ROUTED, SHARDED, SINGLE, package_versions
+from pyserini_xqg.vectors.recipe import Recipe
+from pyserini_xqg.vectors.store import Block, EmbeddingStore
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the index files are like; every layout holds the same vectors.
+    """FAISS; every layout holds the same vectors"""
 
-    factory : FAISS's index_factory string. parameters : FAISS's, such as ``nprobe=32``, kept in the file.
-    train_size : vectors to train on, for kinds that need it; None for :func:`faiss_index.training_size`'s choice.
-    threads : FAISS's; None for all cores. shards : index files, each with consecutive passages.
-    """
-
-    factory: str = "Flat"
-    parameters: str | None = None
-    train_size: int | None = None
-    threads: int | None = None
-    shards: int = 1
+    factory: str = option(
+        "Flat",
+        "kind of index, as FAISS's index_factory has it: Flat (exact), SQfp16, HNSW32, IVF4096,PQ64, …; all but Flat "
+        "are built in memory",
+        metavar="STRING",
+    )
+    faiss_parameters: str | None = option(
+        None,
+        "kept in the index, such as nprobe=32 or efConstruction=80,efSearch=64 (default: FAISS's, but nprobe = square "
+        "root of the number of lists)",
+        metavar="STRING",
+    )
+    train_size: int | None = option(
+        None,
+        "evenly spread passages to train on, for the kinds that need it (default: 64 a centroid, at least 65536)",
+        metavar="VECTORS",
+        check=at_least(1),
+    )
+    faiss_threads: int | None = option(
+        None,
+        "threads of FAISS (default: all cores); HNSW gives the same bytes again with 1 only",
+        metavar="N",
+        check=at_least(1),
+        decides=False,
+    )
+    shards: int = option(
+        1,
+        "N index files of consecutive passages, searched together as one index",
+        metavar="N",
+        check=at_least(1),
+    )
 
     def check(self, dimension: int) -> None:
         """Raise :class:`XqgError` if FAISS has no such index for vectors of ``dimension`` numbers."""
-        if self != Layout(threads=self.threads, shards=self.shards):
+        if self != Layout(faiss_threads=self.faiss_threads, shards=self.shards):
             from pyserini_xqg.vectors.faiss_index import new_index
 
-            new_index(self.factory, dimension, self.parameters)
+            new_index(self.factory, dimension, self.faiss_parameters)
 
 
 DEFAULT_LAYOUT = Layout()
 
 
-def check_index_output(output: str | Path, overwrite: bool, store: str | Path | None = None) -> None:
-    """Refuse an output that exists, one that is no index even with ``overwrite``, and one that touches the store."""
-    path = Path(output)
-    if store is not None:
-        here, there = path.resolve(), Path(store).resolve()
-        if here.is_relative_to(there) or there.is_relative_to(here):
-            raise XqgError(f"{output}: the index and the store {store} would lie in one another. Keep them apart.")
-    check_output(path, overwrite)
-    if not path.exists():
-        return
-    held = {entry.name for entry in path.iterdir()} if path.is_dir() else None
-    if held is None or (held and MANIFEST_NAME not in held and not held >= {"index", "docid"}):
-        what = f"it holds {min(held)}" if held else "it is a file"
-        raise XqgError(f"{output} exists and is no index ({what}), so it is not overwritten. Choose another --output.")
+def index_settings(store: EmbeddingStore, recipe: Recipe, layout: Layout) -> dict[str, Any]:
+    """What decides an index: the store's corpus and vectors, the resolved recipe, the layout."""
+    return {
+        "encoder": store.manifest["encoder"],
+        "probe": store.manifest["probe"],
+        "dimension": store.dimension,
+        "fields": store.manifest["fields"],
+        "augmentation": recipe.describe(),
+        "faiss": {"factory": layout.factory, "parameters": layout.faiss_parameters},
+        "corpus_sha256": store.manifest["corpus"]["sha256"],
+    }
+
+
+def is_built(output: str | Path, store: EmbeddingStore, recipe: Recipe, layout: Layout) -> bool:
+    """Whether the index that a recipe makes of a store lies at ``output`` already."""
+    if not INDEX_KIND.is_at(output):
+        return False
+    try:
+        there = INDEX_KIND.read(output)
+    except XqgError:
+        return False
+    recipe = recipe.resolve(store)
+    wanted = index_settings(store, recipe, layout)
+    found = {name: there.get(name) for name in wanted}
+    found["faiss"] = {name: there.get("faiss", {}).get(name) for name in wanted["faiss"]}
+    shards = len(there.get("shards", [None]))
+    return found == wanted and shards == layout.shards and (there["layout"] == ROUTED) == recipe.route
 
 
 def build_index(
     store: EmbeddingStore,
     output: str | Path,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     layout: Layout = DEFAULT_LAYOUT,
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write one index directory (``index``, ``docid``, ``xqg.json``), whole or not at all; returns the manifest."""
-    check_index_output(output, overwrite, store.directory)
-    languages = _check_languages(store, recipe.languages)
-    recipe = recipe.resolve(store)
-    store.check_use(recipe.aggregate, recipe.languages, recipe.max_queries)
-    with whole_directory(output, overwrite) as directory:
-        return _write_index(store, directory, recipe, languages, layout)
+    """Write an index directory (``index``, ``docid``, ``xqg.json``), whole or not at all; returns the manifest.
 
-
-def build_routed_index(
-    store: EmbeddingStore,
-    output: str | Path,
-    recipe: Recipe,
-    layout: Layout = DEFAULT_LAYOUT,
-    *,
-    overwrite: bool = False,
-) -> dict[str, dict[str, Any]]:
-    """Write one index per language into ``output/<language>``, each with its own queries; returns the manifests."""
-    check_index_output(output, overwrite, store.directory)
-    languages = _check_languages(store, recipe.languages)
-    recipe = recipe.resolve(store)
-    store.check_use(recipe.aggregate, recipe.languages, recipe.max_queries, route=True)
-    if not languages:
-        raise XqgError(
-            f"{store.directory}: has no generated queries, so there is no language to route by. Leave --route out."
-        )
-    with whole_directory(output, overwrite) as directory:
-        manifests = {}
-        for language in languages:
+    With a routed recipe there is one such directory a language in it. Raises :class:`XqgError` for an output that
+    exists (unless ``overwrite``), and for what the store cannot give.
+    """
+    recipe = (recipe or Recipe()).resolve(store)
+    layout.check(store.dimension)
+    with write_directory(output, INDEX_KIND, overwrite, [store.directory]) as directory:
+        if not recipe.route:
+            return _write_index(store, directory, recipe, layout, "index")
+        counts = {}
+        for language, own in recipe.routes().items():
             (directory / language).mkdir()
-            manifests[language] = _write_index(store, directory / language, recipe, [language], layout)
-        routes = new_manifest(
-            ROUTED_FORMAT,
-            encoder=store.manifest["encoder"],
-            probe=store.manifest["probe"],
-            dimension=store.dimension,
-            languages={language: language for language in languages},
-        )
-        write_json(directory / MANIFEST_NAME, routes)
-        return manifests
-
-
-def _check_languages(store: EmbeddingStore, languages: Sequence[str] | None) -> list[str]:
-    if languages is None:
-        return store.languages
-    missing = [language for language in languages if language not in store.languages]
-    if missing:
-        raise XqgError(
-            f"{store.directory}: no queries in {', '.join(missing)}. It has {', '.join(store.languages) or 'none'}; "
-            "choose --languages among them, or encode again."
-        )
-    return list(languages)
+            counts[language] = _write_index(store, directory / language, own, layout, f"index {language}")["counts"]
+        described = {
+            **index_settings(store, recipe, layout),
+            "layout": ROUTED,
+            "languages": {language: language for language in counts},
+            "counts": {
+                "passages": store.passages,
+                "queries": {language: count["queries"][language] for language, count in counts.items()},
+                "passages_without_queries": {
+                    language: count["passages_without_queries"] for language, count in counts.items()
+                },
+            },
+            "versions": package_versions(),
+        }
+        return seal(directory, INDEX_KIND, described)
 
 
 class _Composer:
     """The vectors of an index, composed from the store block by block, and counts of what went into them."""
 
-    def __init__(self, store: EmbeddingStore, recipe: Recipe, languages: Sequence[str]) -> None:
-        self.store, self.recipe, self.languages = store, recipe, languages
+    def __init__(self, store: EmbeddingStore, recipe: Recipe) -> None:
+        self.store, self.recipe = store, recipe
+
+    def blocks(self) -> Iterator[Block]:
+        """The store's blocks with the queries that the recipe takes."""
+        return self.store.blocks(self.recipe.languages, self.recipe.max_queries)
 
     def vectors(self, block: Block) -> np.ndarray:
-        """The index's vectors of a block, float32 (rows, dimension of the index)."""
-        recipe = self.recipe
-        if recipe.alpha_at_search:
-            return stack_parts(*block, recipe.aggregate)
-        return augment(*block, recipe.alpha, recipe.aggregate, recipe.normalize)
+        """The index's vectors of a block, float32 (rows, dimension)."""
+        return self.recipe.apply(block.passages, block.sums, block.counts)
 
     def sample(self, size: int) -> np.ndarray:
         """The vectors of ``size`` passages, evenly spread over the store."""
         from pyserini_xqg.vectors.faiss_index import sample_rows
 
-        wanted, first = sample_rows(self.store.passages, size), 0
-        vectors = np.empty((size, self.recipe.dimension(self.store)), dtype=np.float32)
+        wanted = sample_rows(self.store.passages, size)
+        vectors = np.empty((size, self.store.dimension), dtype=np.float32)
         with progress(total=self.store.passages, unit="passages", description="sample") as bar:
-            for block in self.store.blocks(self.languages, self.recipe.max_queries):
-                number = len(block[0])
-                here = slice(*np.searchsorted(wanted, [first, first + number]))
-                vectors[here] = self.vectors(_rows(block, wanted[here] - first))
-                first += number
-                bar.update(number)
+            for block in self.blocks():
+                here = slice(*np.searchsorted(wanted, [block.first, block.first + len(block)]))
+                vectors[here] = self.vectors(block.take(wanted[here] - block.first))
+                bar.update(len(block))
         return vectors
 
     def compose(self, blocks: Iterable[Block], counts: dict[str, Any], bar: Any) -> Iterator[np.ndarray]:
         """Yield the blocks' vectors; ``counts`` gains the passages without queries, and the queries by language."""
         for block in blocks:
-            without = np.ones(len(block[0]), dtype=bool)
-            for language, count in block[2].items():  # one for all languages in a fused store
+            without = np.ones(len(block), dtype=bool)
+            for language, count in block.counts.items():  # one for all languages in a fused store
                 without &= count == 0
                 if not self.store.fuse:
                     counts["queries"][language] += int(count.sum())
             counts["passages_without_queries"] += int(without.sum())
             yield self.vectors(block)
-            bar.update(len(block[0]))
-
-
-def _rows(block: Block, rows: Any) -> Block:
-    passages, sums, counts = block
-    return passages[rows], {key: s[rows] for key, s in sums.items()}, {key: c[rows] for key, c in counts.items()}
+            bar.update(len(block))
 
 
 def shard_sizes(passages: int, shards: int) -> list[int]:
@@ -248,9 +194,9 @@ def cut_blocks(blocks: Iterator[Block], sizes: Sequence[int]) -> Iterator[Iterat
     def shard(size: int) -> Iterator[Block]:
         nonlocal rest
         while size and (block := rest or next(blocks, None)):
-            number = len(block[0])
-            rest = _rows(block, slice(size, None)) if number > size else None
-            yield _rows(block, slice(size)) if number > size else block
+            number = len(block)
+            rest = block.take(slice(size, None)) if number > size else None
+            yield block.take(slice(0, size)) if number > size else block
             size -= min(size, number)
 
     for size in sizes:
@@ -258,76 +204,53 @@ def cut_blocks(blocks: Iterator[Block], sizes: Sequence[int]) -> Iterator[Iterat
 
 
 def _write_index(
-    store: EmbeddingStore, directory: Path, recipe: Recipe, languages: Sequence[str], layout: Layout
+    store: EmbeddingStore, directory: Path, recipe: Recipe, layout: Layout, description: str
 ) -> dict[str, Any]:
     """Write one index, or one of several shards, into an empty directory; returns the manifest."""
     from pyserini_xqg.vectors.faiss_index import index_writer
 
-    composer = _Composer(store, recipe, languages)
-    dimension = recipe.dimension(store)
+    composer = _Composer(store, recipe)
     write, trained_on = index_writer(
         layout.factory,
-        dimension,
+        store.dimension,
         composer.sample,
         store.passages,
-        parameters=layout.parameters,
+        parameters=layout.faiss_parameters,
         train_size=layout.train_size,
-        threads=layout.threads,
+        threads=layout.faiss_threads,
     )
     sizes = shard_sizes(store.passages, layout.shards)
     names = [f"{number:0{len(str(layout.shards))}d}" for number in range(1, layout.shards + 1)]
     places = [directory / name for name in names] if layout.shards > 1 else [directory]
-    counted = [
-        {"passages": size, "passages_without_queries": 0, "queries": dict.fromkeys(languages, 0)} for size in sizes
-    ]
-    described = {
-        "fields": store.manifest["fields"],
-        "augmentation": {
-            "alpha": recipe.alpha,
-            "aggregate": recipe.aggregate,
-            "languages": list(languages),
-            "max_queries": recipe.max_queries if recipe.max_queries is not None else store.manifest["max_queries"],
-            "normalize": recipe.normalize,
-        },
-        "alpha_at_search": recipe.alpha_at_search,
-        "faiss": {"factory": layout.factory, "parameters": layout.parameters, "trained_on": trained_on},
-    }
-    name = f"index {directory.name}" if directory.name in languages else "index"
-    shards = cut_blocks(read_ahead(store.blocks(languages, recipe.max_queries)), sizes)
+    described = index_settings(store, recipe, layout) | {"versions": package_versions()}
+    described["faiss"]["trained_on"] = trained_on
+    total = _no_counts(recipe) | {"passages": store.passages}
+    shards = cut_blocks(read_ahead(composer.blocks()), sizes)
     with (
-        progress(total=store.passages, unit="passages", description=name) as bar,
+        progress(total=store.passages, unit="passages", description=description) as bar,
         open(store.docids_path, "rb") as docids,
     ):
-        for place, size, counts, blocks in zip(places, sizes, counted, shards, strict=True):
+        for place, size, blocks in zip(places, sizes, shards, strict=True):
             place.mkdir(exist_ok=True)
+            counts = _no_counts(recipe) | {"passages": size}
             checksums = {"index": write(place / "index", size, composer.compose(blocks, counts, bar))}
             with HashedFile(place / "docid") as out:
                 lines = islice(docids, size)
                 while some := b"".join(islice(lines, 10_000)):
                     out.write(some)
             checksums["docid"] = out.sha256
-            if store.fuse:  # which knows their number for the whole store only
-                counts["queries"] = dict(store.manifest["corpus"]["queries"]) if layout.shards == 1 else None
-            manifest = new_manifest(
-                INDEX_FORMAT,
-                encoder=store.manifest["encoder"],
-                probe=store.manifest["probe"],
-                dimension=dimension,
-                **described,
-                counts=counts,
-                corpus_sha256=store.manifest["corpus"]["sha256"],
-                sha256=checksums,
-            )
-            write_json(place / MANIFEST_NAME, manifest)
-    if layout.shards == 1:
-        return manifest
-    total = {
-        "passages": store.passages,
-        "passages_without_queries": sum(counts["passages_without_queries"] for counts in counted),
-        "queries": dict(store.manifest["corpus"]["queries"])
-        if store.fuse
-        else {language: sum(counts["queries"][language] for counts in counted) for language in languages},
-    }
-    manifest = new_manifest(SHARDED_FORMAT, shards=names, dimension=dimension, **described, counts=total)
-    write_json(directory / MANIFEST_NAME, manifest)
-    return manifest
+            total["passages_without_queries"] += counts["passages_without_queries"]
+            for language, number in counts["queries"].items():
+                total["queries"][language] += number
+            if layout.shards > 1:
+                counts["queries"] = None if store.fuse else counts["queries"]  # known for the whole store only
+                seal(place, INDEX_KIND, {**described, "layout": SINGLE, "counts": counts}, checksums)
+    if store.fuse and recipe.languages:
+        total["queries"] = dict(store.manifest["corpus"]["queries"])
+    if layout.shards > 1:
+        return seal(directory, INDEX_KIND, {**described, "layout": SHARDED, "shards": names, "counts": total})
+    return seal(directory, INDEX_KIND, {**described, "layout": SINGLE, "counts": total}, checksums)
+
+
+def _no_counts(recipe: Recipe) -> dict[str, Any]:
+    return {"passages": 0, "passages_without_queries": 0, "queries": dict.fromkeys(recipe.languages, 0)}

@@ -45,8 +45,7 @@ class Embedder:
 
     Raises :class:`XqgError` if the model is not an encoder, or lacks weights that would be random.
 
-    >>> from pyserini_xqg.demo import build_encoder
-    >>> embedder = Embedder(EncoderConfig(build_encoder("/tmp/xqg-doctest-encoder"), pooling="mean"))
+    >>> embedder = Embedder(EncoderConfig.named("xqg-small"))
     >>> embedder.embed_queries(["two", "queries"]).shape
     (2, 384)
     """

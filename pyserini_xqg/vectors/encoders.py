@@ -13,16 +13,8 @@ import numpy as np
 
 from pyserini_xqg.core import java
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.augmentation import check_alpha, stack_query
 from pyserini_xqg.vectors.embedding import Embedder
-from pyserini_xqg.vectors.manifest import (
-    ALPHA_PREFIX,
-    INDEX_PREFIX,
-    MANIFEST_NAME,
-    manifest_encoder,
-    names_index,
-    read_encoder_manifest,
-)
+from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, manifest_encoder, names_index
 from pyserini_xqg.vectors.settings import EncoderConfig, recorded_settings
 
 java.configure()  # before Pyserini starts the virtual machine
@@ -37,51 +29,14 @@ _loaded: dict[tuple[EncoderConfig, str], Embedder] = {}
 def resolve_config(name: str, **settings: Any) -> EncoderConfig:
     """The configuration that an ``--encoder`` value stands for.
 
-    ``xqg:DIR``, ``xqg@ALPHA:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built
-    it. Anything else is a Hugging Face name or directory, ``xqg-small`` the package's own encoder: see
+    ``xqg:DIR``, or any directory with an ``xqg.json``, is an index: the encoder that built it. Anything else is a
+    Hugging Face name or directory, ``xqg-small`` the package's own encoder: see
     :meth:`~pyserini_xqg.vectors.settings.EncoderConfig.named`. Settings that are None are left as they are.
     """
-    place, _ = split_name(name)
     if not names_index(name):
-        return EncoderConfig.named(place, **settings)
-    return manifest_encoder(place).replace(**{key: value for key, value in settings.items() if value is not None})
-
-
-def split_name(name: str) -> tuple[str, float | None]:
-    """Model or index directory, and the alpha to search with: None where the name leaves it to the index.
-
-    >>> split_name("xqg:indexes/a"), split_name("xqg@0.3:indexes/a"), split_name("models/a")
-    (('indexes/a', None), ('indexes/a', 0.3), ('models/a', None))
-    """
-    if not name.startswith(ALPHA_PREFIX) or ":" not in name:
-        return name.removeprefix(INDEX_PREFIX), None
-    alpha, place = name.removeprefix(ALPHA_PREFIX).split(":", 1)
-    try:
-        return place, check_alpha(float(alpha), name)
-    except ValueError as error:
-        if isinstance(error, XqgError):
-            raise
-        raise XqgError(
-            f"{name}: {alpha!r} is no number. Pass --encoder xqg@ALPHA:DIR, such as xqg@0.3:{place}."
-        ) from error
-
-
-def query_alpha(name: str, alpha: float | None = None) -> float | None:
-    """The alpha to mix the two halves of a query vector with; None if the index, or the model, has it built in.
-
-    Raises :class:`XqgError` if an alpha is given, in the name or apart, for an index that was built with one.
-    """
-    place, named = split_name(name)
-    alpha = named if alpha is None else check_alpha(alpha, "alpha")
-    manifest = read_encoder_manifest(place) if names_index(name) else {}
-    if manifest.get("alpha_at_search"):
-        return manifest["augmentation"]["alpha"] if alpha is None else alpha
-    if alpha is not None:
-        raise XqgError(
-            f"{name}: alpha {alpha:g} cannot be chosen now, it is built into the vectors. Build the index with "
-            "--alpha-at-search, or build another with that --alpha."
-        )
-    return None
+        return EncoderConfig.named(name, **settings)
+    directory = name.removeprefix(INDEX_PREFIX)
+    return manifest_encoder(directory).replace(**{key: value for key, value in settings.items() if value is not None})
 
 
 def _refuse_picked_by_name(name: str) -> None:
@@ -125,8 +80,7 @@ class XqgDocumentEncoder(DocumentEncoder):
 
     Example
     -------
-    >>> from pyserini_xqg.demo import build_encoder
-    >>> encoder = XqgDocumentEncoder(build_encoder("/tmp/xqg-doctest-encoder"), pooling="mean", device="cpu")
+    >>> encoder = XqgDocumentEncoder("xqg-small", device="cpu")
     >>> encoder.encode(["A text."], titles=["A title"]).shape
     (1, 384)
     """
@@ -183,13 +137,10 @@ class XqgQueryEncoder(QueryEncoder):
     device : ``cpu``, ``cuda:0``, …, or ``auto``.
     fp16 : half precision where the device has units for it: bfloat16 or float16 on a GPU, bfloat16 on a CPU, else
         float32. What the ``--fp16`` of Pyserini's command passes.
-    alpha : for an index built with ``--alpha-at-search``, also as ``xqg@ALPHA:<index directory>``; None for the
-        index's own. Vectors are then twice as long.
 
     Example
     -------
-    >>> from pyserini_xqg.demo import build_encoder
-    >>> encoder = XqgQueryEncoder(build_encoder("/tmp/xqg-doctest-encoder"), pooling="mean")
+    >>> encoder = XqgQueryEncoder("xqg-small")
     >>> encoder.encode("a query").shape, encoder.encode_batch(["a query", "another"]).shape
     ((384,), (2, 384))
     """
@@ -205,7 +156,6 @@ class XqgQueryEncoder(QueryEncoder):
         prefix: str | None = None,
         max_length: int | None = None,
         fp16: bool | None = None,
-        alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(encoded_query_dir)
@@ -228,11 +178,10 @@ class XqgQueryEncoder(QueryEncoder):
             query_prefix=prefix,
             query_max_length=max_length,
         )
-        self.alpha = query_alpha(encoder_dir, alpha)
         self.embedder = _embedder(config, device, "auto" if fp16 else "float32")
         self.config = config
         self.device = self.embedder.device
-        self.dimension = self.embedder.dimension * (1 if self.alpha is None else 2)
+        self.dimension = self.embedder.dimension
         self.pooling, self.l2_norm, self.prefix = config.pooling, config.l2_norm, config.query_prefix
         self.has_model = True
 
@@ -241,16 +190,13 @@ class XqgQueryEncoder(QueryEncoder):
         if not self.has_model:
             return super().encode(query)
         config = self.config.replace(query_max_length=max_length) if max_length is not None else self.config
-        return self._mix(_with(self.embedder, config).embed_queries([query])[0])
+        return _with(self.embedder, config).embed_queries([query])[0]
 
     def encode_batch(self, queries: list[str]) -> np.ndarray:
         """Vectors of queries, float32 (len(queries), dimension)."""
         if not self.has_model:
             return np.array([super(XqgQueryEncoder, self).encode(query) for query in queries])
-        return self._mix(self.embedder.embed_queries(queries))
-
-    def _mix(self, vectors: np.ndarray) -> np.ndarray:
-        return vectors if self.alpha is None else stack_query(vectors, self.alpha)
+        return self.embedder.embed_queries(queries)
 
 
 def _with(embedder: Embedder, config: EncoderConfig) -> Embedder:

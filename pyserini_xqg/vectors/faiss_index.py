@@ -21,7 +21,7 @@ import numpy as np
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import sha256_file
 from pyserini_xqg.vectors.flat import write_flat_index
-from pyserini_xqg.vectors.manifest import MMAP_VARIABLE
+from pyserini_xqg.vectors.manifest import MMAP_VARIABLE, ROUTED, SHARDED, index_parts, read_manifest
 
 FLAT = "Flat"
 # FAISS's k-means takes 39 to 256 vectors a centroid; fewer make it warn, more it leaves out.
@@ -178,6 +178,39 @@ def read_mapped(path: str | Path) -> faiss.Index:
     Maps every kind but the fast-scan ones (``PQ64x4fs``), whose codes FAISS copies.
     """
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+
+def open_index(directory: str | Path, mapped: bool | None = None) -> tuple[faiss.Index, list[str]]:
+    """The index in a directory, ours or Pyserini's, single or sharded, and its docids in the order of the rows.
+
+    mapped : leave vectors on the disk; None for what the environment asks for, see :func:`mapping_wanted`.
+
+    Raises :class:`XqgError` for a routed index, for files that are missing or cannot be read, and for an index whose
+    vectors and docids are not as many as each other, or as its manifest says.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    if manifest is not None and manifest["layout"] == ROUTED:
+        raise XqgError(
+            f"{directory}: a routed index ({', '.join(manifest['languages'])}). Name one language's index in it."
+        )
+    if manifest is not None and manifest["layout"] == SHARDED:
+        parts = [open_index(part, mapped) for part in index_parts(directory, manifest)]
+        return Shards([index for index, _ in parts]), [docid for _, docids in parts for docid in docids]
+    for name in ("index", "docid"):
+        if not (directory / name).is_file():
+            raise XqgError(f"{directory}: no FAISS index there ({name} is missing). Pass a directory of one.")
+    with _named(str(directory), "Build the index again."):
+        mapped = mapping_wanted() if mapped is None else mapped
+        index = read_mapped(directory / "index") if mapped else faiss.read_index(str(directory / "index"))
+    docids = (directory / "docid").read_text(encoding="utf-8").splitlines()
+    expected = (manifest or {}).get("counts", {}).get("passages", index.ntotal)
+    if not index.ntotal == len(docids) == expected:
+        raise XqgError(
+            f"{directory}: the index has {index.ntotal:,} vectors and docid {len(docids):,} lines, {expected:,} were "
+            "expected. Build the index again."
+        )
+    return index, docids
 
 
 class Shards(faiss.IndexShards):

@@ -17,14 +17,7 @@ import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.embedding import PROBE_TEXT, describe_probe
-from pyserini_xqg.vectors.manifest import (
-    INDEX_FORMAT,
-    MANIFEST_NAME,
-    ROUTED_FORMAT,
-    SHARDED_FORMAT,
-    read_manifest,
-    shard_directories,
-)
+from pyserini_xqg.vectors.manifest import MANIFEST_NAME, ROUTED, SHARDED, SINGLE, index_parts, read_manifest
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 # Reduced precision (bfloat16, int8) moves a vector by a few per cent of its length; another encoder by about 100 %.
@@ -64,11 +57,11 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
     Passes in silence over indexes without a manifest, and over encoders without a model (pre-encoded queries).
     """
     manifest = read_manifest(index_dir)
-    if manifest is not None and manifest["format"] == SHARDED_FORMAT:
+    if manifest is not None and manifest["layout"] == SHARDED:
         index_dir, manifest = check_shards(index_dir, manifest)
     if manifest is None:
         return
-    if manifest["format"] == ROUTED_FORMAT:
+    if manifest["layout"] == ROUTED:
         raise XqgError(
             f"{index_dir}: a routed index ({', '.join(manifest['languages'])}). Search it with "
             "python -m pyserini_xqg.search --route, or search one language's index in it."
@@ -77,14 +70,10 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
         return
     expected = manifest["probe"]
     vector = np.asarray(query_encoder.encode(PROBE_TEXT)).ravel()
-    wanted = index_dimension(manifest)
+    wanted = manifest["dimension"]
     if vector.size != wanted:
         reason = f"its vectors have {vector.size} dimensions, the index {wanted}"
-        if manifest.get("alpha_at_search"):
-            reason += ", which keeps passages and queries apart (--alpha-at-search)"
     else:
-        if manifest.get("alpha_at_search"):  # the query's two halves are (1 - alpha) and alpha of its vector
-            vector = vector[: wanted // 2] + vector[wanted // 2 :]
         distance = probe_distance(expected, describe_probe(vector))
         if distance <= TOLERANCE:
             return
@@ -94,11 +83,6 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
         f"{index_dir}: the query encoder does not fit: {reason}. The index was built with {built_with}; the query "
         f"encoder is {_describe_encoder(query_encoder)}. Pass --encoder xqg:{index_dir} to use the index's own."
     )
-
-
-def index_dimension(manifest: dict[str, Any]) -> int:
-    """Length of the vectors in an index, from its manifest."""
-    return manifest["probe"]["dimension"] * (2 if manifest.get("alpha_at_search") else 1)
 
 
 # Vectors made with other settings have scores that cannot be compared.
@@ -112,20 +96,19 @@ def check_shards(index_dir: str | Path, manifest: dict[str, Any]) -> tuple[Path,
     another encoder (by the probes), with another alpha, aggregate, or layout of the vectors.
     """
     place, first = None, None
-    for shard in shard_directories(index_dir, manifest):
+    for shard in index_parts(index_dir, manifest):
         if not shard.is_dir():
             raise XqgError(f"{index_dir}: its shard {shard} is missing. Restore it, or build the index again.")
         other = read_manifest(shard)
         if other is None:
             continue
-        if other["format"] != INDEX_FORMAT:
-            raise XqgError(f"{index_dir}: its shard {shard} is a {other['format']}. Name single indexes.")
+        if other["layout"] != SINGLE:
+            raise XqgError(f"{index_dir}: its shard {shard} is a {other['layout']} index. Name single indexes.")
         if first is None:
             place, first = shard, other
             continue
         differing = [name for name in _ALIKE if first["augmentation"].get(name) != other["augmentation"].get(name)]
-        differing += ["alpha_at_search"] * (bool(first.get("alpha_at_search")) != bool(other.get("alpha_at_search")))
-        if index_dimension(first) != index_dimension(other):
+        if first["dimension"] != other["dimension"]:
             differing.append("dimension")
         elif probe_distance(first["probe"], other["probe"]) > TOLERANCE:
             differing.append("encoder")
@@ -140,9 +123,9 @@ def check_shards(index_dir: str | Path, manifest: dict[str, Any]) -> tuple[Path,
 def check_index(index_dir: str | Path, dimension: int, vectors: int, docids: int) -> None:
     """Raise :class:`XqgError` if the files of an xQG index are not those that its manifest describes."""
     manifest = read_manifest(index_dir)
-    if manifest is None or manifest["format"] == SHARDED_FORMAT:
+    if manifest is None or manifest["layout"] == SHARDED:
         return
-    expected = manifest.get("counts", {}).get("passages", vectors), index_dimension(manifest)
+    expected = manifest.get("counts", {}).get("passages", vectors), manifest["dimension"]
     if docids != vectors or expected != (vectors, dimension):
         raise XqgError(
             f"{index_dir}: index has {vectors:,} vectors of {dimension} dimensions and docid {docids:,} lines, where "
@@ -207,12 +190,12 @@ def guard_searcher(module: ModuleType | None = None) -> None:
     def guarded_load_index(self: Any, index_dir: str) -> Any:
         check_fit(index_dir, self.query_encoder)
         manifest = read_manifest(index_dir)
-        if manifest is None or manifest["format"] != SHARDED_FORMAT:
+        if manifest is None or manifest["layout"] != SHARDED:
             return load_one(self, index_dir)
         from pyserini_xqg.vectors.faiss_index import Shards
 
         indexes, docids, loaded = [], [], []
-        for shard in shard_directories(index_dir, manifest):
+        for shard in index_parts(index_dir, manifest):
             index, own = load_one(self, shard)
             dimension = indexes[0].d if indexes else index.d
             if len(own) != index.ntotal or index.d != dimension:

@@ -22,10 +22,12 @@ from typing import Any
 import numpy as np
 from common import markdown
 
-from pyserini_xqg.vectors.building import Recipe, build_index
+from pyserini_xqg.vectors.building import build_index
 from pyserini_xqg.vectors.embedding import describe_probe
+from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter
+from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 QUERIES = 5  # of a passage in a language

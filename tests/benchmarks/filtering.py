@@ -32,10 +32,11 @@ from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.scoring import score_store
 from pyserini_xqg.queries.selection import KEPT, Selection, thresholds, verdicts
 from pyserini_xqg.text.runs import read_qrels
-from pyserini_xqg.vectors.augmentation import augment
 from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.recipe import augment
 from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, sum_first
+from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
 
 LANGUAGES = ("ar", "de", "es", "ru")
 SHARES = {"no wrong ones": Fraction(0), "a tenth": Fraction(1, 10), "a third": Fraction(1, 3), "half": Fraction(1, 2)}

@@ -27,8 +27,10 @@ from pyserini_xqg.queries.filtered_store import write_filtered_store
 from pyserini_xqg.queries.scores import QueryScores
 from pyserini_xqg.queries.selection import Selection, verdicts_by_language
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.building import Layout, Recipe, build_index
-from pyserini_xqg.vectors.store import EmbeddingStore, StoreWriter
+from pyserini_xqg.vectors.building import Layout, build_index
+from pyserini_xqg.vectors.recipe import Recipe
+from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.store_writer import StoreWriter
 
 ROWS = 16
 PLAIN = ("--device", "cpu", "--dtype", "float32")

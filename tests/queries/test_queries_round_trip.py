@@ -11,8 +11,9 @@ from vector_stores import vector_store
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.queries import round_trip
 from pyserini_xqg.queries.round_trip import IndexRanker, StoreRanker
-from pyserini_xqg.vectors.building import Layout, Recipe, build_index, build_routed_index
+from pyserini_xqg.vectors.building import Layout, build_index, build_routed_index
 from pyserini_xqg.vectors.embedding import describe_probe
+from pyserini_xqg.vectors.recipe import Recipe
 
 NUMBER, DIMENSION = 60, 8
 CHANCE = np.random.default_rng(3)

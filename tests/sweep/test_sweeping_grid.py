@@ -7,7 +7,7 @@ import pytest
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.sweep import grid
 from pyserini_xqg.sweep.grid import Filter, Grid, Point
-from pyserini_xqg.vectors.building import Recipe
+from pyserini_xqg.vectors.recipe import Recipe
 
 
 def test_ranges_are_exact_and_hold_both_ends():

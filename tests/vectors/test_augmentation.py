@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.augmentation import aggregate_queries, augment, check_alpha, normalize_rows
+from pyserini_xqg.vectors.recipe import aggregate_queries, augment, check_alpha, normalize_rows
 
 DIMENSION = 7
 

@@ -8,15 +8,16 @@ import faiss
 import numpy as np
 import pytest
 from helpers import corpus_records, directory_bytes, run_module, write_jsonl
+from pyserini_xqg.vectors.augmentation import stack_query
 
 from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors import faiss_index, fit
-from pyserini_xqg.vectors.augmentation import stack_query
 from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.manifest import manifest_encoder, read_manifest, shard_directories
 from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter
+from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
 
 DIMENSION, PASSAGES = 16, 400
 LANGUAGES = ("ar", "fi")

@@ -13,7 +13,9 @@ import pytest
 from helpers import command_environment, directory_bytes
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.store import Chunk, EmbeddingStore, StoreWriter, settings_differences, sum_first
+from pyserini_xqg.vectors.layout import settings_differences
+from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
 
 ROWS, DIMENSION, CHUNK = 50, 16, 7
 FILES = ("passages.npy", "sum.ar.npy", "count.ar.npy", "vectors.ar.npy", "sum.fi.npy", "count.fi.npy", "vectors.fi.npy",
@@ -390,7 +392,7 @@ def test_second_writer_in_another_process(tmp_path, reference, overwrite):
     fill(tmp_path / "store", stop_after=2)
     code = """
         import json, sys
-        from pyserini_xqg.vectors.store import StoreWriter
+        from pyserini_xqg.vectors.store_writer import StoreWriter
         with StoreWriter(sys.argv[1], json.loads(sys.argv[2])):
             print("holds", flush=True)
             sys.stdin.read()
