@@ -15,7 +15,6 @@ from helpers import (
     run_module,
     write_jsonl,
 )
-from pyserini_xqg.vectors.merging import merge_shards
 
 from pyserini_xqg import encode, index
 from pyserini_xqg import store as store_commands
@@ -23,7 +22,7 @@ from pyserini_xqg.core import ray as engines
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.shards import Shard
 from pyserini_xqg.vectors.store import EmbeddingStore
-from pyserini_xqg.vectors.store_writer import StoreWriter
+from pyserini_xqg.vectors.store_writer import StoreWriter, merge_shards
 
 PLAIN = ("--device", "cpu", "--dtype", "float32")
 KEPT = {
