@@ -1,12 +1,10 @@
-"""Figures with Matplotlib (the extra ``plots``): one style, and files that have the same bytes each time.
-
-Matplotlib is imported inside the functions; :func:`require_matplotlib` first, before any work is done.
-"""
+"""Figures with Matplotlib: one style; files that have the same bytes each time, and inline SVG for pages."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.old_files import write_whole
+from pyserini_xqg.core.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,14 +86,13 @@ def figure_file(
     kind = Path(path).suffix.removeprefix(".")
     if kind not in FIGURE_FORMATS:
         raise XqgError(f"{path}: no figure format of that name. Use one of {', '.join(FIGURE_FORMATS)}.")
-    require_matplotlib(str(path))
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False, **subplots)
-        with write_whole(path, "wb") as out:
+        with write_file(path, "wb") as out:
             figure.savefig(out, format=kind, metadata=_METADATA[kind])
 
 
@@ -133,3 +130,97 @@ def draw_line(
     if label is not None:  # a line of its own, so that the legend does not depend on which markers are filled
         line = linestyle if connect else "none"
         axes.plot([], [], color=color, marker=marker, linestyle=line, label=label)
+
+
+PAGE_COLORS = {"bar": "#2f6fd0", "other": "#c2570c", "line": "#d9dfe6", "soft": "#5b6877", "ink": "#1c2530"}
+"""Colours to draw with where pages show their own instead, of those names in ``page.css``: light and dark."""
+
+_PAGE_STYLE = {
+    **_STYLE,
+    "font.size": 9,
+    "axes.grid": False,
+    "axes.spines.left": False,
+    "axes.spines.bottom": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "grid.color": PAGE_COLORS["line"],
+    "axes.edgecolor": PAGE_COLORS["line"],
+    "svg.fonttype": "none",  # texts stay texts
+}
+_TOOLTIP = "tooltip: "
+
+
+def tooltip(artist: Any, text: str) -> None:
+    """Let a page show ``text`` where the mouse is over what was drawn."""
+    artist.set_gid(_TOOLTIP + text)
+
+
+def inline_svg(
+    draw: Callable[[Any, np.ndarray], None],
+    label: str,
+    size: tuple[float, float] = (4.4, 1.8),
+    rows: int = 1,
+    columns: int = 1,
+    **subplots: Any,
+) -> str:
+    """A figure as SVG inside a page, in the page's colours: :data:`PAGE_COLORS`; ``markupsafe.Markup``.
+
+    Pages allow no style but their own, so every style of the drawing becomes attributes.
+
+    Parameters
+    ----------
+    draw : draws into the figure and its axes, an array (rows, columns).
+    label : what is shown, for screen readers.
+    size : width and height in inches, which fix the proportions: the page sets the width.
+    subplots : of ``Figure.subplots``, such as ``sharey``.
+
+    >>> print(inline_svg(lambda figure, axes: tooltip(axes[0, 0].bar([0], [1])[0], "one"), "A bar")[:57])
+    <svg viewBox="0 0 316.8 129.6" role="img" aria-label="A b
+    """
+    import matplotlib
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+    out = io.BytesIO()
+    with matplotlib.rc_context(_PAGE_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure, figure.subplots(rows, columns, squeeze=False, **subplots))
+        figure.savefig(out, format="svg", metadata=_METADATA["svg"], transparent=True)
+    return Markup(_page_svg(out.getvalue(), label))
+
+
+def _page_svg(data: bytes, label: str) -> str:
+    """Matplotlib's SVG without what pages do not allow or need: styles, sizes, names that nothing refers to."""
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(data)
+    text = data.decode("utf-8")
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.endswith(("}metadata", "}style")):
+                parent.remove(child)
+    for element in list(root.iter()):
+        element.tag = element.tag.rpartition("}")[2]
+        attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+        for entry in filter(None, attributes.pop("style", "").split(";")):
+            name, _, value = entry.partition(":")
+            attributes[name.strip()] = value.strip()
+        if element.tag != "text":
+            element.text = None
+        element.tail = None
+        name = attributes.get("id", "")
+        if f"#{name}" not in text:
+            attributes.pop("id", None)
+        if name.startswith(_TOOLTIP):
+            about = ElementTree.Element("title")
+            about.text = name.removeprefix(_TOOLTIP)
+            element.insert(0, about)
+        element.attrib = {name: _PAGE_VARIABLES.get(value, value) for name, value in attributes.items()}
+    root.attrib = {
+        **{"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label},
+        **{"stroke-linejoin": "round", "stroke-linecap": "butt"},  # those of the style that was removed
+    }
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+_PAGE_VARIABLES = {color: f"var(--{name})" for name, color in PAGE_COLORS.items()}
