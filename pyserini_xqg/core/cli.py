@@ -27,6 +27,12 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+def require_activation(what: str = "") -> None:
+    """Raise :class:`XqgError` where stock Pyserini does not know this package: its line ran at no start of Python."""
+    if "pyserini_xqg._startup" not in sys.modules:
+        raise XqgError(f"{what}stock Pyserini does not know xQG yet. Run: python -m pyserini_xqg.activate")
+
+
 def say(message: str) -> None:
     """One line of report on standard error (standard output is kept for results)."""
     print(message, file=sys.stderr, flush=True)

@@ -305,9 +305,9 @@ def _add(target: Any, place: _Place) -> None:
     if about["choices"] is not None:
         keywords["choices"] = tuple(about["choices"])
     if about["several"]:
-        keywords["nargs"] = "+"
+        keywords["nargs"] = "*" if about["positional"] and not required else "+"
     if about["repeated"]:
-        keywords["action"] = "append"
+        keywords["action"] = "extend" if about["several"] else "append"
         keywords["default"] = None if required else list(place.default or ())
     target.add_argument(place.written, **keywords)
 

@@ -7,7 +7,6 @@ beside them, so that the scores can be computed again without the collection; th
 from __future__ import annotations
 
 import gzip
-import io
 import platform
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,28 +15,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_json
-from pyserini_xqg.core.old_files import read_described, write_whole
+from pyserini_xqg.core.files import read_json, write_file, write_json, write_text
+from pyserini_xqg.core.kinds import Kind
+from pyserini_xqg.core.output import check_directory
 from pyserini_xqg.reproduce.comparison import Scores, read_scores
-from pyserini_xqg.reproduce.definition import AVERAGE, SCORES, Condition, Family
-from pyserini_xqg.reproduce.families import measured_path
+from pyserini_xqg.reproduce.conditions import AVERAGE, SCORES, Condition, measured_path
 
 if TYPE_CHECKING:
+    from pyserini_xqg.core.tables import Table
     from pyserini_xqg.evaluate.collection import Collection
     from pyserini_xqg.evaluate.comparisons import Tested
     from pyserini_xqg.evaluate.scoring import Scorer, Values
-    from pyserini_xqg.evaluate.tables import Table
 
-README, SCORES_FILE, QRELS, LANGUAGES = "README.md", "scores.json", "qrels.txt", "topic-languages.tsv"
+README, QRELS, LANGUAGES = "README.md", "qrels.txt", "topic-languages.tsv"
+RUNS = Kind("directory of runs", "scores.json", "pyserini-xqg runs", 2, "pyserini_xqg.reproduce --write-runs")
 DEPTH = 10
 """Passages kept of each topic, and those tied with the last: enough for measures with a cutoff of 10 or less."""
 
 BASELINE = "plain"
 """The condition that a family's others are tested against."""
 
-_FORMAT, _VERSION = "pyserini-xqg-runs", 1
 _EQUAL = 1e-9
 _PACKAGES = ("pyserini", "torch", "transformers", "faiss-cpu")
+_INTRODUCTION = """\
+# Runs
+
+Written by `python -m pyserini_xqg.reproduce --write-runs runs`: change nothing by hand, the tests compare. For each
+condition the TREC run (the first {depth} passages of each topic, and those tied with the last), and in `scores.json`
+its scores with all digits. `qrels.txt` and `topic-languages.tsv` hold what scoring them again takes, without the
+collection.
+"""
+
+
+def check_writable(output: str | Path, conditions: Sequence[Condition]) -> None:
+    """Refuse, before anything is run, a directory of something else, and collections without judgements."""
+    if RUNS.is_at(output):
+        RUNS.read(output)
+    else:
+        check_directory(output, RUNS)
+    for condition in {condition.family.name: condition for condition in conditions}.values():
+        judged_collection(condition)
 
 
 def write_runs(
@@ -50,20 +67,18 @@ def write_runs(
     """
     from pyserini_xqg.text.runs import read_run
 
-    output = Path(output)
-    entries = _read_entries(output) if (output / SCORES_FILE).exists() else {}
+    check_writable(output, conditions)
+    entries = dict(_entries(output)) if RUNS.is_at(output) else {}
     for condition in conditions:
-        run = cut(read_run(condition.run(directory)))
-        _write_collection(output / condition.family.name, condition)
-        _write_run(run_path(output, condition.name), run, condition.short_name)
-        found = read_scores(condition.plan(directory)[-1].output)
-        scores = score_committed(output, condition.name, list(found))
-        _check_depth(condition, found, scores)
-        entries[condition.name] = {"scores": scores, "made_with": _versions()}
-    content = {name: entries[name] for name in known if name in entries}
-    write_json(output / SCORES_FILE, {"format": _FORMAT, "format_version": _VERSION, "conditions": content})
-    with write_whole(output / README) as out:
-        out.write(render_readme(output, known))
+        path = run_path(output, condition.name)
+        _write_collection(path.parent, judged_collection(condition))
+        _write_run(path, cut(read_run(condition.run(directory))), condition.short_name)
+        scores = read_scores(condition.plan(directory)[-1].output)
+        kept = score_committed(output, condition.name, list(scores))
+        _check_depth(condition, scores, kept)
+        entries[condition.name] = {"scores": kept, "made_with": _versions()}
+    RUNS.write(output, RUNS.new({"conditions": {name: entries[name] for name in known if name in entries}}))
+    write_text(Path(output) / README, render_readme(output, known))
 
 
 def write_measured(conditions: Sequence[Condition], directory: str | Path, files: Iterable[Path]) -> None:
@@ -72,19 +87,16 @@ def write_measured(conditions: Sequence[Condition], directory: str | Path, files
     Written beside the YAML ``files`` of families that have an entry ``measured``; other conditions stay.
     """
     for file in files:
-        name = file.name.removesuffix(".yaml")
+        name, path = file.name.removesuffix(".yaml"), measured_path(file)
         own = [condition for condition in conditions if condition.family.name == name and condition.family.measured]
-        if not own:
-            continue
-        path = measured_path(file)
-        measured = read_json(path) if path.exists() else {}
+        measured = read_json(path) if own and path.exists() else {}
         for condition in own:
-            scores = read_scores(condition.plan(directory)[-1].output)
             measured[condition.short_name] = {
                 measure: {language: round(value * 100, 2) for language, value in values.items()}
-                for measure, values in scores.items()
+                for measure, values in read_scores(condition.plan(directory)[-1].output).items()
             }
-        write_json(path, measured)
+        if own:
+            write_json(path, measured)
 
 
 def run_path(output: str | Path, name: str) -> Path:
@@ -95,7 +107,7 @@ def run_path(output: str | Path, name: str) -> Path:
 
 def committed_scores(output: str | Path) -> dict[str, Scores]:
     """Condition to its scores, as written there."""
-    return {name: entry["scores"] for name, entry in _read_entries(Path(output)).items()}
+    return {name: entry["scores"] for name, entry in _entries(output).items()}
 
 
 def score_committed(output: str | Path, name: str, measures: Sequence[str]) -> Scores:
@@ -143,84 +155,75 @@ def cut(run: Mapping[str, Mapping[str, float]], depth: int = DEPTH) -> dict[str,
 
 def render_readme(output: str | Path, known: Mapping[str, Condition]) -> str:
     """The README of ``output``, from its scores and runs: a table for each family and measure, and how it was made."""
-    from pyserini_xqg.evaluate.tables import render_markdown
-
-    entries = _read_entries(Path(output))
+    entries = _entries(output)
     if unknown := [name for name in entries if name not in known]:
         raise XqgError(
-            f"{Path(output) / SCORES_FILE}: {unknown[0]} is no condition. Remove its entry and its run, or correct it."
+            f"{Path(output) / RUNS.manifest}: {unknown[0]} is no condition. Remove its entry and run, or correct it."
         )
-    families: dict[str, Family] = {known[name].family.name: known[name].family for name in entries}
-    lines = [_INTRODUCTION.format(depth=DEPTH)]
-    for family in families.values():
-        of_family = {name: entry for name, entry in entries.items() if known[name].family.name == family.name}
-        command = f"python -m pyserini_xqg.reproduce --condition {shlex.quote(f'{family.name}.*')} --write-runs runs"
-        measures = list(next(iter(of_family.values()))["scores"])
-        baseline = f"{family.name}.{BASELINE}"
-        again = (
-            f"python -m pyserini_xqg.evaluate --qrels runs/{family.name}/{QRELS} "
-            f"--topic-languages runs/{family.name}/{LANGUAGES} \\\n  --run runs/{family.name}/*.txt.gz "
-            f"--measures {' '.join(measures)}"
-        )
-        notes, tested = ["Values x 100; avg is the mean over languages."], []
-        if baseline in of_family and len(of_family) > 1:
-            again += f" \\\n  --baseline runs/{family.name}/{BASELINE}.txt.gz --correction holm"
-            tested, note = _test(output, list(of_family), baseline, measures)
-            notes.append(note)
-        lines += [f"## {family.title}", "", family.about, "", f"```sh\n{command}\n{again}\n```", ""]
-        lines.append(render_markdown(_tables(of_family, known, tested), notes))
-        for made in dict.fromkeys(entry["made_with"] for entry in of_family.values()):
-            names = [known[name].short_name for name, entry in of_family.items() if entry["made_with"] == made]
-            which = "" if len(names) == len(of_family) else f" ({', '.join(names)})"
-            lines += [f"Made with {made}{which}.", ""]
+    families = dict.fromkeys(known[name].family.name for name in entries)
+    parts = [_INTRODUCTION.format(depth=DEPTH)]
+    for family in families:
+        of_family = {known[name]: entry for name, entry in entries.items() if known[name].family.name == family}
+        parts.append(_render_family(output, of_family))
+    return "\n".join(parts)
+
+
+def _render_family(output: str | Path, entries: Mapping[Condition, Any]) -> str:
+    from pyserini_xqg.core.tables import render
+
+    conditions = list(entries)
+    family, runs = conditions[0].family, f"runs/{conditions[0].family.name}"
+    measures = list(entries[conditions[0]]["scores"])
+    commands = [
+        f"python -m pyserini_xqg.reproduce --condition {shlex.quote(f'{family.name}.*')} --write-runs runs",
+        f"python -m pyserini_xqg.evaluate --qrels {runs}/{QRELS} --topic-languages {runs}/{LANGUAGES} \\",
+        f"  --run {runs}/*.txt.gz --measures {' '.join(measures)}",
+    ]
+    notes, tested = ["Values x 100; avg is the mean over languages."], []
+    if len(conditions) > 1 and any(condition.short_name == BASELINE for condition in conditions):
+        commands[-1] += " \\"
+        commands.append(f"  --baseline {runs}/{BASELINE}.txt.gz --correction holm")
+        tested, note = _test(output, conditions, measures)
+        notes.append(note)
+    lines = [f"## {family.title}", "", family.about, "", "```sh", *commands, "```", ""]
+    lines.append(render([_table(measure, entries, tested) for measure in measures], "markdown", notes))
+    for made in dict.fromkeys(entry["made_with"] for entry in entries.values()):
+        names = [condition.short_name for condition, entry in entries.items() if entry["made_with"] == made]
+        which = "" if len(names) == len(entries) else f" ({', '.join(names)})"
+        lines += [f"Made with {made}{which}.", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _test(output: str | Path, names: Sequence[str], baseline: str, measures: Sequence[str]) -> tuple[list[Tested], str]:
+def _test(output: str | Path, conditions: Sequence[Condition], measures: Sequence[str]) -> tuple[list[Tested], str]:
     """Tests of all runs against the baseline, and a sentence on them."""
     from pyserini_xqg.evaluate.comparisons import Settings, compare_runs, describe
 
     settings = Settings(correction="holm")
+    baseline = f"{conditions[0].family.name}.{BASELINE}"
     with _scorer(output, baseline, measures) as scorer:
-        values = {name: _values(scorer, output, name) for name in names}
+        values = {condition.name: _values(scorer, output, condition.name) for condition in conditions}
         tested = compare_runs(values, baseline, scorer.languages, settings)
     sentence = describe(settings, len(tested) // len(measures), BASELINE)
     return tested, f"{sentence} The mark of avg is that of all questions together."
 
 
-_INTRODUCTION = """\
-# Runs
-
-Written by `python -m pyserini_xqg.reproduce --write-runs runs`: change nothing by hand, the tests compare. For each
-condition the TREC run (the first {depth} passages of each topic, and those tied with the last), and in `scores.json`
-its scores with all digits. `qrels.txt` and `topic-languages.tsv` hold what scoring them again takes, without the
-collection.
-"""
-
-
-def _tables(entries: Mapping[str, Any], known: Mapping[str, Condition], tested: Sequence[Tested]) -> list[Table]:
+def _table(measure: str, entries: Mapping[Condition, Any], tested: Sequence[Tested]) -> Table:
+    from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent
     from pyserini_xqg.evaluate.collection import ALL_TOPICS
-    from pyserini_xqg.evaluate.tables import Table, scored_rows
 
-    significant = {(one.run, one.measure, one.language) for one in tested if one.significant}
-    names = [f"{known[name].title} (`{known[name].short_name}`)" for name in entries]
-    tables = []
-    for measure, of_first in next(iter(entries.values()))["scores"].items():
-        columns = list(of_first)
-        values = [[entry["scores"].get(measure, {}).get(column) for entry in entries.values()] for column in columns]
-        marks = [
-            (row, place)
-            for row, name in enumerate(entries)
-            for place, column in enumerate(columns)
-            if (name, measure, ALL_TOPICS if column == AVERAGE else column) in significant
-        ]
-        tables.append(Table(measure, ["condition", *columns], scored_rows(names, values, marks)))
-    return tables
+    significant = {(one.run, one.language) for one in tested if one.significant and one.measure == measure}
+    languages = list(next(iter(entries.values()))["scores"][measure])
+    rows = []
+    for condition, entry in entries.items():
+        scores = entry["scores"].get(measure, {})
+        marks = [(condition.name, ALL_TOPICS if name == AVERAGE else name) in significant for name in languages]
+        cells = [Cell(scores.get(name), SIGNIFICANT * mark) for name, mark in zip(languages, marks, strict=True)]
+        rows.append([f"{condition.title} (`{condition.short_name}`)", *cells])
+    return Table(["condition", *(Column(name, percent, "highest") for name in languages)], rows, measure)
 
 
-def _read_entries(output: Path) -> dict[str, Any]:
-    again = "Remove the directory and write it again with pyserini_xqg.reproduce --write-runs."
-    return read_described(output / SCORES_FILE, _FORMAT, _VERSION, again)["conditions"]
+def _entries(output: str | Path) -> dict[str, Any]:
+    return RUNS.read(output)["conditions"]
 
 
 def _write_run(path: Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
@@ -230,32 +233,28 @@ def _write_run(path: Path, run: Mapping[str, Mapping[str, float]], tag: str) -> 
         for topic, ranking in run.items()
         for rank, (docid, score) in enumerate(ranking.items(), start=1)
     )
-    packed = io.BytesIO()
-    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as stream:
-        stream.write(text.encode())
-    with write_whole(path, "wb") as out:
-        out.write(packed.getvalue())
+    with write_file(path, "wb") as out:
+        out.write(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def judged_collection(condition: Condition) -> Collection:
     """A condition's collection; :class:`XqgError` if it has no judgements, so that its runs cannot be kept."""
     from pyserini_xqg.evaluate.collection import open_dataset
 
-    if condition.family.data is None or (collection := open_dataset(condition.family.data)).qrels is None:
+    if not condition.family.data or (collection := open_dataset(condition.family.data)).qrels is None:
         raise XqgError(f"{condition.name}: its collection has no judgements to keep beside the run. Leave it out.")
     return collection
 
 
-def _write_collection(directory: Path, condition: Condition) -> None:
-    collection = judged_collection(condition)
-    with write_whole(directory / QRELS) as out:
-        out.writelines(f"{one.query_id} 0 {one.doc_id} {one.relevance}\n" for one in collection.qrels)
-    with write_whole(directory / LANGUAGES) as out:
-        out.writelines(f"{topic}\t{language}\n" for topic, language in collection.languages.items())
+def _write_collection(directory: Path, collection: Collection) -> None:
+    qrels = (f"{one.query_id} 0 {one.doc_id} {one.relevance}\n" for one in collection.qrels)
+    write_text(directory / QRELS, "".join(qrels))
+    languages = (f"{topic}\t{language}\n" for topic, language in collection.languages.items())
+    write_text(directory / LANGUAGES, "".join(languages))
 
 
-def _check_depth(condition: Condition, found: Scores, of_cut: Scores) -> None:
-    for measure, values in found.items():
+def _check_depth(condition: Condition, scores: Scores, of_cut: Scores) -> None:
+    for measure, values in scores.items():
         if abs(values[AVERAGE] - of_cut[measure][AVERAGE]) > _EQUAL:
             raise XqgError(
                 f"{condition.name}: {measure} is {of_cut[measure][AVERAGE]:.4f} on the first {DEPTH} passages and "

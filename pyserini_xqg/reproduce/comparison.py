@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.reproduce.definition import Condition
+from pyserini_xqg.reproduce.conditions import Condition
 
 Scores = Mapping[str, Mapping[str, float]]
 """Measure to language (and ``avg``) to a fraction."""
@@ -77,20 +77,22 @@ def compare_scores(condition: Condition, scores: Scores) -> Iterator[Verdict]:
 
 
 def render_verdicts(condition: Condition, scores: Scores) -> str:
-    """A table for a terminal: measure, language, found, expected, tolerance, verdict; values x 100."""
+    """Tables for a terminal: measure, language, found, expected, tolerance, verdict; values x 100."""
+    from pyserini_xqg.core.tables import Column, Table
+
     verdicts = list(compare_scores(condition, scores))
-    lines = [f"{condition.name}: {condition.title}"]
+    names = ["measure", Column("language", left=True), Column("found", ".2f")]
+    tables = []
     for expected in condition.expected:
-        lines.append(f"  expected: {expected.source}")
-        rows = [("measure", "", "found", "expected", "+/-", "")]
-        rows += [
-            (v.measure, v.language, f"{v.found:.2f}", f"{v.expected:.2f}", f"{v.allowed:g}", str(v))
-            for v in verdicts
-            if v.source == expected.source
+        columns = [*names, Column("expected", ".2f"), Column("+/-", "g"), Column("verdict", left=True)]
+        rows = [
+            [one.measure, one.language, one.found, one.expected, one.allowed, str(one)]
+            for one in verdicts
+            if one.source == expected.source
         ]
-        lines += [f"  {a:<8}{b:<5}{c:>8}{d:>10}{e:>6}  {f}".rstrip() for a, b, c, d, e, f in rows]
+        tables.append(Table(columns, rows, f"expected: {expected.source}"))
     if not condition.expected:
-        lines.append(f"  no expected scores: {condition.unknown}")
-        for measure, values in scores.items():
-            lines += [f"  {measure:<8}{language:<5}{value * 100:>8.2f}" for language, value in values.items()]
-    return "\n".join(lines)
+        rows = [[measure, name, score * 100] for measure, values in scores.items() for name, score in values.items()]
+        tables.append(Table(names, rows, f"no expected scores: {condition.unknown}"))
+    lines = [line for table in tables for line in table.text().splitlines()]
+    return "\n".join([f"{condition.name}: {condition.title}", *(f"  {line}" for line in lines)])

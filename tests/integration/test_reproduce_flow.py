@@ -14,7 +14,7 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.datasets import published
 from pyserini_xqg.reproduce import committed
 from pyserini_xqg.reproduce.comparison import read_scores
-from pyserini_xqg.reproduce.families import load_conditions
+from pyserini_xqg.reproduce.conditions import load_conditions
 
 pytestmark = pytest.mark.integration
 
