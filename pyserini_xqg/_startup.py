@@ -10,14 +10,38 @@ import sys
 
 # Module -> (our module, function) to call with it right after it has been executed.
 _AFTER = {
-    "jnius_config": ("pyserini_xqg.core.java", "configure"),
+    "pyserini": ("pyserini_xqg.core.java", "configure_for"),
     "pyserini.encode": ("pyserini_xqg.vectors.encoders", "register_encoders"),
     "pyserini.search.faiss._searcher": ("pyserini_xqg.vectors.fit", "guard_searcher"),
 }
 
 
+class _Loader:
+    """A module's own loader, with one call after the module has been executed."""
+
+    def __init__(self, loader, name):
+        self._loader, self._name = loader, name
+
+    def __getattr__(self, attribute):
+        return getattr(self._loader, attribute)
+
+    def create_module(self, spec):
+        create = getattr(self._loader, "create_module", None)
+        return create(spec) if create else None
+
+    def exec_module(self, module):
+        self._loader.exec_module(module)
+        from importlib import import_module
+
+        ours, function = _AFTER[self._name]
+        # None while our own module is still importing this one: it then calls the function itself at its end.
+        call = getattr(import_module(ours), function, None)
+        if call is not None:
+            call(module)
+
+
 class _Finder:
-    """A finder that finds nothing by itself: it adds one call to the loader that the others find."""
+    """A finder that finds nothing by itself: it wraps the loader that the others find."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -30,21 +54,8 @@ class _Finder:
                     break
         else:
             return None
-        execute = getattr(spec.loader, "exec_module", None)
-        if execute is None:
-            return spec
-
-        def exec_module(module):
-            execute(module)
-            from importlib import import_module
-
-            ours, function = _AFTER[name]
-            # None while our own module is still importing this one: it then calls the function itself at its end.
-            call = getattr(import_module(ours), function, None)
-            if call is not None:
-                call(module)
-
-        spec.loader.exec_module = exec_module
+        if hasattr(spec.loader, "exec_module"):
+            spec.loader = _Loader(spec.loader, name)
         return spec
 
 

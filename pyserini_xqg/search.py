@@ -96,12 +96,10 @@ class SearchOptions:
 
 def run_pyserini(arguments: list[str]) -> None:
     """Run Pyserini's search command in this process, with xQG registered."""
-    from pyserini_xqg.core import java
     from pyserini_xqg.vectors import encoders, fit
 
     encoders.register_encoders()
     fit.guard_searcher()
-    java.take_back_interrupt()
     argv = sys.argv
     sys.argv = [f"python -m {PYSERINI_COMMAND}", *arguments]
     try:

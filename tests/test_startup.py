@@ -109,16 +109,18 @@ print("fine", end="")
     assert run(code, python=python) == "fine"
 
 
-def test_java_is_chosen_when_pyjnius_is_about_to_read_it(python, tmp_path):
+def test_java_is_chosen_for_pyserini_alone(python, tmp_path):
     pytest.importorskip("jnius_config")
     code = """
 import os
 import jnius_config
-print(os.environ.get("JAVA_HOME"), jnius_config._xqg_configured)
+print(os.environ.get("JAVA_HOME"), hasattr(jnius_config, "_xqg_configured"))
+import pyserini
+print(os.environ.get("JAVA_HOME"), jnius_config._xqg_configured, "-Xrs" in jnius_config.get_options())
 """
     home = tmp_path / "java"
     (home / "lib/server").mkdir(parents=True)
     (home / "lib/server/libjvm.so").touch()
     (home / "release").write_text('JAVA_VERSION="21"\nMODULES="java.base jdk.incubator.vector"\n')
     result = flows.run(python, "-c", code, JAVA_HOME=None, JDK_HOME=str(home))
-    assert result.stdout == f"{home} True\n", result.stderr
+    assert result.stdout.splitlines() == ["None False", f"{home} True True"], result.stderr

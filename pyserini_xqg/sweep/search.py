@@ -119,12 +119,10 @@ def search_with_pyserini(
     """
     import faiss
 
-    from pyserini_xqg.core import java
     from pyserini_xqg.vectors import encoders, fit
 
     encoders.register_encoders()
     fit.guard_searcher()
-    java.take_back_interrupt()
     from pyserini.encode import QueryEncoder
     from pyserini.search.faiss import FaissSearcher
 

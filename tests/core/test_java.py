@@ -198,7 +198,7 @@ def test_configure_keeps_the_request_for_the_vector_module_where_it_can_be_met(t
     home = make_home(tmp_path / "java", GOOD)
     variables, options, errors = configured(JAVA_HOME=home)
     assert variables == {"JAVA_HOME": str(home), "JDK_HOME": None, "JRE_HOME": None}
-    assert options == [VECTOR, "-Xmx64m"]
+    assert options == ["-Xrs", VECTOR, "-Xmx64m"]
     assert errors == ""
 
 
@@ -206,19 +206,19 @@ def test_configure_drops_the_request_where_it_cannot(tmp_path):
     home = make_home(tmp_path / "java", NO_VECTOR)
     variables, options, _ = configured(JAVA_HOME=home)
     assert variables["JAVA_HOME"] == str(home)
-    assert options == ["-Xmx64m"]
+    assert options == ["-Xrs", "-Xmx64m"]
 
 
 def test_configure_points_pyjnius_past_an_unsuitable_java(tmp_path):
     old, good = make_home(tmp_path / "old", OLD), make_home(tmp_path / "good", GOOD)
     variables, options, _ = configured(JAVA_HOME=old, JDK_HOME=good)
     assert variables == {"JAVA_HOME": str(good), "JDK_HOME": None, "JRE_HOME": None}
-    assert options == [VECTOR, "-Xmx64m"]
+    assert options == ["-Xrs", VECTOR, "-Xmx64m"]
 
 
 def test_configure_says_what_to_do_where_there_is_no_java(tmp_path):
     variables, options, errors = configured(JAVA_HOME=tmp_path)
     assert variables["JAVA_HOME"] == str(tmp_path)
-    assert options == [VECTOR, "-Xmx64m"]
+    assert options == ["-Xrs", VECTOR, "-Xmx64m"]
     assert errors == f"pyserini_xqg: {java.NO_JAVA}\n"
     assert "pip install 'pyserini-xqg[java]'" in errors
