@@ -16,8 +16,8 @@ LOG_SECONDS = 60.0
 """Where standard error is no terminal, progress is a line every so many seconds."""
 
 
-_LOG_LINE = "{desc}{n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {remaining} left"
-_LOG_LINE_WITHOUT_TOTAL = "{desc}{n_fmt}{unit}, {rate_fmt}"
+_LOG_LINE = "{desc}: {n_fmt} of {total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {remaining} left"
+_LOG_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit}, {rate_fmt}"
 
 
 class Terminated(BaseException):
@@ -84,10 +84,10 @@ def describe_os_error(error: OSError) -> str:
 
 
 def shown(text: Any) -> str:
-    """A text on one line, with control characters as escapes: a stranger's docid must not drive the terminal.
+    r"""A text on one line, with control characters as escapes: a stranger's docid must not drive the terminal.
 
-    >>> shown("a\\x1b[31mb\\nc")
-    'a\\\\x1b[31mb\\\\nc'
+    >>> shown("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
     """
     text = str(text)
     if text.isprintable():
@@ -136,7 +136,7 @@ def progress(
         iterable,
         total=total,
         unit=" " + unit,
-        desc=description or None,
+        desc=description or (None if terminal else "done"),
         dynamic_ncols=terminal,
         bar_format=None if terminal else _LOG_LINE if total is not None else _LOG_LINE_WITHOUT_TOTAL,
         smoothing=0.1,
