@@ -35,13 +35,13 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
 from pyserini_xqg.core.options import add_options, at_least, option, option_name, read_options
 from pyserini_xqg.core.output import check_file
-from pyserini_xqg.text.corpus import IRDS_PREFIX
+from pyserini_xqg.datasets import dataset_of
 from pyserini_xqg.text.topics import (
-    TSV_SUFFIXES,
-    check_topics_file,
-    irds_topics,
+    TOPICS_SUFFIXES,
     read_topic_languages,
+    read_topics,
     split_by_language,
+    stock_reads,
 )
 from pyserini_xqg.vectors.manifest import (
     INDEX_PREFIX,
@@ -145,14 +145,18 @@ def _one_index(directories: tuple[str, ...]) -> Iterator[str]:
 
 @contextmanager
 def _topics_argument(options: SearchOptions) -> Iterator[str]:
-    """The topics as Pyserini takes them: the file itself, or queries of ir_datasets in a temporary JSON file."""
-    if options.topics.startswith(IRDS_PREFIX):
-        with _json_topics(irds_topics(options.topics)) as path:
-            yield path
+    """The topics as Pyserini takes them: the file itself, one of Pyserini's names, or a temporary JSON file."""
+    source = options.topics
+    names_file = os.sep in source or source.endswith(TOPICS_SUFFIXES) or Path(source).exists()
+    if options.topics_format != "default" or not (names_file or dataset_of(source)):
+        yield source
         return
-    if options.topics_format == "default" and options.topics.endswith(TSV_SUFFIXES):
-        check_topics_file(options.topics)
-    yield options.topics
+    topics = read_topics(source)
+    if stock_reads(source):
+        yield source
+        return
+    with _json_topics({topic: {"title": text} for topic, text in topics.items()}) as path:
+        yield path
 
 
 @contextmanager
@@ -200,7 +204,7 @@ def _search_routed(options: SearchOptions, rest: list[str], manifest: dict[str, 
     from pyserini.query_iterator import TopicsFormat, get_query_iterator  # isort: skip
 
     index = options.index[0]
-    source = options.topic_languages or (options.topics if options.topics.startswith(IRDS_PREFIX) else None)
+    source = options.topic_languages or (options.topics if dataset_of(options.topics) else None)
     if source is None:
         raise XqgError(
             "--route needs the topics' languages: pass --topic-languages (a code, a file, or irds:<dataset-id>)."

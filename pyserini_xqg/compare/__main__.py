@@ -258,7 +258,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _read_topics(args: argparse.Namespace, collection: Collection) -> Topics:
     """The topics to search with: those of the collection, no fewer and no others."""
-    from pyserini_xqg.text.questions import question_texts
+    from pyserini_xqg.text.topics import question_texts
 
     texts = question_texts(args.dataset, args.answers, args.topics)
     source = ", ".join(args.topics) or args.dataset or args.answers

@@ -6,6 +6,7 @@ import errno
 import glob
 import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -20,29 +21,62 @@ from typing import IO, Any
 
 from pyserini_xqg.core.errors import XqgError
 
+MOST_CHARACTERS = 1 << 26
+"""Of one line: what a small compressed file may become is bounded."""
+
+_PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "Parquet"}
+"""How files begin that are no text, and what they are."""
+
 
 def open_text(path: str | Path) -> IO[str]:
-    """Open a UTF-8 text file for reading; names that end in ``.gz`` are decompressed."""
+    """Open a UTF-8 text file for reading, plain or gzipped, whatever its name; a byte order mark is dropped."""
     path = Path(path)
     if not path.exists():
         raise XqgError(f"{path}: no such file. Check the path.")
     if path.is_dir():
         raise XqgError(f"{path}: a directory where a file was expected. Check the path.")
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
-    return open(path, encoding="utf-8", newline="\n")
+    stream: Any = open(path, "rb")  # noqa: SIM115 (closed with the text stream around it)
+    head = stream.peek(8)
+    if head.startswith(b"\x1f\x8b"):
+        stream = _Gzip(fileobj=stream)
+    elif what := next((name for start, name in _PACKED.items() if head.startswith(start)), None):
+        stream.close()
+        raise XqgError(f"{path}: a {what} file where text was expected. Unpack or convert it first (gzip is read).")
+    elif head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        stream.close()
+        raise XqgError(f"{path}: not UTF-8 but UTF-16. Convert the file to UTF-8.")
+    elif path.suffix == ".gz" and head:
+        stream.close()
+        raise XqgError(f"{path}: its name says gzip, but it is not. Name it without .gz, or fetch the file again.")
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
+
+
+class _Gzip(gzip.GzipFile):
+    """Closes the file below it too."""
+
+    def close(self) -> None:
+        below = self.fileobj
+        super().close()
+        if below is not None:
+            below.close()
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) of a UTF-8 text file, plain or ``.gz``.
+    """Yield (line number from 1, line without its end) of a UTF-8 text file, as :func:`open_text` reads it.
 
-    Raises :class:`XqgError`, naming the file and the line, for bytes that are not UTF-8 and for
-    truncated or corrupt gzip data.
+    Raises :class:`XqgError`, naming the file and the line, for bytes that are not UTF-8, for truncated or corrupt gzip
+    data, and for a line of more than :data:`MOST_CHARACTERS`.
     """
     number = 0
     with open_text(path) as lines:
         try:
-            for number, line in enumerate(lines, start=1):
+            while line := lines.readline(MOST_CHARACTERS):
+                number += 1
+                if len(line) == MOST_CHARACTERS:
+                    raise XqgError(
+                        f"{path}, line {number}: more than {MOST_CHARACTERS:,} characters on one line. "
+                        "Break it up, or leave it out."
+                    )
                 yield number, line.rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise XqgError(
@@ -54,24 +88,31 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) of a JSON-lines file, plain or ``.gz``; never skips a line.
+    """Yield (line number from 1, object) of a JSON-lines file, as :func:`open_text` reads it; never skips a line.
 
     Raises :class:`XqgError`, naming the file and the line, for anything that is not one JSON object.
     """
     for number, line in read_lines(path):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless nesting
-            what = f"malformed JSON ({error})"
-            if isinstance(error, json.JSONDecodeError):
-                what = "an empty line" if not line.strip() else f"malformed JSON ({error.msg}, column {error.colno})"
-            raise XqgError(f"{path}, line {number}: {what}. Every line must be one JSON object.") from error
-        if not isinstance(record, dict):
-            raise XqgError(
-                f"{path}, line {number}: a JSON {type(record).__name__} where an object was expected. "
-                "Every line must be one JSON object."
-            )
-        yield number, record
+        yield number, json_object(line, path, number)
+
+
+def json_object(line: str, path: str | Path, number: int) -> dict[str, Any]:
+    """The object on a line of JSON lines; :class:`XqgError`, naming file and line, if it is anything else."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless nesting
+        what = f"malformed JSON ({error})"
+        if number == 1 and line.strip() in ("{", "[", "[{"):
+            what = "JSON over several lines"
+        elif isinstance(error, json.JSONDecodeError):
+            what = "an empty line" if not line.strip() else f"malformed JSON ({error.msg}, column {error.colno})"
+        raise XqgError(f"{path}, line {number}: {what}. Every line must be one JSON object.") from error
+    if not isinstance(record, dict):
+        raise XqgError(
+            f"{path}, line {number}: a JSON {type(record).__name__} where an object was expected. "
+            "Every line must be one JSON object."
+        )
+    return record
 
 
 def sha256_file(path: str | Path) -> str:

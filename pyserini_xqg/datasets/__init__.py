@@ -20,6 +20,7 @@ for.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
@@ -87,6 +88,26 @@ def load(dataset_id: str) -> Any:
         return ir_datasets.load(dataset_id)
     except KeyError as error:
         raise unknown_dataset(dataset_id) from error
+
+
+IRDS_PREFIX = "irds:"
+
+
+def dataset_of(source: str) -> str | None:
+    """The dataset that a source of passages or topics names, with or without ``irds:``; None where it is a path.
+
+    >>> dataset_of("irds:anything"), dataset_of("xqg-sample/fi"), dataset_of("topics.tsv")
+    ('anything', 'xqg-sample/fi', None)
+    """
+    if source.startswith(IRDS_PREFIX):
+        return source.removeprefix(IRDS_PREFIX)
+    if source in DATASET_IDS and not Path(source).exists():
+        return source
+    if Path(source).suffix or Path(source).is_absolute() or Path(source).exists():
+        return None
+    import ir_datasets
+
+    return source if source in set(ir_datasets.registry) else None
 
 
 def unknown_dataset(dataset_id: str) -> XqgError:

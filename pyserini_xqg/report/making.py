@@ -20,8 +20,8 @@ from pyserini_xqg.report.page import MeasureResult, Report, html_page
 from pyserini_xqg.report.payload import Explorer, pack_within
 from pyserini_xqg.report.results import result_rows
 from pyserini_xqg.text.lookup import ShownPassages
-from pyserini_xqg.text.questions import question_texts
 from pyserini_xqg.text.runs import read_run
+from pyserini_xqg.text.topics import question_texts
 
 Run = dict[str, dict[str, float]]
 _NOTE_BYTES = 400

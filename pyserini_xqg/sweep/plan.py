@@ -16,8 +16,9 @@ from pyserini_xqg.sweep.crossvalidation import check_choice, related_topics, spl
 from pyserini_xqg.sweep.curves import choose_axis
 from pyserini_xqg.sweep.grid import Grid, Point
 from pyserini_xqg.sweep.stores import check_point, describe_store, open_stores
-from pyserini_xqg.sweep.topics import read_topics, rows_by_language, topics_digest
+from pyserini_xqg.sweep.topics import rows_by_language, topics_digest
 from pyserini_xqg.text.corpus import IRDS_PREFIX
+from pyserini_xqg.text.topics import read_topics
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 

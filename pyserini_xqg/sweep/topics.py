@@ -9,67 +9,10 @@ import numpy as np
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_jsonl, read_lines
-from pyserini_xqg.text.corpus import IRDS_PREFIX
-from pyserini_xqg.text.topics import check_topics_file, irds_topics
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.fit import TOLERANCE, probe_distance
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
-
-
-def read_topics(sources: Sequence[str]) -> dict[str, str]:
-    r"""Topic to text, in the order of the sources.
-
-    Each is a TSV of ``topic<TAB>text`` lines, a JSONL with ``id`` and ``question`` (as XOR-TyDi is published), both
-    plain or ``.gz``, or ``irds:<dataset-id>``. Texts are without white space at their ends, as Pyserini reads them.
-    Raises :class:`XqgError` for a malformed line, a topic that is given twice, and where there is none.
-
-    >>> from pathlib import Path
-    >>> _ = Path("/tmp/xqg-doctest-topics.tsv").write_text("q1\tMikä on Tampere?\n")
-    >>> read_topics(["/tmp/xqg-doctest-topics.tsv"])
-    {'q1': 'Mikä on Tampere?'}
-    """
-    topics: dict[str, str] = {}
-    for source in sources:
-        some = _read(source)
-        if repeated := topics.keys() & some.keys():
-            raise XqgError(f"{source}: topic {min(repeated)!r} is also in another --topics. Name each topic once.")
-        topics |= some
-    if not topics:
-        raise XqgError(f"{', '.join(sources)}: no topic in it.")
-    return topics
-
-
-def _read(source: str) -> dict[str, str]:
-    if source.startswith(IRDS_PREFIX):
-        topics = {topic: query["title"].strip() for topic, query in irds_topics(source).items()}
-    elif source.endswith((".jsonl", ".jsonl.gz")):
-        topics = _read_jsonl(source)
-    else:
-        check_topics_file(source)
-        pairs = (line.partition("\t") for _, line in read_lines(source))
-        topics = {topic.strip(): text.strip() for topic, _, text in pairs}
-    for topic, text in topics.items():
-        if topic.split() != [topic]:
-            raise XqgError(f"{source}: topic {topic!r} has white space in its id, which no run can hold. Rename it.")
-        if not text:
-            raise XqgError(f"{source}: topic {topic!r} has no text.")
-    return topics
-
-
-def _read_jsonl(source: str) -> dict[str, str]:
-    topics: dict[str, str] = {}
-    for number, record in read_jsonl(source):
-        topic, text = record.get("id"), record.get("question")
-        if not isinstance(topic, str) or not isinstance(text, str):
-            raise XqgError(
-                f'{source}, line {number}: no id or no question. Write {{"id": "…", "question": "…"}}, or pass a TSV.'
-            )
-        if topic in topics:
-            raise XqgError(f"{source}, line {number}: topic {topic!r} was given before. Name each topic once.")
-        topics[topic] = text.strip()
-    return topics
 
 
 def topics_digest(topics: Mapping[str, str]) -> str:

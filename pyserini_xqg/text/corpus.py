@@ -23,8 +23,8 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, read_jsonl, write_json
 from pyserini_xqg.core.languages import check_language, parse_languages
 from pyserini_xqg.core.options import at_least, option
+from pyserini_xqg.datasets import IRDS_PREFIX
 
-IRDS_PREFIX = "irds:"
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 DOCID_FIELDS = ("docid", "id", "_id")
 FIELDS = ("title", "text")

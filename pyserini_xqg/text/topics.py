@@ -1,121 +1,210 @@
-"""Topics and their languages: Pyserini's topic files checked line by line, ir_datasets queries, language maps."""
+"""Topics and their languages, from TSV, JSON lines, Pyserini's JSON or a dataset: one set of rules for all commands."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_jsonl, read_lines
+from pyserini_xqg.core.files import json_object, read_jsonl, read_lines
 from pyserini_xqg.core.languages import NAMES, check_language
-from pyserini_xqg.text.corpus import IRDS_PREFIX
+from pyserini_xqg.datasets import IRDS_PREFIX, dataset_of, load
 
-TSV_SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
+ID_FIELDS = ("id", "_id", "query_id", "qid")
+TEXT_FIELDS = ("question", "text", "query")
+_TSV_SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
+_FORMS = (
+    "topic<TAB>text lines, JSON lines with id and question (or _id and text, query_id and query), irds:<dataset-id>"
+)
 
 
-def check_topics_file(path: str | Path) -> None:
-    """Check a TSV of ``topic<TAB>text`` lines, which Pyserini reads without naming the faulty line.
+def read_topics(sources: str | Sequence[str], *, skip_without_text: bool = False) -> dict[str, str]:
+    r"""Topic to text, in the order of the sources; texts without white space at their ends, as Pyserini reads them.
 
-    Raises :class:`XqgError`, naming file and line, for a line without a tab, an empty topic or text, a
-    topic that occurs twice, and for an empty file.
+    Parameters
+    ----------
+    sources
+        Each a TSV of ``topic<TAB>text`` lines; JSON lines with ``id`` and ``question`` (XOR-TyDi), ``_id`` and ``text``
+        (BEIR), ``query_id`` and ``query`` (Tevatron); Pyserini's JSON, ``{topic: {"title": text}}``; all of them
+        plain or gzipped; or a dataset's id, with or without ``irds:``.
+    skip_without_text
+        Pass over JSON lines without a text, such as questions' answers alone.
+
+    Raises
+    ------
+    XqgError
+        Naming source and line, for a malformed line, an id that no run can hold, a topic that is given twice, and for
+        a source without topics.
+
+    >>> _ = Path("/tmp/xqg-doctest.tsv").write_text("q1\tMikä on Tampere?\n")
+    >>> read_topics("/tmp/xqg-doctest.tsv")
+    {'q1': 'Mikä on Tampere?'}
     """
-    seen: dict[str, int] = {}
-    for number, line in read_lines(path):
+    topics: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for source in [sources] if isinstance(sources, str) else sources:
+        before = len(topics)
+        for where, topic, text in _read(source):
+            if text is None and skip_without_text:
+                continue
+            if not isinstance(topic, str | int) or isinstance(topic, bool) or not isinstance(text, str):
+                raise XqgError(f"{where}: no topic or no text. A source of topics has {_FORMS}.")
+            topic, text = str(topic).strip(), text.strip()
+            if not topic or not text:
+                raise XqgError(f"{where}: the topic or its text is empty.")
+            if topic.split() != [topic]:
+                raise XqgError(f"{where}: topic {topic!r} has white space in its id, which no run can hold. Rename it.")
+            if topic in topics:
+                raise XqgError(f"{where}: topic {topic!r} is already at {places[topic]}. Name each topic once.")
+            topics[topic], places[topic] = text, where
+        if len(topics) == before and not skip_without_text:
+            raise XqgError(f"{source}: no topic in it. A source of topics has {_FORMS}.")
+    return topics
+
+
+def question_texts(dataset: str | None, answers: str | None, topics: Sequence[str] = ()) -> dict[str, str]:
+    """Topic to text: from ``topics`` if they are given, else the dataset's, else those beside the answers, if any."""
+    if topics or dataset:
+        return read_topics(topics or IRDS_PREFIX + dataset)
+    return read_topics(answers, skip_without_text=True) if answers else {}
+
+
+def _read(source: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (where it stands, topic, text) of a source, as they are written."""
+    if (dataset := dataset_of(source)) is not None:
+        for query in _queries(source, dataset).queries_iter():
+            yield f"{source}, query {query.query_id}", query.query_id, query.default_text()
+        return
+    if not Path(source).exists():
+        raise XqgError(f"{source}: neither a file nor a dataset. Pass a file of {_FORMS}.")
+    lines = list(read_lines(source))
+    begin = lines[0][1].lstrip() if lines else ""
+    if begin.startswith(("<top", "<num", "<?xml")):
+        raise XqgError(f"{source}: topics in TREC's own format. Make them {_FORMS}.")
+    named = Path(source).name.removesuffix(".gz")
+    if begin.startswith(("{", "[")) or named.endswith(".jsonl"):
+        yield from _read_json(source, lines, named.endswith(".jsonl"))
+        return
+    for number, line in lines:
+        where = f"{source}, line {number}"
         topic, tab, text = line.partition("\t")
         if not tab:
-            raise XqgError(f"{path}, line {number}: no tab. Every line must be topic<TAB>query.")
+            raise XqgError(f"{where}: no tab. Every line must be topic<TAB>query.")
         if "\t" in text:
-            raise XqgError(
-                f"{path}, line {number}: more than one tab, and Pyserini would drop what follows the second."
-            )
-        if not topic.strip() or not text.strip():
-            raise XqgError(
-                f"{path}, line {number}: the topic or the query is empty. Every line must be topic<TAB>query."
-            )
-        if topic in seen:
-            raise XqgError(
-                f"{path}, line {number}: topic {topic!r} is already on line {seen[topic]}. Name each topic once."
-            )
-        seen[topic] = number
-    if not seen:
-        raise XqgError(f"{path}: no topic in it. Pass a file of topic<TAB>query lines.")
-    all_numbers = all(_is_java_integer(topic) for topic in seen)
-    for topic, number in seen.items():
-        if (topic.isdigit() or all_numbers) and str(int(topic)) != topic:
-            raise XqgError(
-                f"{path}, line {number}: Pyserini would make topic {topic!r} {int(topic)}, which matches no qrels "
-                "and language maps. Write it without leading zeros, blanks or a sign."
-            )
+            raise XqgError(f"{where}: more than one tab, and Pyserini would drop what follows the second.")
+        yield where, topic, text
 
 
-def _is_java_integer(topic: str) -> bool:
-    """True for what Pyserini's first topic reader takes, which reads a file whose topics are all such numbers."""
-    return re.fullmatch(r"[+-]?[0-9]+", topic.strip()) is not None and -(2**31) <= int(topic) < 2**31
+def _read_json(source: str, lines: Sequence[tuple[int, str]], named: bool) -> Iterator[tuple[str, Any, Any]]:
+    """JSON lines, or Pyserini's one object, which may stand on several lines; named : for JSON lines."""
+    try:
+        first = json.loads(lines[0][1]) if lines else {}
+        is_one_object = not named and isinstance(first, dict) and _first(first, ID_FIELDS + TEXT_FIELDS) is None
+    except (ValueError, RecursionError):
+        is_one_object = not named
+    if not is_one_object:
+        for number, line in lines:
+            record = json_object(line, source, number)
+            yield f"{source}, line {number}", _first(record, ID_FIELDS), _first(record, TEXT_FIELDS)
+        return
+    try:
+        value = json.loads("\n".join(line for _, line in lines))
+    except (ValueError, RecursionError) as error:
+        raise XqgError(f"{source}: malformed JSON ({error}). Pass a file of {_FORMS}.") from error
+    if not isinstance(value, dict):
+        raise XqgError(f"{source}: a JSON list. Pass a file of {_FORMS}.")
+    for topic, fields in value.items():
+        yield f"{source}, topic {topic!r}", topic, fields.get("title") if isinstance(fields, dict) else fields
 
 
-def irds_queries(source: str) -> Any:
-    """The queries handler of ``irds:<dataset-id>``; :class:`XqgError` if the dataset has none."""
-    from pyserini_xqg import datasets
+def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((record[name] for name in names if record.get(name) is not None), None)
 
-    dataset = datasets.load(source.removeprefix(IRDS_PREFIX))
+
+def _queries(source: str, dataset_id: str) -> Any:
+    dataset = load(dataset_id)
     if not dataset.has_queries():
         raise XqgError(f"{source}: this dataset has no queries. Name one that has, such as xor-tydi/dev.")
     return dataset
 
 
-def irds_topics(source: str) -> dict[str, dict[str, str]]:
-    """Queries of an ir_datasets dataset in the form of Pyserini's JSON topics: ``{id: {"title": text}}``."""
-    return {query.query_id: {"title": query.default_text()} for query in irds_queries(source).queries_iter()}
+def stock_reads(source: str) -> bool:
+    """Whether Pyserini reads a topics file by itself, and as :func:`read_topics` does: a TSV, by its name.
+
+    Raises :class:`XqgError` for a topic that Pyserini would rename, since it takes it for a number.
+    """
+    if dataset_of(source) is not None or not source.endswith(_TSV_SUFFIXES):
+        return False
+    with open(source, "rb") as stream:
+        head = stream.read(3)
+    if head == b"\xef\xbb\xbf" or head.startswith(b"\x1f\x8b") != source.endswith(".gz") or head.startswith(b"{"):
+        return False
+    topics = [line.partition("\t")[0] for _, line in read_lines(source)]
+    whole_numbers = all(_is_java_integer(topic) for topic in topics)
+    for number, topic in enumerate(topics, start=1):
+        if (whole_numbers or re.fullmatch("[0-9]+", topic)) and str(int(topic)) != topic:
+            raise XqgError(
+                f"{source}, line {number}: Pyserini would make topic {topic!r} {int(topic)}, which matches no qrels "
+                "and language maps. Write it without leading zeros, blanks or a sign."
+            )
+    return True
+
+
+def _is_java_integer(topic: str) -> bool:
+    """True for what Pyserini's first topic reader takes, which reads a file whose topics are all such numbers."""
+    return re.fullmatch(r"[+-]?[0-9]{1,10}", topic.strip()) is not None and -(2**31) <= int(topic) < 2**31
 
 
 def read_topic_languages(source: str) -> Mapping[str, str] | str:
     """Topic to language, from a map or from a dataset; or one language that holds for all topics.
 
-    source : a language code; a TSV of ``topic<TAB>language`` lines; a JSONL of ``id`` and ``lang`` (the
-        published XOR-TyDi files); or ``irds:<dataset-id>`` (the queries' field ``lang``).
+    source : a language code; a TSV of ``topic<TAB>language`` lines; JSON lines of ``id`` (or another of
+        :data:`ID_FIELDS`) and ``lang``, such as the published XOR-TyDi files; or a dataset's id (the queries' field
+        ``lang``).
 
     >>> read_topic_languages("fi")
     'fi'
     """
     if source in NAMES:
         return source
-    if source.startswith(IRDS_PREFIX):
-        return _irds_languages(source)
-    if not Path(source).exists():
+    if (dataset := dataset_of(source)) is None and not Path(source).exists():
         raise XqgError(
             f"--topic-languages {source}: neither a language code nor a file. Pass a code such as fi, a TSV of "
             "topic<TAB>language lines, a JSONL with id and lang, or irds:<dataset-id>."
         )
     languages: dict[str, str] = {}
-    if source.endswith((".jsonl", ".jsonl.gz")):
-        pairs = ((number, record.get("id"), record.get("lang")) for number, record in read_jsonl(source))
-        form = '{"id": topic, "lang": language}'
-    else:
-        pairs = ((number, *line.partition("\t")[::2]) for number, line in read_lines(source))
-        form = "topic<TAB>language"
-    for number, topic, language in pairs:
-        where = f"{source}, line {number}"
+    for where, topic, language in _read_languages(source, dataset):
         if topic in (None, "") or not isinstance(topic, str | int) or not language or not isinstance(language, str):
-            raise XqgError(f"{where}: no topic or no language. Every line must be {form}.")
+            raise XqgError(
+                f"{where}: no topic or no language. Every line must be topic<TAB>language, or an object with id and "
+                "lang."
+            )
         code = check_language(language.strip(), where)
         if languages.setdefault(str(topic), code) != code:
             raise XqgError(f"{where}: topic {topic!r} is in {languages[str(topic)]!r} on an earlier line. Keep one.")
     if not languages:
-        raise XqgError(f"{source}: no topic in it. Every line must be {form}.")
+        raise XqgError(f"{source}: no topic in it. Every line must be topic<TAB>language.")
     return languages
 
 
-def _irds_languages(source: str) -> dict[str, str]:
-    handler = irds_queries(source)
-    languages = {}
-    for query in handler.queries_iter():
-        language = getattr(query, "lang", None) or handler.queries_lang()
-        if not language:
-            raise XqgError(f"{source}: query {query.query_id} has no language. Pass --topic-languages another way.")
-        languages[query.query_id] = check_language(language, f"{source}, query {query.query_id}")
-    return languages
+def _read_languages(source: str, dataset_id: str | None) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (where it stands, topic, language), as they are written."""
+    if dataset_id is not None:
+        dataset = _queries(source, dataset_id)
+        for query in dataset.queries_iter():
+            language = getattr(query, "lang", None) or dataset.queries_lang()
+            if not language:
+                raise XqgError(f"{source}: query {query.query_id} has no language. Pass --topic-languages another way.")
+            yield f"{source}, query {query.query_id}", query.query_id, language
+    elif source.removesuffix(".gz").endswith(".jsonl"):
+        for number, record in read_jsonl(source):
+            yield f"{source}, line {number}", _first(record, ID_FIELDS), record.get("lang")
+    else:
+        for number, line in read_lines(source):
+            yield f"{source}, line {number}", *line.partition("\t")[::2]
 
 
 def split_by_language(

@@ -1,7 +1,9 @@
 """Reading lines with their numbers; outputs that appear whole or not at all."""
 
+import bz2
 import gzip
 import hashlib
+import lzma
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import textwrap
 import pytest
 from helpers import command_environment
 
+from pyserini_xqg.core import files
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import (
     HashedFile,
@@ -88,11 +91,10 @@ def corrupted(data: bytes) -> bytes:
     [
         lambda data: data[: len(data) // 2],
         lambda data: data[:-4],
-        lambda data: b"no gzip at all\n",
         corrupted,
         lambda data: data[:-8] + b"\0" * 8,
     ],
-    ids=["half", "tail missing", "other data", "corrupted", "wrong checksum"],
+    ids=["half", "tail missing", "corrupted", "wrong checksum"],
 )
 def test_broken_gzip(tmp_path, damage):
     path = tmp_path / "a.txt.gz"
@@ -100,6 +102,33 @@ def test_broken_gzip(tmp_path, damage):
     path.write_bytes(damage(gzip.compress(lines.encode())))
     with pytest.raises(XqgError, match=r"a\.txt\.gz, after line \d+: broken gzip data .*Fetch the file again"):
         list(read_lines(path))
+
+
+def test_what_a_file_is_decides_not_its_name(tmp_path):
+    content = "\ufeffä\nb\r\n".encode()
+    for name, data in [("a.txt", content), ("a.gz", gzip.compress(content)), ("packed.txt", gzip.compress(content))]:
+        (tmp_path / name).write_bytes(data)
+        assert list(read_lines(tmp_path / name)) == [(1, "ä"), (2, "b")]  # without the byte order mark
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.txt.gz", b"no gzip at all\n", "its name says gzip, but it is not"),
+        ("a.txt", bz2.compress(b"text"), "a bzip2 file where text was expected. Unpack"),
+        ("a.txt", lzma.compress(b"text"), "a xz file where text"),
+        ("a.txt", b"PK\x03\x04rest", "a zip file where text"),
+        ("a.txt", "text".encode("utf-16"), "not UTF-8 but UTF-16"),
+        ("a.jsonl", b'{\n "id": 1\n}\n', "line 1: JSON over several lines. Every line must be one JSON object"),
+        ("a.jsonl", b'["a"]\n', "line 1: a JSON list where an object was expected"),
+        ("a.jsonl", gzip.compress(b'{"a": "' + b"x" * (files.MOST_CHARACTERS + 10)), "line 1: more than 67,108,864"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(XqgError) as caught:
+        list(read_jsonl(tmp_path / name))
+    assert str(caught.value).startswith(f"{tmp_path / name}") and message in str(caught.value)
 
 
 def test_missing_file_and_directory(tmp_path):

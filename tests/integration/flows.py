@@ -60,7 +60,7 @@ def stock(python, *arguments, **keywords) -> subprocess.CompletedProcess:
 
 
 # Chooses a Java that Pyserini starts on, and nothing else: for stock code in an environment that is not activated.
-JAVA_ALONE = "from pyserini_xqg import java; java.configure()\n"
+JAVA_ALONE = "from pyserini_xqg.core import java; java.configure()\n"
 
 _MANY = """
 import json, runpy, sys

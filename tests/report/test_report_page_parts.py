@@ -17,7 +17,6 @@ from pyserini_xqg.report.payload import Explorer, explorer_data, pack, pack_with
 from pyserini_xqg.report.results import result_rows
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.text.lookup import ShownPassages
-from pyserini_xqg.text.questions import question_texts
 
 # --- gold passages ---
 
@@ -122,14 +121,6 @@ def test_faulty_passages(tmp_path, files, queries, message):
     more = [write_jsonl(tmp_path / "queries.jsonl", queries)] if queries else []
     with pytest.raises(XqgError, match=message), ShownPassages({"a"}, files=[path], query_files=more) as passages:
         passages.get("a")
-
-
-def test_question_texts(tmp_path):
-    path = write_jsonl(tmp_path / "topics.jsonl", [{"id": "1", "question": "mikä"}, {"id": 2, "question": "kuka"}])
-    assert question_texts(None, None, [str(path)]) == {"1": "mikä", "2": "kuka"}
-    write_jsonl(path, [{"id": "1", "question": 7}])
-    with pytest.raises(XqgError, match="line 1: no topic, or a question that is no string"):
-        question_texts(None, str(path))
 
 
 # --- tables ---

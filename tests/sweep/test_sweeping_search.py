@@ -135,48 +135,6 @@ def test_memory_does_not_hold_the_composed_vectors(tmp_path):
 # Topics
 
 
-def test_topics_of_all_kinds(tmp_path):
-    (tmp_path / "a.tsv").write_text("q1\t who asks? \nq2\twhere\n", encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text('{"id": "7", "question": "milloin ", "answers": []}\n', encoding="utf-8")
-    assert topics.read_topics([str(tmp_path / "a.tsv"), str(tmp_path / "b.jsonl")]) == {
-        "q1": "who asks?",
-        "q2": "where",
-        "7": "milloin",
-    }
-    sample = topics.read_topics(["irds:xqg-sample/fi"])
-    assert len(sample) > 5 and all(text == text.strip() for text in sample.values())
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("a.tsv", "q1 who\n", "line 1: no tab"),
-        ("a.tsv", "", "no topic in it"),
-        ("a.tsv", "q 1\twho\n", "topic 'q 1' has white space in its id"),
-        ("a.jsonl", '{"id": "1"}\n', "line 1: no id or no question"),
-        (
-            "a.jsonl",
-            '{"id": "1", "question": "x"}\n{"id": "1", "question": "y"}\n',
-            "line 2: topic '1' was given before",
-        ),
-        ("a.jsonl", '{"id": "1", "question": " "}\n', "topic '1' has no text"),
-        ("a.jsonl", "", "no topic in it"),
-    ],
-)
-def test_bad_topics(tmp_path, name, text, message):
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(XqgError, match=message):
-        topics.read_topics([str(path)])
-
-
-def test_a_topic_in_two_files(tmp_path):
-    for name in ("a.tsv", "b.tsv"):
-        (tmp_path / name).write_text("q1\twho\n", encoding="utf-8")
-    with pytest.raises(XqgError, match=r"b\.tsv: topic 'q1' is also in another --topics"):
-        topics.read_topics([str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")])
-
-
 def test_routes_of_topics():
     languages = {"q1": "de", "q2": "ar"}
     assert {language: rows.tolist() for language, rows in topics.rows_by_language(

@@ -1,4 +1,4 @@
-"""Topics files checked before Pyserini reads them, and the maps from topic to language."""
+"""Topics of every kind, what Pyserini reads of them alike, and the maps from topic to language."""
 
 import gzip
 import json
@@ -10,11 +10,11 @@ from helpers import write_jsonl
 from pyserini_xqg import datasets
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.topics import (
-    check_topics_file,
-    irds_queries,
-    irds_topics,
+    question_texts,
     read_topic_languages,
+    read_topics,
     split_by_language,
+    stock_reads,
 )
 
 
@@ -24,73 +24,134 @@ def home(monkeypatch, tmp_path):
     monkeypatch.setenv("IR_DATASETS_HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.parametrize("name", ["t.tsv", "t.txt", "t.tsv.gz"])
-def test_good_topics(tmp_path, name):
-    data = "1\tMikä joki?\n2\tどこ\r\nten\twith trailing blank \n".encode()
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert check_topics_file(tmp_path / name) is None
+TOPICS = {"1": "Mikä joki?", "2": "どこ", "ten": "with trailing blank"}
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("name", "content"),
     [
-        (["1\ta", "2 b"], "line 2: no tab"),
-        (["1\ta", ""], "line 2: no tab"),
-        (["1\ta", "\tb"], "line 2: the topic or the query is empty"),
-        (["1\ta", "2\t "], "line 2: the topic or the query is empty"),
-        (["1\ta", "2\tb", "1\tc"], "line 3: topic '1' is already on line 1"),
+        ("t.tsv", "1\tMikä joki?\n2\t どこ\r\nten\twith trailing blank \n"),
+        ("t.txt", "\ufeff1\tMikä joki?\n2\tどこ\n ten\twith trailing blank"),
+        ("t.jsonl", '{"id": "1", "question": "Mikä joki?", "answers": []}\n{"_id": 2, "text": "どこ"}\n'
+         '{"query_id": "ten", "query": "with trailing blank "}\n'),
+        ("t.json", '{\n "1": {"title": "Mikä joki?"},\n "2": {"title": "どこ"}, "ten": "with trailing blank"}'),
+        ("line.json", '{"1": {"title": "Mikä joki?"}, "2": {"title": "どこ"}, "ten": "with trailing blank"}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [False, True])
+def test_topics_of_every_kind(tmp_path, name, content, packed):
+    path = tmp_path / (name + ".gz" * packed)
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    assert read_topics(str(path)) == TOPICS
+
+
+@pytest.mark.parametrize("source", ["irds:xqg-sample/fi", "xqg-sample/fi"])
+def test_topics_of_a_dataset(source):
+    expected = {query.query_id: query.text for query in ir_datasets.load("xqg-sample/fi").queries_iter()}
+    assert read_topics(source) == expected and len(expected) > 5
+    assert question_texts("xqg-sample/fi", None) == expected
+
+
+def test_topics_of_several_sources(tmp_path):
+    (tmp_path / "a.tsv").write_text("a\tx\n")
+    (tmp_path / "b.tsv").write_text("b\ty\n")
+    paths = [str(tmp_path / "a.tsv"), str(tmp_path / "b.tsv")]
+    assert read_topics(paths) == {"a": "x", "b": "y"} == question_texts("xqg-sample/fi", None, paths)
+    with pytest.raises(XqgError, match=r"a\.tsv, line 1: topic 'a' is already at .*a\.tsv, line 1"):
+        read_topics([*paths, paths[0]])
+
+
+def test_texts_beside_answers(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"id": "1", "question": "mikä", "answers": []}, {"id": 2, "answers": []}])
+    assert question_texts(None, str(path)) == {"1": "mikä"}
+    assert question_texts(None, None) == {}
+    with pytest.raises(XqgError, match="line 2: no topic or no text"):
+        read_topics(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "message"),
+    [
+        ("t.tsv", ["1\ta", "2 b"], ", line 2: no tab"),
+        ("t.tsv", ["1\ta", ""], ", line 2: no tab"),
+        ("t.tsv", ["1\ta", "\tb"], ", line 2: the topic or its text is empty"),
+        ("t.tsv", ["1\ta", "2\t "], ", line 2: the topic or its text is empty"),
+        ("t.tsv", ["1\ta", "2\tb", "1\tc"], ", line 3: topic '1' is already at"),
+        ("t.tsv", ["1\ta", "q 1\tb"], ", line 2: topic 'q 1' has white space in its id"),
+        ("t.tsv", ["1\ta\tdropped"], ", line 1: more than one tab"),
+        ("t.tsv", [], ": no topic in it"),
+        ("t.jsonl", [], ": no topic in it"),
+        ("t.tsv", ["<top>", "<num> Number: 1"], ": topics in TREC's own format"),
+        ("t.jsonl", ["q1 who"], ", line 1: malformed JSON"),
+        ("t.jsonl", ['{"id": "1"}'], ", line 1: no topic or no text"),
+        ("t.jsonl", ['{"id": "1", "question": 7}'], ", line 1: no topic or no text"),
+        ("t.jsonl", ['{"id": true, "question": "x"}'], ", line 1: no topic or no text"),
+        ("t.jsonl", ['{"id": "1", "question": " "}'], ", line 1: the topic or its text is empty"),
+        ("t.jsonl", ['{"id": "1", "text": "x"}', '{"id": 1, "text": "y"}'], ", line 2: topic '1' is already at"),
+        ("t.json", ['{"1": {"title": "x"}', "}}"], ": malformed JSON"),
+        ("t.json", ["[", "1]"], ": a JSON list"),
+        ("t.json", ['{"1": {"text": "x"}}'], ", topic '1': no topic or no text"),
     ],
 )
-def test_bad_topics(tmp_path, lines, message):
-    path = tmp_path / "t.tsv"
-    path.write_text("".join(f"{line}\n" for line in lines))
+def test_bad_topics(tmp_path, name, lines, message):
+    path = tmp_path / name
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     with pytest.raises(XqgError) as caught:
-        check_topics_file(path)
-    assert str(caught.value).startswith(f"{path}, {message}")
+        read_topics(str(path))
+    assert str(caught.value).startswith(f"{path}{message}")
 
 
-def test_other_bad_topics_files(tmp_path):
-    path = tmp_path / "t.tsv"
-    path.touch()
-    with pytest.raises(XqgError, match=r"t\.tsv: no topic in it"):
-        check_topics_file(path)
-    path.write_bytes(b"1\tKivel\xe4\n")
-    with pytest.raises(XqgError, match="not UTF-8"):
-        check_topics_file(path)
-    with pytest.raises(XqgError, match="no such file"):
-        check_topics_file(tmp_path / "none.tsv")
-    with pytest.raises(XqgError, match="a directory where a file"):
-        check_topics_file(tmp_path)
+def test_other_bad_sources(tmp_path):
+    (tmp_path / "t.tsv").write_bytes(b"1\tKivel\xe4\n")
+    for source, message in [
+        (tmp_path / "t.tsv", "not UTF-8"),
+        (tmp_path / "none.tsv", "neither a file nor a dataset"),
+        (tmp_path, "a directory where a file"),
+        ("irds:xqg-sample", "irds:xqg-sample: this dataset has no queries"),
+        ("irds:no-such-set", "no-such-set"),
+    ]:
+        with pytest.raises(XqgError, match=message):
+            read_topics(str(source))
 
 
-def test_irds_topics_are_the_datasets_queries():
-    expected = {query.query_id: {"title": query.text} for query in ir_datasets.load("xqg-sample/fi").queries_iter()}
-    assert irds_topics("irds:xqg-sample/fi") == expected
-    assert len(expected) > 5
-
-
-def test_irds_without_queries():
-    with pytest.raises(XqgError, match="irds:xqg-sample: this dataset has no queries"):
-        irds_queries("irds:xqg-sample")
-    with pytest.raises(XqgError, match="no-such-set"):
-        irds_topics("irds:no-such-set")
+@pytest.mark.parametrize(
+    ("name", "ids", "outcome"),
+    [
+        ("t.tsv", ["1", "10"], True),
+        ("t.txt", ["-1018987027025691298", "+7"], True),  # strings to Pyserini, being no numbers of its kind
+        ("t.tsv", ["²", "1"], True),
+        ("t.tsv", ["\ufeff1", "2"], False),
+        ("t.whatever", ["1"], False),
+        ("t.tsv", ["1", "01"], "Pyserini would make topic '01' 1,"),
+        ("t.tsv", ["+7", "8"], "Pyserini would make topic '+7' 7,"),
+        ("t.tsv", ["007", "q8"], "Pyserini would make topic '007' 7,"),
+    ],
+)
+def test_what_stock_reads_alike(tmp_path, name, ids, outcome):
+    path = tmp_path / name
+    path.write_text("".join(f"{topic}\ta question\n" for topic in ids), encoding="utf-8")
+    if isinstance(outcome, bool):
+        assert stock_reads(str(path)) is outcome
+        assert not stock_reads("irds:xqg-sample/fi")
+    else:
+        with pytest.raises(XqgError) as caught:
+            stock_reads(str(path))
+        assert outcome in str(caught.value)
 
 
 def test_one_language_for_all():
     assert read_topic_languages("te") == "te"
 
 
-@pytest.mark.parametrize("name", ["map.tsv", "map.txt", "map.tsv.gz"])
-def test_tsv_map(tmp_path, name):
-    data = b"1\tfi\nten\tar\r\n3\t te \n"
-    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert read_topic_languages(str(tmp_path / name)) == {"1": "fi", "ten": "ar", "3": "te"}
-
-
-@pytest.mark.parametrize("name", ["map.jsonl", "map.jsonl.gz"])
-def test_jsonl_map(tmp_path, name):
-    path = write_jsonl(tmp_path / name, [{"id": "a", "lang": "fi", "question": "?"}, {"id": 2, "lang": "ja"}])
-    assert read_topic_languages(str(path)) == {"a": "fi", "2": "ja"}
+@pytest.mark.parametrize("packed", [False, True])
+def test_maps(tmp_path, packed):
+    end = ".gz" * packed
+    for name in ("map.tsv", "map.txt"):
+        data = b"1\tfi\nten\tar\r\n3\t te \n"
+        (tmp_path / (name + end)).write_bytes(gzip.compress(data) if packed else data)
+        assert read_topic_languages(str(tmp_path / (name + end))) == {"1": "fi", "ten": "ar", "3": "te"}
+    records = [{"id": "a", "lang": "fi", "question": "?"}, {"query_id": 2, "lang": "ja"}]
+    assert read_topic_languages(str(write_jsonl(tmp_path / f"map.jsonl{end}", records))) == {"a": "fi", "2": "ja"}
 
 
 def test_published_xor_tydi_questions_are_a_map(shared_data):
@@ -107,43 +168,32 @@ def test_irds_map():
     languages = read_topic_languages("irds:xqg-sample/all")
     assert languages == {query.query_id: query.lang for query in queries}
     assert len(set(languages.values())) == 7
-    assert set(read_topic_languages("irds:xqg-sample/ko").values()) == {"ko"}
+    assert set(read_topic_languages("xqg-sample/ko").values()) == {"ko"}
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("2\txx", "line 2: unknown language code 'xx'"),
-        ("2\tFinnish", "line 2: unknown language code 'Finnish'. Did you mean 'fi'?"),
-        ("2 fi", "line 2: no topic or no language. Every line must be topic<TAB>language"),
-        ("\tfi", "line 2: no topic or no language"),
-        ("1\tar", "line 2: topic '1' is in 'fi' on an earlier line"),
+        ("2\txx", "unknown language code 'xx'"),
+        ("2\tFinnish", "unknown language code 'Finnish'. Did you mean 'fi'?"),
+        ("2 fi", "no topic or no language. Every line must be topic<TAB>language"),
+        ("\tfi", "no topic or no language"),
+        ("1\tar", "topic '1' is in 'fi' on an earlier line"),
+        ('{"lang": "fi"}', "no topic or no language"),
+        ('{"id": "2"}', "no topic or no language"),
+        ('{"id": "2", "lang": ["fi"]}', "no topic or no language"),
+        ('{"id": ["2"], "lang": "fi"}', "no topic or no language"),
+        ('{"id": "2", "lang": "xx"}', "unknown language code 'xx'"),
+        ('{"id": "1", "lang": "ar"}', "topic '1' is in 'fi' on an earlier line"),
     ],
 )
-def test_bad_tsv_map(tmp_path, line, message):
-    path = tmp_path / "map.tsv"
-    path.write_text(f"1\tfi\n{line}\n")
+def test_bad_maps(tmp_path, line, message):
+    path = tmp_path / ("map.jsonl" if line.startswith("{") else "map.tsv")
+    first = '{"id": "1", "lang": "fi"}' if line.startswith("{") else "1\tfi"
+    path.write_text(f"{first}\n{line}\n")
     with pytest.raises(XqgError) as caught:
         read_topic_languages(str(path))
-    assert str(caught.value).startswith(f"{path}, {message}")
-
-
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
-        ({"lang": "fi"}, "line 2: no topic or no language"),
-        ({"id": "2"}, "line 2: no topic or no language"),
-        ({"id": "2", "lang": ["fi"]}, "line 2: no topic or no language"),
-        ({"id": ["2"], "lang": "fi"}, "line 2: no topic or no language"),
-        ({"id": "2", "lang": "xx"}, "line 2: unknown language code 'xx'"),
-        ({"id": "1", "lang": "ar"}, "line 2: topic '1' is in 'fi' on an earlier line"),
-    ],
-)
-def test_bad_jsonl_map(tmp_path, record, message):
-    path = write_jsonl(tmp_path / "map.jsonl", [{"id": "1", "lang": "fi"}, record])
-    with pytest.raises(XqgError) as caught:
-        read_topic_languages(str(path))
-    assert str(caught.value).startswith(f"{path}, {message}")
+    assert str(caught.value).startswith(f"{path}, line 2: {message}")
 
 
 def test_other_bad_maps(tmp_path):
@@ -180,24 +230,3 @@ def test_split_faults():
         split_by_language({"1": "a"}, {"1": "ja"}, INDEXES, "here")
     with pytest.raises(XqgError, match="topic '1' is in 'ja'"):
         split_by_language({"1": "a"}, "ja", INDEXES, "here")
-
-
-def test_a_second_tab_is_refused(tmp_path):
-    path = tmp_path / "topics.tsv"
-    path.write_text("1\tone question\twhat Pyserini would drop\n", encoding="utf-8")
-    with pytest.raises(XqgError, match=r"topics\.tsv, line 1: more than one tab"):
-        check_topics_file(path)
-
-
-@pytest.mark.parametrize(("ids", "faulty"), [(["1", "01"], "01"), (["+7", "8"], r"\+7"), (["007", "q8"], "007")])
-def test_topics_that_pyserini_would_rename_are_refused(tmp_path, ids, faulty):
-    path = tmp_path / "topics.tsv"
-    path.write_text("".join(f"{topic}\ta question\n" for topic in ids), encoding="utf-8")
-    with pytest.raises(XqgError, match=rf"Pyserini would make topic '{faulty}' "):
-        check_topics_file(path)
-
-
-def test_signed_and_huge_topics_are_strings_to_pyserini(tmp_path):
-    path = tmp_path / "topics.tsv"
-    path.write_text("-1018987027025691298\ta question\n+7\tanother\n", encoding="utf-8")
-    check_topics_file(path)
