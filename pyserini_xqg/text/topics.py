@@ -15,6 +15,7 @@ from pyserini_xqg.datasets import IRDS_PREFIX, dataset_of, load
 
 ID_FIELDS = ("id", "_id", "query_id", "qid")
 TEXT_FIELDS = ("question", "text", "query")
+TOPICS_SUFFIXES = (".tsv", ".txt", ".json", ".jsonl", ".gz", ".trec")
 _TSV_SUFFIXES = (".tsv", ".tsv.gz", ".txt", ".txt.gz")
 _FORMS = (
     "topic<TAB>text lines, JSON lines with id and question (or _id and text, query_id and query), irds:<dataset-id>"
@@ -79,7 +80,7 @@ def _read(source: str) -> Iterator[tuple[str, Any, Any]]:
             yield f"{source}, query {query.query_id}", query.query_id, query.default_text()
         return
     if not Path(source).exists():
-        raise XqgError(f"{source}: neither a file nor a dataset. Pass a file of {_FORMS}.")
+        raise XqgError(f"{source}: no such file, and no dataset. Pass a file of {_FORMS}.")
     lines = list(read_lines(source))
     begin = lines[0][1].lstrip() if lines else ""
     if begin.startswith(("<top", "<num", "<?xml")):

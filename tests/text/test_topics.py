@@ -105,7 +105,7 @@ def test_other_bad_sources(tmp_path):
     (tmp_path / "t.tsv").write_bytes(b"1\tKivel\xe4\n")
     for source, message in [
         (tmp_path / "t.tsv", "not UTF-8"),
-        (tmp_path / "none.tsv", "neither a file nor a dataset"),
+        (tmp_path / "none.tsv", "no such file, and no dataset"),
         (tmp_path, "a directory where a file"),
         ("irds:xqg-sample", "irds:xqg-sample: this dataset has no queries"),
         ("irds:no-such-set", "no-such-set"),
