@@ -67,3 +67,16 @@ def test_an_activated_environment_needs_no_register(active_python, first):
     result = flows.run(active_python, "-c", _ACTIVE, first)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1]) == [True, True, True]
+
+
+def test_the_examples_that_need_java(plain_python):
+    """Those of the modules that pyproject.toml keeps from pytest's own collection of examples."""
+    code = """
+import doctest, importlib
+names = ("pyserini_xqg", "pyserini_xqg.vectors.encoders")
+print([doctest.testmod(importlib.import_module(name)) for name in names])
+"""
+    result = flows.run(plain_python, "-c", code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].count("failed=0") == 2, result.stdout
+    assert "attempted=0" not in result.stdout
