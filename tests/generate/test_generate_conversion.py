@@ -177,7 +177,7 @@ def test_ctranslate2_missing(tiny_t5):
         "import sys; sys.modules['ctranslate2'] = None\n"
         "import importlib.util as util; find = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'ctranslate2' else find(name, *rest)\n"
-        "from pyserini_xqg import cli; from pyserini_xqg.generate.backends import load_generator\n"
+        "from pyserini_xqg.core import cli; from pyserini_xqg.generate.backends import load_generator\n"
         f"cli.run(lambda: load_generator({tiny_t5!r}, backend='ctranslate2'))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=command_environment())
