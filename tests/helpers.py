@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,12 +131,16 @@ def run_command(command: str, *arguments, **environment) -> subprocess.Completed
     main = importlib.import_module(module).main
     arguments = list(map(str, arguments))
     outputs = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="", write_through=True) for _ in range(2)]
+    terminated = signal.getsignal(signal.SIGTERM)
     with (
         mock.patch.dict(os.environ, environment),
         contextlib.redirect_stdout(outputs[0]),
         contextlib.redirect_stderr(outputs[1]),
     ):
-        status = _status(lambda: cli.run(lambda: main(arguments)))
+        try:
+            status = _status(lambda: cli.run(lambda: main(arguments)))
+        finally:
+            signal.signal(signal.SIGTERM, terminated)
     out, err = (output.buffer.getvalue().decode("utf-8") for output in outputs)
     return subprocess.CompletedProcess([module, *arguments], status, out, err)
 

@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from helpers import run_command, run_module
 from house import HEAVY, House
 from integration import flows
 
 COMMANDS = sorted(name.removesuffix(".__main__") for name, module in House().modules.items() if module.is_command)
 # search shows Pyserini's own help below its own, and so imports Pyserini; default_encoder has no options.
-EXCEPT = {"search", "default_encoder", "store"}  # store is about to be a command again
+EXCEPT = {"search", "default_encoder"}
 
 # Each command's help in a child of its own, so that none finds what another has imported.
 _HELP = f"""
@@ -49,6 +50,13 @@ def test_neither_the_import_nor_any_help_imports_anything_heavy():
     for command, (heavy, seconds, names_itself) in found.items():
         assert (heavy, names_itself) == ([], True), command
         assert seconds < 0.7, command  # of processor time, beside Python's own start
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--corpus", "nowhere"], ["--corpus", "nowhere", "--encoder", "x"]])
+def test_a_command_in_the_tests_process_ends_as_one_in_its_own(arguments, tmp_path):
+    arguments = [*arguments, "--output", tmp_path / "store"]
+    here, there = run_command("encode", *arguments), run_module("pyserini_xqg.encode", *arguments)
+    assert (here.returncode, here.stdout, here.stderr) == (there.returncode, there.stdout, there.stderr)
 
 
 def test_the_import_is_quick_to_see():
