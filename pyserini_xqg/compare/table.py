@@ -11,11 +11,11 @@ from typing import Any
 from pyserini_xqg.compare.comparison import Result
 from pyserini_xqg.core.files import write_json
 from pyserini_xqg.core.old_files import write_whole
+from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent, render
 from pyserini_xqg.evaluate.collection import ALL_TOPICS
 from pyserini_xqg.evaluate.comparisons import Settings, Tested, compare_runs, write_by_query, write_rows
 from pyserini_xqg.evaluate.score_tables import Results
 from pyserini_xqg.evaluate.scoring import Scorer, Values
-from pyserini_xqg.evaluate.tables import Cell, Table, render_markdown, render_text, scored_rows
 
 AVERAGE = "avg"
 """As :mod:`pyserini_xqg.evaluate.measures` has it, which is slow to import."""
@@ -71,23 +71,17 @@ class Report:
         return self._tested.get((system, measure, self._whole if column == AVERAGE else column))
 
     def _overview(self) -> Table:
-        names, scores = list(self._values), self._results.scores
-        columns = [[scores[name][measure].get(AVERAGE) for name in names] for measure in self._measures]
-        marks = [
-            (row, place)
-            for row, name in enumerate(names)
-            for place, measure in enumerate(self._measures)
-            if (test := self._test(name, measure, AVERAGE)) and test.significant
-        ]
         rows = []
-        for name, cells in scored_rows(names, columns, marks):
+        for name, scores in self._results.scores.items():
+            tests = [self._test(name, measure, AVERAGE) for measure in self._measures]
+            marks = [SIGNIFICANT * bool(test and test.significant) for test in tests]
+            means = [scores[measure].get(AVERAGE) for measure in self._measures]
             cost = self._costs[name]
-            encode = "-" if cost.encode_ms is None else f"{cost.encode_ms:.2f}"
-            rows.append(
-                (name, [*cells, *map(Cell, (f"{cost.index_bytes / 1e6:.2f}", f"{cost.search_ms:.2f}", encode))])
-            )
-        header = [measure + "*" * (measure in self._results.marked) for measure in self._measures]
-        return Table("Average of the languages", ["system", *header, *_COSTS], rows)
+            costs = [cost.index_bytes / 1e6, cost.search_ms, cost.encode_ms]
+            rows.append([name, *map(Cell, means, marks), *costs])
+        heads = [Column(name + "*" * (name in self._results.marked), percent, "highest") for name in self._measures]
+        columns = ["system", *heads, *(Column(name, ".2f") for name in _COSTS)]
+        return Table(columns, rows, "Average of the languages")
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know."""
@@ -101,13 +95,13 @@ class Report:
 
     def text(self) -> str:
         """The overview for a terminal."""
-        return render_text([self._overview()], self.notes())
+        return render([self._overview()], notes=self.notes())
 
     def markdown(self) -> str:
         """Notes, the overview, a table by language and one of tests for each measure, and what each system is."""
-        described = [(name, [Cell(self._described[name])]) for name in self._values]
-        systems = render_markdown([Table("Systems", ["system", "what"], described)]).replace("|---|---:|", "|---|---|")
-        return render_markdown([self._overview(), *self._results.tables()], self.notes()) + systems
+        described = [[name, self._described[name]] for name in self._values]
+        systems = Table(["system", Column("what", left=True)], described, "Systems")
+        return render([self._overview(), *self._results.tables(), systems], "markdown", self.notes())
 
     def rows(self) -> Iterator[list[Any]]:
         """Of ``table.csv``: system, measure, language, value (fractions), the test; then the system's costs."""

@@ -21,8 +21,10 @@ _EXISTS = "exists. Remove it, choose another --output, or pass --overwrite."
 
 
 def check_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output that is one of the inputs, lies in one, or holds one, also through links."""
+    """Refuse an output that is one of the inputs, lies in one (or in any file), or holds one, also through links."""
     target = resolved(output)
+    if (above := next(parent for parent in target.parents if parent.exists())) and not above.is_dir():
+        raise XqgError(f"{output}: {above} is a file, so that nothing can lie in it. Choose another --output.")
     for source in inputs:
         if not os.path.exists(source):
             continue

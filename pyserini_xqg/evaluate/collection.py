@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
 from pyserini_xqg.core.options import option
 
 ALL_TOPICS = "all"
 """The one language where the topics' languages are not known."""
+
+AVERAGE = "avg"
+"""The key of the unweighted mean over languages."""
+
+PUNKT_CURE = "python -m nltk.downloader punkt_tab"
+"""The command that makes R@kt exact on a machine whose NLTK lacks its sentence model."""
+
+
+def sort_languages(codes: Iterable[str]) -> list[str]:
+    """Language codes in the order of tables: XOR-TyDi's seven first, as in its papers, then the alphabet.
+
+    >>> sort_languages(["es", "te", "de", "ar"])
+    ['ar', 'te', 'de', 'es']
+    """
+    first = {code: place for place, code in enumerate(XOR_TYDI_LANGUAGES)}
+    return sorted(set(codes), key=lambda code: (first.get(code, len(first)), code))
 
 
 @dataclass

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +9,9 @@ from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.old_files import write_whole
-from pyserini_xqg.evaluate.collection import ALL_TOPICS
+from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table
+from pyserini_xqg.evaluate.collection import ALL_TOPICS, sort_languages
 from pyserini_xqg.evaluate.significance import Comparison, TestOptions, compare, correct
-from pyserini_xqg.evaluate.tables import SIGNIFICANT, Cell, Table
-
-TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Run to measure to query id to value."""
@@ -59,8 +51,6 @@ def compare_runs(
     >>> tested.run, tested.language, tested.comparison.won, round(tested.p_corrected, 3), tested.significant
     ('b', 'fi', 2, 0.225, False)
     """
-    from pyserini_xqg.evaluate.measures import sort_languages
-
     settings = settings or Settings()
     tested: list[Tested] = []
     for measure, of_baseline in values[baseline].items():
@@ -129,30 +119,24 @@ def describe(settings: Settings, tests: int, baseline: str) -> str:
     return f"{SIGNIFICANT} p < {settings.level:g} against {baseline}: {test}, {correction}."
 
 
-def comparison_tables(tested: Sequence[Tested], settings: Settings, marked: Set[str] = frozenset()) -> list[Table]:
+def comparison_tables(tested: Sequence[Tested], settings: TestOptions, marked: Set[str] = frozenset()) -> list[Table]:
     """A table per measure: difference x 100, interval, effect size, p values, questions won, tied and lost.
 
     Measures in ``marked`` get a ``*`` behind their name.
     """
-    interval = f"{(1 - settings.level) * 100:g}% interval"
-    header = ["run", "language", "questions", "difference", interval, "d_z", "p"]
-    header += [f"p ({settings.correction})"] * (settings.correction != "none") + ["won", "tied", "lost"]
+    corrected = settings.correction != "none"
+    columns = ["run", Column("language"), "questions", Column("difference", lambda value: f"{value * 100:+.2f}")]
+    columns += [f"{(1 - settings.level) * 100:g}% interval", Column("d_z", "+.3f"), Column("p", _p)]
+    columns += [Column(f"p ({settings.correction})", _p)] * corrected + ["won", "tied", "lost"]
     tables: dict[str, Table] = {}
-    for one in tested:
-        result = one.comparison
-        cells = [
-            Cell(one.language),
-            Cell(str(result.questions)),
-            Cell(f"{result.mean_difference * 100:+.2f}", mark=SIGNIFICANT * one.significant),
-            Cell(f"[{result.low * 100:+.2f}, {result.high * 100:+.2f}]"),
-            Cell(f"{result.effect_size:+.3f}"),
-            Cell(_p(result.p_value)),
-            *([Cell(_p(one.p_corrected))] * (settings.correction != "none")),
-            *(Cell(str(number)) for number in (result.won, result.tied, result.lost)),
-        ]
-        title = f"{one.measure}{'*' * (one.measure in marked)}: difference from {one.baseline}"
-        table = tables.setdefault(one.measure, Table(title, header, []))
-        table.rows.append((one.run, cells))
+    for test in tested:
+        result = test.comparison
+        row = [test.run, test.language, result.questions]
+        row.append(Cell(result.mean_difference, mark=SIGNIFICANT * test.significant))
+        row += [f"[{result.low * 100:+.2f}, {result.high * 100:+.2f}]", result.effect_size, result.p_value]
+        row += [test.p_corrected] * corrected + [result.won, result.tied, result.lost]
+        title = f"{test.measure}{'*' * (test.measure in marked)}: difference from {test.baseline}"
+        tables.setdefault(test.measure, Table(columns, [], title)).rows.append(row)
     return list(tables.values())
 
 
@@ -160,48 +144,31 @@ def _p(value: float) -> str:
     return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def write_comparisons(path: str | Path, tested: Sequence[Tested], settings: Settings) -> None:
+def write_comparisons(path: str | Path, tested: Sequence[Tested], settings: TestOptions) -> None:
     """Write all digits: JSON (a list of objects; null for an infinite effect size), CSV or TSV, by the suffix."""
+    how = {"test": settings.test, "correction": settings.correction, "level": settings.level}
     rows = [
         {
-            **{"run": one.run, "baseline": one.baseline, "measure": one.measure, "language": one.language},
-            **vars(one.comparison),
-            "p_corrected": one.p_corrected,
-            "significant": one.significant,
-            **{"test": settings.test, "correction": settings.correction, "level": settings.level},
+            **{"run": test.run, "baseline": test.baseline, "measure": test.measure, "language": test.language},
+            **vars(test.comparison),
+            **{"p_corrected": test.p_corrected, "significant": test.significant, **how},
         }
-        for one in tested
+        for test in tested
     ]
-    if str(path).endswith(".json"):
-        for row in rows:
-            row["effect_size"] = row["effect_size"] if math.isfinite(row["effect_size"]) else None
-        _write(path, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
-    else:
-        write_rows(path, list(rows[0]), (row.values() for row in rows))
+    Table(list(rows[0]), [list(row.values()) for row in rows]).write(path)
 
 
 def write_by_query(path: str | Path, values: RunValues, languages: Mapping[str, str]) -> None:
     """Write every value, all digits: columns run, measure, language, qid, value; CSV or TSV, by the file's suffix."""
     rows = (
-        (run, measure, languages[query_id], query_id, repr(value))
+        (run, measure, languages[query_id], query_id, value)
         for run, of_run in values.items()
         for measure, of_measure in of_run.items()
         for query_id, value in sorted(of_measure.items())
     )
-    write_rows(path, ["run", "measure", "language", "qid", "value"], rows)
+    Table(["run", "measure", "language", "qid", "value"], rows).write(path)
 
 
-def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a CSV or TSV with a header, gzipped if the name ends in ``.gz``; the file appears whole."""
-    out = io.StringIO()
-    delimiter = "\t" if ".tsv" in Path(path).suffixes else ","
-    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    _write(path, out.getvalue())
-
-
-def _write(path: str | Path, text: str) -> None:
-    data = text.encode("utf-8")
-    with write_whole(path, "wb") as out:
-        out.write(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
+def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Goes with the last users: sweep, compare."""
+    Table(header, rows).write(path)

@@ -24,14 +24,8 @@ from ir_measures.providers import Evaluator, Provider
 from ir_measures.util import Metric, QrelsConverter, RunConverter
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
 from pyserini_xqg.evaluate.answer_tokens import AnswerFinder, Passages, exact_tokens, rank
-
-PUNKT_CURE = "python -m nltk.downloader punkt_tab"
-"""The command that makes R@kt exact on a machine whose NLTK lacks its sentence model."""
-
-AVERAGE = "avg"
-"""The key of the unweighted mean over languages."""
+from pyserini_xqg.evaluate.collection import AVERAGE, PUNKT_CURE, sort_languages
 
 
 class InexactTokensWarning(UserWarning):
@@ -240,16 +234,6 @@ class RecallAtKTokensEvaluator(Evaluator):
                 hits = self._finders[key].hits(query_id, answers, ranking, budgets)
                 for measure, hit in zip(measures, hits, strict=True):
                     yield Metric(query_id, measure, hit)
-
-
-def sort_languages(codes: Iterable[str]) -> list[str]:
-    """Language codes in the order of tables: XOR-TyDi's seven first, as in its papers, then the alphabet.
-
-    >>> sort_languages(["es", "te", "de", "ar"])
-    ['ar', 'te', 'de', 'es']
-    """
-    first = {code: place for place, code in enumerate(XOR_TYDI_LANGUAGES)}
-    return sorted(set(codes), key=lambda code: (first.get(code, len(first)), code))
 
 
 def mean_by_language(metrics: Iterable[Metric], languages: Mapping[str, str]) -> dict[Measure, dict[str, float]]:

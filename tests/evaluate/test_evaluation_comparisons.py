@@ -118,16 +118,16 @@ def test_tables(values):
     tested = compare_runs(values, "none", LANGUAGES, settings)
     first, second = comparison_tables(tested, settings, {"R@2kt"})
     assert (first.title, second.title) == ("R@2kt*: difference from none", "RR@10: difference from none")
-    assert first.header[4:8] == ["99% interval", "d_z", "p", "p (holm)"]
+    assert [column.name for column in first.columns[4:8]] == ["99% interval", "d_z", "p", "p (holm)"]
     for table, measure in ((first, "R@2kt"), (second, "RR@10")):
         of_measure = [one for one in tested if one.measure == measure]
-        for (name, cells), one in zip(table.rows, of_measure, strict=True):
+        for cells, one in zip(table.cells(), of_measure, strict=True):
             texts = [cell.text for cell in cells]
-            assert [name, texts[0]] == [one.run, one.language] and len(texts) == len(table.header) - 1
-            assert texts[2] == f"{one.comparison.mean_difference * 100:+.2f}"
-            assert (cells[2].mark == "†") == one.significant
+            assert texts[:2] == [one.run, one.language] and len(texts) == len(table.columns)
+            assert texts[3] == f"{one.comparison.mean_difference * 100:+.2f}"
+            assert (cells[3].mark == "†") == one.significant
             assert [int(text) for text in texts[-3:]] == [one.comparison.won, one.comparison.tied, one.comparison.lost]
-    assert "p (holm)" not in comparison_tables(tested, Settings())[0].header
+    assert "p (holm)" not in [column.name for column in comparison_tables(tested, Settings())[0].columns]
 
 
 def test_describe():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.named_runs import named_runs, with_baseline
+from pyserini_xqg.evaluate.settings import named_runs, with_baseline
 
 
 def test_names():
