@@ -6,7 +6,9 @@ from pyserini_xqg.queries.scores import QueryScores, ScoresWriter, new_scores_ma
 from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
-from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
+
+CHUNK = 4
 
 
 def vector_settings(passages, queries, dimension, docids) -> dict:
@@ -25,9 +27,10 @@ def vector_settings(passages, queries, dimension, docids) -> dict:
         "dimension": dimension,
         "dtype": "float32",
         "precision": "float32",
-        "chunk_size": 4,
+        "chunk_size": CHUNK,
         "max_queries": None,
         "keep_query_vectors": True,
+        "fuse": None,
         "corpus": corpus,
         "most_queries": {language: max(counts) for language, counts in queries.items()},
         "probe": describe_probe(np.arange(1, dimension + 1)),
@@ -41,11 +44,15 @@ def vector_store(directory, passages, queries, docids=None, **changes) -> Embedd
     counts = {language: np.array([len(some) for some in lists], np.int32) for language, lists in queries.items()}
     numbers = {language: some.tolist() for language, some in counts.items()}
     settings = vector_settings(len(passages), numbers, passages.shape[1], docids) | changes
-    flat = {language: np.concatenate(lists).astype(np.float32) for language, lists in queries.items()}
-    sums = {language: sum_first(flat[language], counts[language])[0] for language in queries}
     with StoreWriter(directory, settings) as writer:
-        writer.write(Chunk(docids, passages, sums, counts, flat if settings["keep_query_vectors"] else {}))
-        writer.finish()
+        for first in range(0, len(passages), settings["chunk_size"]):
+            rows = slice(first, first + settings["chunk_size"])
+            flat = {code: np.concatenate(lists[rows]).astype(np.float32) for code, lists in queries.items()}
+            number = {code: values[rows] for code, values in counts.items()}
+            sums = {code: sum_first(vectors, number[code])[0] for code, vectors in flat.items()}
+            kept = flat if settings["keep_query_vectors"] else {}
+            writer.write(Chunk(docids[rows], passages[rows], sums, number, kept, centroids(sums, number)))
+        writer.complete()
     return EmbeddingStore(directory)
 
 

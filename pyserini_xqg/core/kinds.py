@@ -142,7 +142,7 @@ class Kind:
 
 
 def _is_passing(name: str) -> bool:
-    return name == LOCK_NAME or name.endswith(".lock") or (name.startswith(".") and name.endswith(".partial"))
+    return name.startswith(".") and name.endswith((LOCK_NAME, ".partial"))
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -281,7 +282,7 @@ def _read(kind: type, values: Mapping[str, Any], changed: Mapping[str, Any] | No
 
 def _value_type(annotation: str) -> type:
     """The type of one value: ``int`` of ``int | None`` and of ``tuple[int, ...]``."""
-    words = annotation.replace("[", " ").replace("|", " ").replace(",", " ").split()
+    words = re.findall(r"\w+", annotation)  # of a class too, where annotations are no strings: <class 'int'>
     return next((kind for kind in (bool, int, float) if kind.__name__ in words), str)
 
 

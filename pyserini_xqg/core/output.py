@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,10 +100,11 @@ def write_directory(
     """
     inputs = list(inputs)
     path = resolved(output)
-    _restore(path)
     check_directory(output, kind, overwrite, inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with named_errors(output), exclusive(path.with_name(f".{path.name}.lock"), output):
+        _restore(path)
+        check_directory(output, kind, overwrite, inputs)
         remove_leftovers(path)
         partial = partial_path(path)
         partial.mkdir()
@@ -141,9 +143,9 @@ def _replace(path: Path, new: Path) -> None:
     """Put a new directory in the place of an old one; whatever happens, one of them is there whole."""
     replaced = _replaced(path)
     shutil.rmtree(replaced, ignore_errors=True)
-    if path.exists():
-        os.replace(path, replaced)
     try:
+        if path.exists():
+            os.replace(path, replaced)
         os.replace(new, path)
     except BaseException:
         _restore(path)
@@ -160,13 +162,17 @@ def exclusive(lock_file: str | Path, output: str | Path, wait: float = 0) -> Ite
     Path(lock_file).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_file)
     try:
-        lock.acquire(timeout=wait)
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            lock.acquire(timeout=wait)
     except Timeout as error:
         raise XqgError(
             f"{output}: another process is writing it (it holds {lock_file}). Wait for it to end, or choose another "
             "--output."
         ) from error
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError, UserWarning) as error:
+        if getattr(error, "filename", None) is not None:
+            raise  # the file could not be made
+        # filelock would warn, and go on with a file that outlives a killed process.
         raise XqgError(
             f"{lock_file}: this file system keeps no locks ({error}), so a second process could not be kept away. "
             "Choose an --output on another one."
