@@ -122,7 +122,7 @@ class Job:
     def finish(self, sha256: Mapping[str, str] | None = None, listed: Sequence[str] = (), **entries: Any) -> dict:
         """Mark the work as finished, with what lies in the directory, its sizes and checksums; returns the manifest.
 
-        entries : what the manifest says beside the settings. sha256, listed : as in
+        entries : what the manifest says beside the settings; the kind's ``ignored`` names them. sha256, listed : as in
         :func:`~pyserini_xqg.core.kinds.seal`.
         """
         with self.disk_named():

@@ -27,15 +27,20 @@ def check_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:
     if (above := next(parent for parent in target.parents if parent.exists())) and not above.is_dir():
         raise XqgError(f"{output}: {above} is a file, so that nothing can lie in it. Choose another --output.")
     for source in inputs:
-        if not os.path.exists(source):
-            continue
-        here = resolved(source)
-        if target == here or (target.exists() and os.path.samefile(target, here)):
-            raise XqgError(f"{output}: is what is read ({source}). Choose another --output.")
-        if here.is_dir() and target.is_relative_to(here):
-            raise XqgError(f"{output}: lies in {source}, which is read. Choose another --output.")
-        if here.is_relative_to(target):
-            raise XqgError(f"{output}: holds {source}, which is read. Choose another --output.")
+        for here in _read_paths(source):
+            if target == here or (target.exists() and os.path.samefile(target, here)):
+                raise XqgError(f"{output}: is what is read ({source}). Choose another --output.")
+            if here.is_dir() and target.is_relative_to(here):
+                raise XqgError(f"{output}: lies in {source}, which is read. Choose another --output.")
+            if here.is_relative_to(target):
+                raise XqgError(f"{output}: holds {source}, which is read. Choose another --output.")
+
+
+def _read_paths(source: str | Path) -> Iterator[Path]:
+    """An input without links, and in a directory what its links lead to; nothing where there is none."""
+    here = resolved(source)
+    links = [entry for entry in here.iterdir() if entry.is_symlink()] if here.is_dir() else []
+    yield from (path for path in (here, *map(resolved, links)) if path.exists())
 
 
 def check_file(output: str | Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:

@@ -1,17 +1,12 @@
-"""Reading lines with their numbers; outputs that appear whole or not at all."""
+"""Reading lines with their numbers, reading ahead, hashing while writing; outputs are in test_output.py."""
 
 import bz2
 import gzip
 import hashlib
 import lzma
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 
 import pytest
-from helpers import command_environment
 
 from pyserini_xqg.core import files
 from pyserini_xqg.core.errors import XqgError
@@ -23,9 +18,7 @@ from pyserini_xqg.core.files import (
     read_jsonl,
     read_lines,
     sha256_file,
-    write_json,
 )
-from pyserini_xqg.core.old_files import check_output, exclusive, whole_directory, write_whole
 
 
 def test_lines_end_at_newlines_only(tmp_path):
@@ -148,144 +141,10 @@ def test_read_json_refuses(tmp_path, content):
         read_json(tmp_path / "b.json")
 
 
-def test_write_json_keeps_order_and_script(tmp_path):
-    write_json(tmp_path / "new" / "a.json", {"b": "日本", "a": [1]})
-    assert (tmp_path / "new" / "a.json").read_text(encoding="utf-8") == '{\n  "b": "日本",\n  "a": [\n    1\n  ]\n}\n'
-    assert list(read_json(tmp_path / "new" / "a.json")) == ["b", "a"]
-
-
 def test_sha256_file(tmp_path):
     data = os.urandom(300_000)
     (tmp_path / "a").write_bytes(data)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
-
-
-def test_write_whole_leaves_the_old_file_on_an_error(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError, match="midway"), write_whole(path) as out:
-        out.write("new, but only h")
-        out.flush()
-        assert path.read_text() == "old"
-        raise RuntimeError("midway")
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
-    with write_whole(path, "wb") as out:
-        out.write(b"new")
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_write_whole_killed_midway_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    code = f"""
-        import os, signal
-        from pyserini_xqg.core.old_files import write_whole
-        with write_whole({str(path)!r}) as out:
-            out.write("half")
-            out.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-    """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=command_environment())
-    assert result.returncode == -signal.SIGKILL
-    assert path.read_text() == "old"
-
-
-def visible(directory):
-    return sorted(name for name in os.listdir(directory) if not name.endswith(".lock"))
-
-
-def test_whole_directory(tmp_path):
-    output = tmp_path / "deep" / "out"
-    with whole_directory(output) as partial:
-        (partial / "a").write_text("1")
-        assert not output.exists()
-    assert visible(tmp_path / "deep") == ["out"]
-    assert (output / "a").read_text() == "1"
-
-    with pytest.raises(XqgError, match=r"out exists\. .*--overwrite"), whole_directory(output):
-        pytest.fail("entered")
-
-    with whole_directory(output, overwrite=True) as partial:
-        assert list(partial.iterdir()) == []
-        (partial / "b").write_text("2")
-        assert (output / "a").read_text() == "1"  # the old one stays to the end
-    assert visible(output) == ["b"]
-    assert visible(tmp_path / "deep") == ["out"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, XqgError])
-def test_whole_directory_leaves_nothing_on_an_error(tmp_path, error):
-    with pytest.raises(error), whole_directory(tmp_path / "out") as partial:
-        (partial / "a").write_text("1")
-        raise error("midway")
-    assert visible(tmp_path) == []
-    with whole_directory(tmp_path / "out") as partial:
-        (partial / "a").write_text("old")
-    with pytest.raises(error), whole_directory(tmp_path / "out", overwrite=True) as partial:
-        (partial / "a").write_text("new")
-        raise error("midway")
-    assert visible(tmp_path) == ["out"]
-    assert (tmp_path / "out" / "a").read_text() == "old"
-
-
-def test_whole_directory_clears_what_a_killed_process_left(tmp_path):
-    output = tmp_path / "out"
-    code = f"""
-        import os, signal
-        from pyserini_xqg.core.old_files import whole_directory
-        with whole_directory({str(output)!r}) as partial:
-            (partial / "stale").write_text("half")
-            os.kill(os.getpid(), signal.SIGKILL)
-    """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=command_environment())
-    assert result.returncode == -signal.SIGKILL
-    assert not output.exists()
-    with whole_directory(output) as partial:
-        (partial / "a").write_text("1")
-    assert visible(tmp_path) == ["out"]
-    assert visible(output) == ["a"]
-
-
-def test_output_made_meanwhile_is_not_replaced(tmp_path):
-    output = tmp_path / "out"
-    with pytest.raises(XqgError, match="out exists"), whole_directory(output):
-        output.mkdir()
-        (output / "precious").write_text("1")
-    assert visible(output) == ["precious"]
-    assert visible(tmp_path) == ["out"]
-
-
-def test_second_process_is_refused_and_the_lock_ends_with_its_holder(tmp_path):
-    output, lock = tmp_path / "out", tmp_path / ".out.lock"
-    code = f"""
-        import sys
-        from pyserini_xqg.core.old_files import exclusive
-        with exclusive({str(lock)!r}, {str(output)!r}):
-            print("held", flush=True)
-            sys.stdin.read()
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=command_environment(),
-    ) as holder:
-        assert holder.stdout.readline().strip() == b"held"
-        with pytest.raises(XqgError, match="another process is writing it"), whole_directory(output):
-            pytest.fail("entered")
-        holder.kill()
-        holder.wait()
-    with exclusive(lock, output):
-        pass
-
-
-def test_check_output(tmp_path):
-    check_output(tmp_path / "new", overwrite=False)
-    check_output(tmp_path, overwrite=True)
-    with pytest.raises(XqgError, match=r"exists\. Remove it, choose another --output, or pass --overwrite"):
-        check_output(tmp_path, overwrite=False)
 
 
 # Reading ahead, hashing while writing
