@@ -12,8 +12,8 @@ from pyserini_xqg.compare.comparison import Result
 from pyserini_xqg.core.files import write_json
 from pyserini_xqg.core.old_files import write_whole
 from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent, render
-from pyserini_xqg.evaluate.collection import ALL_TOPICS
 from pyserini_xqg.evaluate.comparisons import Settings, Tested, compare_runs, write_by_query, write_rows
+from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.evaluate.score_tables import Results
 from pyserini_xqg.evaluate.scoring import Scorer, Values
 

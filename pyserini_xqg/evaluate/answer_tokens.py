@@ -17,11 +17,13 @@ from typing import Any, NamedTuple, Protocol
 
 from pyserini_xqg.core.errors import XqgError
 
-TOKEN_CACHE_CHARACTERS = 100_000_000
-"""How many characters of passages and their tokens one process keeps (some 75,000 passages of 100 words)."""
+PUNKT_CURE = "python -m nltk.downloader punkt_tab"
+"""The command that makes R@kt exact on a machine whose NLTK lacks its sentence model."""
 
-SQUEEZED_CACHE_CHARACTERS = 100_000_000
-"""How many characters of squeezed passages one :class:`AnswerFinder` keeps (some 200,000 passages of 100 words)."""
+CACHE_CHARACTERS = 100_000_000
+"""How many characters of passages and their tokens one process keeps (some 75,000 passages of 100 words), and of
+squeezed passages one :class:`AnswerFinder` (some 200,000).
+"""
 
 
 class Passages(Protocol):
@@ -57,41 +59,40 @@ def tokenize(text: str) -> list[str]:
     return word_tokenize(text, preserve_line=not exact_tokens())
 
 
-class TokenCache:
-    """Tokenised texts; the least recently used ones go when ``max_characters`` are kept.
+class CharacterCache(OrderedDict[str, Any]):
+    """Values made of keys; the least recently used ones go where more than ``most`` characters would be kept.
 
-    Topics, cutoffs and runs share most of their passages. Tokens hold no white space, so one string per text holds
-    them, in a tenth of the memory of a list.
+    characters : how many a key and its value count.
     """
 
-    def __init__(self, max_characters: int = TOKEN_CACHE_CHARACTERS) -> None:
-        self.max_characters = max_characters
-        self.characters = 0
-        self._joined: OrderedDict[str, str] = OrderedDict()
+    def __init__(self, most: int, characters: Callable[[str, Any], int]) -> None:
+        super().__init__()
+        self.most, self._count, self.characters = most, characters, 0
 
-    def __len__(self) -> int:
-        return len(self._joined)
-
-    def tokens(self, text: str) -> list[str]:
-        """The tokens of ``text``."""
-        joined = self._joined.get(text)
-        if joined is None:
-            joined = self._joined[text] = " ".join(tokenize(text))
-            self.characters += len(text) + len(joined)
-            while self.characters > self.max_characters:
-                dropped = self._joined.popitem(last=False)
-                self.characters -= sum(map(len, dropped))
-        else:
-            self._joined.move_to_end(text)
-        return joined.split()
+    def fetch(self, key: str, make: Callable[[], Any]) -> Any:
+        """The value of a key, which is made where there is none."""
+        if key in self:
+            self.move_to_end(key)
+            return self[key]
+        value = self[key] = make()
+        self.characters += self._count(key, value)
+        while self.characters > self.most:
+            self.characters -= self._count(*self.popitem(last=False))
+        return value
 
     def clear(self) -> None:
-        """Forget every text."""
-        self._joined.clear()
+        """Forget every key."""
+        super().clear()
         self.characters = 0
 
 
-_cache = TokenCache()
+# Topics, cutoffs and runs share most of their passages. Tokens hold no white space, so one string per text holds them,
+# in a tenth of the memory of a list.
+_cache = CharacterCache(CACHE_CHARACTERS, lambda text, joined: len(text) + len(joined))
+
+
+def _tokens(text: str) -> list[str]:
+    return _cache.fetch(text, lambda: " ".join(tokenize(text))).split()
 
 
 def first_tokens(texts: Iterable[str], budget: int) -> list[str]:
@@ -102,7 +103,7 @@ def first_tokens(texts: Iterable[str], budget: int) -> list[str]:
     """
     tokens: list[str] = []
     for text in texts:
-        tokens += _cache.tokens(text)
+        tokens += _tokens(text)
         if len(tokens) >= budget:
             break
     return tokens[:budget]
@@ -149,19 +150,12 @@ class AnswerFinder:
     quotation marks left out of both. Only passages with such an occurrence are tokenised, to see whether it is one. If
     the bounds of the number of tokens do not tell on which side of the budget it lies, so are those before it.
 
-    Parameters
-    ----------
-    passages
-        Docid to text: anything with ``get``, returning a string or an object with a string ``text``.
-    max_characters
-        Of squeezed passages to keep; the least recently used go first.
+    passages : docid to text: anything with ``get``, returning a string or an object with a string ``text``.
     """
 
-    def __init__(self, passages: Passages, max_characters: int = SQUEEZED_CACHE_CHARACTERS) -> None:
+    def __init__(self, passages: Passages) -> None:
         self._passages = passages
-        self._max_characters = max_characters
-        self._characters = 0
-        self._squeezed: OrderedDict[str, Squeezed] = OrderedDict()
+        self._squeezed = CharacterCache(CACHE_CHARACTERS, lambda docid, squeezed: len(squeezed.characters))
 
     def hits(
         self, query_id: str, answers: Sequence[str], ranking: Sequence[str], budgets: Sequence[int]
@@ -191,14 +185,7 @@ class AnswerFinder:
         return text_of(self._passages, docid, query_id)
 
     def _squeeze(self, docid: str, query_id: str) -> Squeezed:
-        if docid in self._squeezed:
-            self._squeezed.move_to_end(docid)
-            return self._squeezed[docid]
-        squeezed = self._squeezed[docid] = squeeze(self._text(docid, query_id))
-        self._characters += len(squeezed.characters)
-        while self._characters > self._max_characters:
-            self._characters -= len(self._squeezed.popitem(last=False)[1].characters)
-        return squeezed
+        return self._squeezed.fetch(docid, lambda: squeeze(self._text(docid, query_id)))
 
 
 class _Occurrences:
@@ -239,7 +226,7 @@ class _Occurrences:
 
     def _is_one(self, first: int, last: int) -> bool:
         if (first, last) not in self._confirmed:
-            tokens = (token for place in range(first, last + 1) for token in _cache.tokens(self._text(place)))
+            tokens = (token for place in range(first, last + 1) for token in _tokens(self._text(place)))
             self._confirmed[first, last] = self._in(" ".join(tokens))
         return self._confirmed[first, last]
 

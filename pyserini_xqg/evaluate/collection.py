@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
 from pyserini_xqg.core.options import option
-
-ALL_TOPICS = "all"
-"""The one language where the topics' languages are not known."""
-
-AVERAGE = "avg"
-"""The key of the unweighted mean over languages."""
-
-PUNKT_CURE = "python -m nltk.downloader punkt_tab"
-"""The command that makes R@kt exact on a machine whose NLTK lacks its sentence model."""
-
-
-def sort_languages(codes: Iterable[str]) -> list[str]:
-    """Language codes in the order of tables: XOR-TyDi's seven first, as in its papers, then the alphabet.
-
-    >>> sort_languages(["es", "te", "de", "ar"])
-    ['ar', 'te', 'de', 'es']
-    """
-    first = {code: place for place, code in enumerate(XOR_TYDI_LANGUAGES)}
-    return sorted(set(codes), key=lambda code: (first.get(code, len(first)), code))
+from pyserini_xqg.evaluate.means import ALL_TOPICS
 
 
 @dataclass
@@ -37,20 +18,13 @@ class Collection:
 
     Parameters
     ----------
-    name
-        The dataset's id, or the files, for messages.
-    topics
-        Query ids that a run may hold.
-    languages
-        Query id to language; may be empty.
-    answers
-        Query id to answers, for R@kt; None if there are none.
-    qrels
-        ``ir_measures.Qrel`` tuples, None if there are none.
-    passage_files
-        Files and directories of passages; every docid of a run must be in them.
-    docs_store
-        Opens a dataset's docs store, in which R@kt looks up the passages that its budget reaches.
+    name : the dataset's id, or the files, for messages.
+    topics : query ids that a run may hold.
+    languages : query id to language; may be empty.
+    answers : query id to answers, for R@kt; None if there are none.
+    qrels : ``ir_measures.Qrel`` tuples, None if there are none.
+    passage_files : files and directories of passages; every docid of a run must be in them.
+    docs_store : opens a dataset's docs store, in which R@kt looks up the passages that its budget reaches.
     """
 
     name: str

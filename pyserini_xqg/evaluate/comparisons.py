@@ -10,7 +10,7 @@ from typing import Any
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table
-from pyserini_xqg.evaluate.collection import ALL_TOPICS, sort_languages
+from pyserini_xqg.evaluate.means import ALL_TOPICS, sort_languages
 from pyserini_xqg.evaluate.significance import Comparison, TestOptions, compare, correct
 
 RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -34,24 +34,19 @@ class Tested:
 
 
 def compare_runs(
-    values: RunValues, baseline: str, languages: Mapping[str, str], settings: Settings | None = None
+    values: RunValues, baseline: str, languages: Mapping[str, str], settings: TestOptions | None = None
 ) -> list[Tested]:
     """Compare every other run with the baseline: per measure, on each language and, of several, on all questions.
 
     The family of tests that is corrected for is all those of one measure: runs x (languages and all). A language with
-    fewer than two questions is not tested, which is said.
-
-    Raises
-    ------
-    XqgError
-        If no test is left.
+    fewer than two questions is not tested, which is said. Raises :class:`XqgError` if no test is left.
 
     >>> values = {"a": {"R@10": {"1": 0.0, "2": 0.5, "3": 0.5}}, "b": {"R@10": {"1": 1.0, "2": 0.5, "3": 1.0}}}
     >>> [tested] = compare_runs(values, "a", {"1": "fi", "2": "fi", "3": "fi"})
     >>> tested.run, tested.language, tested.comparison.won, round(tested.p_corrected, 3), tested.significant
     ('b', 'fi', 2, 0.225, False)
     """
-    settings = settings or Settings()
+    settings = settings or TestOptions()
     tested: list[Tested] = []
     for measure, of_baseline in values[baseline].items():
         questions: dict[str, list[str]] = {}
@@ -72,19 +67,11 @@ def compare_runs(
                 "Leave --baseline out, or add questions."
             )
         family: list[tuple[str, str, Comparison]] = []
-        for run in values:
+        for run, of_run in values.items():
             if run != baseline:
                 for language, query_ids in columns.items():
-                    pair = ({query_id: values[name][measure][query_id] for query_id in query_ids}
-                            for name in (run, baseline))  # fmt: skip
-                    result = compare(
-                        *pair,
-                        test=settings.test,
-                        seed=settings.seed,
-                        permutations=settings.permutations,
-                        confidence=1 - settings.level,
-                    )
-                    family.append((run, language, result))
+                    pair = ({query_id: of[query_id] for query_id in query_ids} for of in (of_run[measure], of_baseline))
+                    family.append((run, language, compare(*pair, settings)))
         corrected = correct([result.p_value for _, _, result in family], settings.correction)
         for (run, language, result), p_value in zip(family, corrected, strict=True):
             tested.append(Tested(run, baseline, measure, language, result, p_value, p_value < settings.level))
@@ -103,10 +90,10 @@ def check_shared_topics(runs: Mapping[str, Iterable[str]], baseline: str, counti
             )
 
 
-def describe(settings: Settings, tests: int, baseline: str) -> str:
+def describe(settings: TestOptions, tests: int, baseline: str) -> str:
     """A sentence about what ``†`` means.
 
-    >>> describe(Settings(correction="holm"), 8, "plain")
+    >>> describe(TestOptions(correction="holm"), 8, "plain")
     '† p < 0.05 against plain: paired two-sided t-test, Holm-corrected over the 8 tests of a measure.'
     """
     test = "paired two-sided t-test"

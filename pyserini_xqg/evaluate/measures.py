@@ -1,4 +1,4 @@
-"""R@kt, the measure of XOR-Retrieve, as an ir_measures measure, and means per language.
+"""R@kt, the measure of XOR-Retrieve, as an ir_measures measure.
 
 Importing this module adds R@kt to ir_measures' default pipeline, so that it is computed in one call together with
 ir_measures' own measures::
@@ -24,8 +24,7 @@ from ir_measures.providers import Evaluator, Provider
 from ir_measures.util import Metric, QrelsConverter, RunConverter
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.answer_tokens import AnswerFinder, Passages, exact_tokens, rank
-from pyserini_xqg.evaluate.collection import AVERAGE, PUNKT_CURE, sort_languages
+from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE, AnswerFinder, Passages, exact_tokens, rank
 
 
 class InexactTokensWarning(UserWarning):
@@ -85,21 +84,15 @@ class RecallAtKTokens(Measure):
     Source: Asai et al., "XOR QA: Cross-lingual Open-Retrieval Question Answering", NAACL 2021, and its official
     ``eval_xor_retrieve``.
 
+    Raises :class:`XqgError` for empty answers, answers that are not lists of strings, a cutoff that is not a positive
+    integer and, while scoring, for a docid that ``passages`` does not know.
+
     Parameters
     ----------
-    answers
-        Question id to its answers.
-    passages
-        Docid to text: anything with ``get``, returning a string or an object with a string ``text``. Looked up are
-        the first k * 1000 words of a ranking: what the token budget reaches, and a little more.
-    cutoff
-        k, thousands of tokens; usually given as ``measure @ k``.
-
-    Raises
-    ------
-    XqgError
-        For empty answers, answers that are not lists of strings, a cutoff that is not a positive integer and,
-        while scoring, for a docid that ``passages`` does not know.
+    answers : question id to its answers.
+    passages : docid to text: anything with ``get``, returning a string or an object with a string ``text``. Looked up
+        are the first k * 1000 words of a ranking: what the token budget reaches, and a little more.
+    cutoff : k, thousands of tokens; usually given as ``measure @ k``.
 
     >>> import ir_measures
     >>> Rkt = RecallAtKTokens(
@@ -137,10 +130,7 @@ class RecallAtKTokens(Measure):
     def from_dataset(cls, dataset_id: str) -> RecallAtKTokens:
         """R@kt over the answers and passages of an ir_datasets dataset, such as ``xor-tydi/dev``.
 
-        Raises
-        ------
-        XqgError
-            If the dataset has no passages, or its queries have no ``answers``.
+        Raises :class:`XqgError` if the dataset has no passages, or its queries have no ``answers``.
         """
         from pyserini_xqg.datasets import load
 
@@ -234,51 +224,6 @@ class RecallAtKTokensEvaluator(Evaluator):
                 hits = self._finders[key].hits(query_id, answers, ranking, budgets)
                 for measure, hit in zip(measures, hits, strict=True):
                     yield Metric(query_id, measure, hit)
-
-
-def mean_by_language(metrics: Iterable[Metric], languages: Mapping[str, str]) -> dict[Measure, dict[str, float]]:
-    """Aggregate per-query results by language, and average over languages.
-
-    Parameters
-    ----------
-    metrics
-        What ``ir_measures.iter_calc`` yields. A topic whose value is NaN does not count.
-    languages
-        Query id to language.
-
-    Returns
-    -------
-    measure to {language: mean over its topics, ..., "avg": unweighted mean over these languages}, in the order of
-    :func:`sort_languages`. A language without a topic that counts for a measure is left out; a measure without any
-    has no entries, not even "avg".
-
-    Raises
-    ------
-    XqgError
-        For a topic without a language.
-
-    >>> from ir_measures import R
-    >>> metrics = [Metric("1", R@10, 1.0), Metric("2", R@10, 0.0), Metric("3", R@10, 1.0)]
-    >>> mean_by_language(metrics, {"1": "fi", "2": "fi", "3": "ar"})
-    {R@10: {'ar': 1.0, 'fi': 0.5, 'avg': 0.75}}
-    """
-    aggregators: dict[Measure, dict[str, Any]] = {}
-    for metric in metrics:
-        if metric.query_id not in languages:
-            raise XqgError(f"topic {metric.query_id!r} has no language. Give every topic one.")
-        of_measure = aggregators.setdefault(metric.measure, {})
-        if math.isnan(metric.value):
-            continue  # or a language in which no topic counts would enter the average
-        language = languages[metric.query_id]
-        if language not in of_measure:
-            of_measure[language] = metric.measure.aggregator()
-        of_measure[language].add(metric.value)
-    means: dict[Measure, dict[str, float]] = {}
-    for measure, of_measure in aggregators.items():
-        means[measure] = {language: float(of_measure[language].result()) for language in sort_languages(of_measure)}
-        if of_measure:
-            means[measure][AVERAGE] = math.fsum(means[measure].values()) / len(of_measure)
-    return means
 
 
 PROVIDER = RecallAtKTokensProvider()

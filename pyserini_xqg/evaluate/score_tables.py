@@ -7,8 +7,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from pyserini_xqg.core.tables import BEST, SIGNIFICANT, Cell, Column, Table, percent, render
-from pyserini_xqg.evaluate.collection import ALL_TOPICS, AVERAGE, PUNKT_CURE, sort_languages
+from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE
 from pyserini_xqg.evaluate.comparisons import Tested, comparison_tables, describe
+from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE, sort_languages
 from pyserini_xqg.evaluate.significance import TestOptions
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")

@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 import subprocess
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.checks import Run, check_docids, check_some_docids, check_topics
-from pyserini_xqg.evaluate.collection import ALL_TOPICS, Collection
+from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE, exact_tokens
+from pyserini_xqg.evaluate.collection import Collection
+from pyserini_xqg.evaluate.means import ALL_TOPICS, means_by_language
 
 ANSWER_MEASURES = ("R@2kt", "R@5kt")
 QRELS_MEASURES = ("R@10", "R@100", "RR@10")
 R_AT_KT = re.compile(r"R@(\d+)kt")
+
+Run = Mapping[str, Mapping[str, float]]
+"""Query id to docid to score."""
 
 Values = dict[str, dict[str, float]]
 """Measure's name to query id to value, a fraction."""
@@ -25,30 +29,21 @@ Values = dict[str, dict[str, float]]
 class Scorer:
     """Scores runs against a collection, question by question. Use as a context manager.
 
+    Raises :class:`XqgError` for an unknown measure, and where the collection lacks what one needs.
+
     Parameters
     ----------
-    collection
-        What to score against.
-    measures
-        ``R@<k>kt`` (k thousand tokens) and names of ir_measures. Empty: :func:`default_measures`.
-    docids
-        The passages that the runs rank, where all runs are known beforehand: of a collection in files only their texts
-        are kept (on disk). None keeps all the texts, and some 200 bytes of memory a passage.
+    collection : what to score against.
+    measures : ``R@<k>kt`` (k thousand tokens) and names of ir_measures. Empty: :func:`default_measures`.
+    docids : the passages that the runs rank, where all runs are known beforehand: of a collection in files only their
+        texts are kept (on disk). None keeps all the texts, and some 200 bytes of memory a passage.
 
     Attributes
     ----------
-    measures
-        Names of the measures, in their order.
-    languages
-        Language of every question that counts for one of the measures, by query id.
-    marked
-        Names of measures that are not exactly the official scorer's, because NLTK's punkt_tab data is missing. This
-        is also said once on standard error.
-
-    Raises
-    ------
-    XqgError
-        For an unknown measure, and where the collection lacks what one needs.
+    measures : names of the measures, in their order.
+    languages : language of every question that counts for one of the measures, by query id.
+    marked : names of measures that are not exactly the official scorer's, because NLTK's punkt_tab data is missing.
+        This is also said once on standard error.
 
     >>> from ir_measures import Qrel
     >>> qrels = [Qrel("q1", "d1", 1), Qrel("q2", "d1", 1)]
@@ -59,8 +54,6 @@ class Scorer:
     """
 
     def __init__(self, collection: Collection, measures: Sequence[str] = (), docids: Set[str] | None = None) -> None:
-        from pyserini_xqg.evaluate.answer_tokens import exact_tokens
-
         self.collection = collection
         parsed = parse_measures(measures or default_measures(collection))
         self.measures = tuple(parsed)
@@ -109,22 +102,9 @@ class Scorer:
     def score(self, run: Run, name: str) -> Values:
         """Values of every question that counts, by measure; a question that the run lacks has 0, which is said.
 
-        Parameters
-        ----------
-        run
-            Query id to docid to score, as :func:`pyserini_xqg.text.runs.read_run` returns it.
-        name
-            The run's, for messages.
-
-        Returns
-        -------
-        Measure's name to query id to value, a fraction. A question that does not count for a measure (R@kt: without an
-        answer beyond yes and no; others: without qrels) has no value in it.
-
-        Raises
-        ------
-        XqgError
-            For topics and docids that the collection does not have.
+        A question that does not count for a measure (R@kt: without an answer beyond yes and no; others: without qrels)
+        has no value. ``name`` is the run's, for messages. Raises :class:`XqgError` for topics and docids that the
+        collection does not have.
         """
         from pyserini_xqg.evaluate.measures import InexactTokensWarning
 
@@ -170,8 +150,6 @@ class Scorer:
         if self._warned:
             return
         self._warned = True
-        from pyserini_xqg.evaluate.measures import PUNKT_CURE
-
         if self.marked:
             say(
                 "warning: NLTK's punkt_tab data is not installed, so R@kt (marked *) can differ a little from the "
@@ -195,52 +173,70 @@ class Scorer:
 
     def over_all(self, values: Values) -> dict[str, float]:
         """Measure's name to mean over all questions that count, whatever their language."""
-        pooled = {}
-        for name, of_measure in values.items():
-            if of_measure:
-                one = dict.fromkeys(of_measure, ALL_TOPICS)
-                pooled[name] = means_by_language(of_measure, one, self._of_names[name].aggregator)[ALL_TOPICS]
-        return pooled
+        together = dict.fromkeys(self.languages, ALL_TOPICS)
+        return {
+            name: means_by_language(of_measure, together, self._of_names[name].aggregator)[ALL_TOPICS]
+            for name, of_measure in values.items()
+            if of_measure
+        }
 
 
-def means_by_language(
-    values: Mapping[str, float],
-    languages: Mapping[str, str],
-    aggregator: Callable[[], Any] | None = None,
-) -> dict[str, float]:
-    """Mean by language, and ``avg``, the unweighted mean of these.
-
-    Parameters
-    ----------
-    values
-        Query id to value; the questions that count.
-    languages
-        Query id to language.
-    aggregator
-        Makes an ir_measures aggregator (``add``, ``result``); the mean if None.
-
-    Returns
-    -------
-    Language to mean, in the order of tables, then ``avg``; empty where no question counts. A language without a
-    question that counts is left out, also of the average.
-
-    >>> means_by_language({"1": 1.0, "2": 0.0, "3": 1.0}, {"1": "fi", "2": "fi", "3": "ar"})
-    {'ar': 1.0, 'fi': 0.5, 'avg': 0.75}
-    """
-    from ir_measures.util import Metric
-
-    from pyserini_xqg.evaluate.measures import mean_by_language
-
-    measure = _Aggregated(aggregator)
-    metrics = (Metric(query_id, measure, value) for query_id, value in values.items())
-    return mean_by_language(metrics, languages).get(measure, {})
+def check_topics(run: Iterable[str], name: str, collection: Collection) -> None:
+    """Refuse a run with a topic that the collection does not have."""
+    topics = set(run)
+    if unknown := topics - collection.topics:
+        such, several = min(unknown), len(unknown) > 1
+        if several and 2 * len(unknown) > len(topics):
+            raise XqgError(
+                f"{name}: {len(unknown):,} of its {len(topics):,} topics, such as {such!r}, are not in "
+                f"{collection.name}: a run of another collection. Score it against its own."
+            )
+        raise XqgError(
+            f"{name}: topic {such!r}{f' ({len(unknown):,} such topics)' * several} is not in {collection.name}. Score "
+            "the run against its own topics, or name the topic in --topic-languages to leave it out."
+        )
 
 
-class _Aggregated:
-    def __init__(self, aggregator: Callable[[], Any] | None) -> None:
-        from ir_measures.measures import MeanAgg
+def check_docids(run: Run, name: str, known: Set[str]) -> None:
+    """Refuse a run with a docid that is not among the passages."""
+    unknown: dict[str, str] = {}
+    for query_id, ranking in run.items():
+        if not ranking.keys() <= known:
+            unknown.update({docid: query_id for docid in ranking if docid not in known})
+    if unknown:
+        docid = min(unknown)
+        number = len(set().union(*(ranking.keys() for ranking in run.values())))
+        if len(unknown) > 1 and 2 * len(unknown) > number:
+            raise XqgError(
+                f"{name}: {len(unknown):,} of its {number:,} docids, such as {docid!r} for topic {unknown[docid]!r}, "
+                "are not among the passages: a run of another collection. Pass the --passages that it was retrieved "
+                "from."
+            )
+        raise XqgError(
+            f"{name}: docid {docid!r}, ranked for topic {unknown[docid]!r}, is not among the passages"
+            f"{f' ({len(unknown):,} such docids)' * (len(unknown) > 1)}. Pass the --passages that the run was "
+            "retrieved from."
+        )
 
-        self.aggregator = aggregator or MeanAgg
+
+def check_some_docids(run: Run, name: str, passages: Any) -> None:
+    """Refuse a run most of whose docids a docs store does not have: a look at a hundred, as each is a look-up."""
+    firsts = {next(iter(ranking)): query_id for query_id, ranking in run.items() if ranking}
+    some = list(firsts)[:: max(1, len(firsts) // 100)]
+    unknown = [docid for docid in some if not _has(passages, docid)]
+    if len(unknown) > 1 and 2 * len(unknown) > len(some):
+        raise XqgError(
+            f"{name}: {len(unknown):,} of {len(some):,} docids looked up, such as {unknown[0]!r} for topic "
+            f"{firsts[unknown[0]]!r}, are not among the passages: a run of another collection. Use the passages that "
+            "it was retrieved from."
+        )
+
+
+def _has(passages: Any, docid: str) -> bool:
+    try:
+        return passages.get(docid) is not None
+    except KeyError:
+        return False
 
 
 def parse_measures(names: Iterable[str]) -> dict[str, Any]:

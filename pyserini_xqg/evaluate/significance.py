@@ -53,10 +53,19 @@ class TestOptions:
         check=at_least(1),
     )
 
+    def __post_init__(self) -> None:
+        _check_name("test", self.test, TESTS)
+        _check_name("correction", self.correction, CORRECTIONS)
+
     @property
     def level(self) -> float:
         """The significance level."""
         return self.significance_level
+
+
+def _check_name(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise XqgError(f"{what} {name!r}: unknown. Use one of {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -65,19 +74,13 @@ class Comparison:
 
     Attributes
     ----------
-    questions
-        Their number.
-    mean_difference
-        Mean of system minus baseline, in the unit of the values.
-    low, high
-        Confidence interval of the mean difference, by Student's t whatever the test.
-    p_value
-        Two-sided, not corrected.
-    effect_size
-        d_z, the mean difference in standard deviations of the differences; infinite where all differences are equal
-        and not 0.
-    won, tied, lost
-        Numbers of questions on which the system is better, equal, worse.
+    questions : their number.
+    mean_difference : mean of system minus baseline, in the unit of the values.
+    low, high : confidence interval of the mean difference, by Student's t whatever the test.
+    p_value : two-sided, not corrected.
+    effect_size : d_z, the mean difference in standard deviations of the differences; infinite where all differences
+        are equal and not 0.
+    won, tied, lost : numbers of questions on which the system is better, equal, worse.
     """
 
     questions: int
@@ -92,34 +95,13 @@ class Comparison:
 
 
 def compare(
-    values: Mapping[str, float],
-    baseline: Mapping[str, float],
-    *,
-    test: str = "t-test",
-    seed: int = SEED,
-    permutations: int = PERMUTATIONS,
-    confidence: float = 0.95,
+    values: Mapping[str, float], baseline: Mapping[str, float], options: TestOptions | None = None
 ) -> Comparison:
     """Compare two systems question by question, two-sided.
 
-    Parameters
-    ----------
-    values, baseline
-        Query id to value; questions of one alone play no part.
-    test
-        ``t-test`` (paired) or ``randomisation``: the mean difference against those with random signs, ``permutations``
-        of them from ``seed``, or all where there are no more.
-    confidence
-        Of the interval, between 0 and 1.
-
-    Raises
-    ------
-    XqgError
-        For fewer than two shared questions, and for values that are not finite.
-
-    Notes
-    -----
-    Where all differences are 0, p is 1 and d_z is 0. Where all are equal but not 0 the t statistic is infinite: p is 0.
+    ``values`` and ``baseline`` are query id to value; questions of one alone play no part. Where all differences are 0,
+    p is 1 and d_z is 0. Where all are equal but not 0 the t statistic is infinite: p is 0. Raises :class:`XqgError` for
+    fewer than two shared questions, and for values that are not finite.
 
     >>> result = compare({"1": 0.9, "2": 0.5, "3": 0.7}, {"1": 0.4, "2": 0.3, "3": 0.7})
     >>> result.questions, round(result.mean_difference, 3), round(result.p_value, 3), round(result.effect_size, 3)
@@ -127,32 +109,31 @@ def compare(
     >>> result.won, result.tied, result.lost
     (2, 1, 0)
     """
-    if test not in TESTS:
-        raise XqgError(f"test {test!r}: unknown. Use one of {', '.join(TESTS)}.")
+    options = options or TestOptions()
     shared = sorted(values.keys() & baseline.keys())
     if len(shared) < 2:
         raise XqgError(
             f"{len(shared)} question{'s' * (len(shared) != 1)} shared with the baseline: a paired test needs two or "
             "more. Compare runs of the same topics."
         )
-    differences = np.array([values[query_id] - baseline[query_id] for query_id in shared], dtype=np.float64)
+    pair = np.array([[of[query_id] for query_id in shared] for of in (values, baseline)], dtype=np.float64)
+    differences = pair[0] - pair[1]
     if not np.isfinite(differences).all():
         bad = shared[int(np.flatnonzero(~np.isfinite(differences))[0])]
         raise XqgError(f"question {bad!r}: a value that is not a finite number. Leave it out of both systems.")
-    mean, low, high = mean_interval(differences, confidence)
+    mean, low, high = mean_interval(differences, 1 - options.level)
     if _constant(differences):
         p_value, effect_size = (1.0, 0.0) if mean == 0 else (0.0, math.copysign(math.inf, mean))
     else:
         effect_size = mean / float(differences.std(ddof=1))
     if mean == 0:
         p_value = 1.0
-    elif test == "randomisation":
-        p_value = _randomisation(differences, seed, permutations)
+    elif options.test == "randomisation":
+        p_value = _randomisation(differences, options.seed, options.permutations)
     elif not _constant(differences):
         from scipy.stats import ttest_rel
 
-        pairs = [[of[query_id] for query_id in shared] for of in (values, baseline)]
-        p_value = float(ttest_rel(*pairs).pvalue)
+        p_value = float(ttest_rel(*pair).pvalue)
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
     return Comparison(len(shared), mean, low, high, p_value, effect_size, won, len(shared) - won - lost, lost)
 
@@ -196,22 +177,17 @@ def correct(p_values: Sequence[float], method: str = "none") -> list[float]:
     >>> correct([0.01, 0.04, 0.03], "bonferroni")
     [0.03, 0.12, 0.09]
     """
-    if method not in CORRECTIONS:
-        raise XqgError(f"correction {method!r}: unknown. Use one of {', '.join(CORRECTIONS)}.")
+    _check_name("correction", method, CORRECTIONS)
     for p_value in p_values:
         if not 0 <= p_value <= 1:
             raise XqgError(f"p value {p_value!r}: not between 0 and 1.")
-    number = len(p_values)
-    if method == "none":
-        return list(p_values)
+    p, number = np.array(p_values, dtype=np.float64), len(p_values)
     if method == "bonferroni":
-        return [min(1.0, p_value * number) for p_value in p_values]
-    corrected = [0.0] * number
-    highest = 0.0
-    for place, index in enumerate(sorted(range(number), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, p_values[index] * (number - place)))
-        corrected[index] = highest
-    return corrected
+        p = np.minimum(p * number, 1)
+    elif method == "holm":
+        order = np.argsort(p)
+        p[order] = np.minimum(np.maximum.accumulate(p[order] * (number - np.arange(number))), 1)
+    return p.tolist()
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.evaluate.answer_tokens import rank
 from pyserini_xqg.evaluate.collection import Collection
-from pyserini_xqg.evaluate.measures import rank
 
 Run = Mapping[str, Mapping[str, float]]
 """Query id to docid to score."""

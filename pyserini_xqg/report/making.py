@@ -10,9 +10,10 @@ from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.collection import ALL_TOPICS, Collection, collection_from
+from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE, rank
+from pyserini_xqg.evaluate.collection import Collection, collection_from
 from pyserini_xqg.evaluate.comparisons import Settings
-from pyserini_xqg.evaluate.measures import AVERAGE, PUNKT_CURE, rank
+from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE
 from pyserini_xqg.evaluate.scoring import Scorer, Values, check_topics
 from pyserini_xqg.report.encoder_choice import find_inner_products
 from pyserini_xqg.report.gold import Ranked, judged_gold, rank_question, shown

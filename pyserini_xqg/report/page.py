@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 
 from pyserini_xqg.core.pages import figure, page_head, section
-from pyserini_xqg.evaluate.measures import AVERAGE
+from pyserini_xqg.evaluate.means import AVERAGE
 from pyserini_xqg.report.figures import bars_svg, gains, gains_svg, is_graded, outcomes_svg
 from pyserini_xqg.report.results import ALL_QUESTIONS, Row
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.evaluate.measures import sort_languages
+from pyserini_xqg.evaluate.means import sort_languages
 from pyserini_xqg.report.gold import Ranked, shown
 from pyserini_xqg.report.inner_products import Products
 from pyserini_xqg.text.corpus import Passage

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyserini_xqg.evaluate.collection import ALL_TOPICS
 from pyserini_xqg.evaluate.comparisons import Settings, Tested, compare_runs
-from pyserini_xqg.evaluate.measures import AVERAGE
+from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE
 from pyserini_xqg.evaluate.significance import Comparison, mean_interval
 
 ALL_QUESTIONS = "all questions"

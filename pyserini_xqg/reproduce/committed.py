@@ -209,7 +209,7 @@ def _test(output: str | Path, conditions: Sequence[Condition], measures: Sequenc
 
 def _table(measure: str, entries: Mapping[Condition, Any], tested: Sequence[Tested]) -> Table:
     from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent
-    from pyserini_xqg.evaluate.collection import ALL_TOPICS
+    from pyserini_xqg.evaluate.means import ALL_TOPICS
 
     significant = {(one.run, one.language) for one in tested if one.significant and one.measure == measure}
     languages = list(next(iter(entries.values()))["scores"][measure])

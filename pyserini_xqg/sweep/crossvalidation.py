@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.measures import AVERAGE
-from pyserini_xqg.evaluate.scoring import means_by_language
+from pyserini_xqg.evaluate.means import AVERAGE, means_by_language
 from pyserini_xqg.sweep.grid import FACTORS, Grid, Point, distinct
 
 

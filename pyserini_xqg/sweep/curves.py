@@ -11,7 +11,7 @@ from typing import Any
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.figures import BASELINE_COLOR, draw_line, figure_file, line_style
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.evaluate.measures import AVERAGE, sort_languages
+from pyserini_xqg.evaluate.means import AVERAGE, sort_languages
 from pyserini_xqg.evaluate.tables import percent
 from pyserini_xqg.sweep.grid import Grid, Point
 from pyserini_xqg.sweep.summary import Score

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.collection import ALL_TOPICS, Collection, collection_from
+from pyserini_xqg.evaluate.collection import Collection, collection_from
+from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.evaluate.scoring import Scorer, check_topics
 from pyserini_xqg.sweep.crossvalidation import check_choice, related_topics, split_topics
 from pyserini_xqg.sweep.curves import choose_axis

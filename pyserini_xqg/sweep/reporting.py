@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from pyserini_xqg.core.cli import progress, say
+from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE
 from pyserini_xqg.evaluate.comparisons import Settings, write_by_query
-from pyserini_xqg.evaluate.measures import PUNKT_CURE
 from pyserini_xqg.evaluate.scoring import Scorer
 from pyserini_xqg.sweep import tables
 from pyserini_xqg.sweep.crossvalidation import cross_validate

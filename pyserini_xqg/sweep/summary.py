@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.collection import ALL_TOPICS
 from pyserini_xqg.evaluate.comparisons import RunValues, Settings, Tested, compare_runs
-from pyserini_xqg.evaluate.measures import AVERAGE
-from pyserini_xqg.evaluate.scoring import means_by_language
+from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE, means_by_language
 
 Interval = tuple[float, float]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.evaluate.comparisons import Settings, describe, write_rows
-from pyserini_xqg.evaluate.measures import AVERAGE, sort_languages
+from pyserini_xqg.evaluate.means import AVERAGE, sort_languages
 from pyserini_xqg.evaluate.tables import Cell, Table, percent, render_markdown, scored_rows
 from pyserini_xqg.sweep.grid import FACTORS
 from pyserini_xqg.sweep.summary import Score

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.collection import ALL_TOPICS
+from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.train.examples import Example, ExampleSource, Languages
 

@@ -11,9 +11,10 @@ from scipy import stats
 from pyserini_xqg.compare import table
 from pyserini_xqg.compare.comparison import Result
 from pyserini_xqg.compare.table import Report
-from pyserini_xqg.evaluate import measures
-from pyserini_xqg.evaluate.collection import ALL_TOPICS, Collection
+from pyserini_xqg.evaluate import means
+from pyserini_xqg.evaluate.collection import Collection
 from pyserini_xqg.evaluate.comparisons import Settings
+from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.evaluate.scoring import Scorer
 
 MEASURES = ["R@2", "RR@10"]
@@ -123,7 +124,7 @@ def test_markdown(made):
 
 
 def test_the_average_has_one_name():
-    assert table.AVERAGE == measures.AVERAGE
+    assert table.AVERAGE == means.AVERAGE
 
 
 def test_one_system_alone():

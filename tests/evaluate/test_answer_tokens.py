@@ -13,7 +13,7 @@ from official_scorer import add_punkt, official_hits, official_tokens
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate import answer_tokens
-from pyserini_xqg.evaluate.answer_tokens import AnswerFinder, TokenCache, rank, squeeze, tokenize
+from pyserini_xqg.evaluate.answer_tokens import AnswerFinder, CharacterCache, rank, squeeze, tokenize
 from pyserini_xqg.evaluate.measures import InexactTokensWarning, RecallAtKTokens
 
 # What the tokeniser treats in its own way, and what it leaves alone.
@@ -154,12 +154,15 @@ def test_the_rest_of_a_ranking_is_not_looked_up():
     assert looked_up == ["d0", "d1"]
 
 
-def test_squeezed_passages_are_kept_within_a_bound():
+def test_squeezed_passages_are_kept_within_a_bound(monkeypatch):
     texts = {f"d{number}": f"{number:04} " * 5 for number in range(50)}  # 20 characters each
-    finder = AnswerFinder(texts, max_characters=100)
+    monkeypatch.setattr(answer_tokens, "CACHE_CHARACTERS", 100)
+    finder = AnswerFinder(texts)
     for answer in ("0049", "9999"):
         assert finder.hits("q", [answer], list(texts), [1000]) == [float(answer == "0049")]
-        assert finder._characters <= 100 and list(finder._squeezed) == [f"d{number}" for number in range(45, 50)]
+        assert finder._squeezed.characters <= 100 and list(finder._squeezed) == [
+            f"d{number}" for number in range(45, 50)
+        ]
 
 
 def test_unknown_docids_and_passages_without_a_text_are_refused():
@@ -221,15 +224,20 @@ def test_each_passage_is_tokenised_once(tokenised):
     assert sorted(tokenised) == sorted(texts.values())
 
 
-def test_the_cache_is_bounded_and_drops_the_least_recently_used(monkeypatch):
-    seen = []
-    monkeypatch.setattr(answer_tokens, "tokenize", lambda text: seen.append(text) or text.split())
-    cache = TokenCache(max_characters=12)  # three texts of two characters, with their tokens
-    for text in ("aa", "bb", "cc", "aa", "dd"):  # dd pushes bb out
-        assert cache.tokens(text) == [text]
+def test_the_cache_is_bounded_and_drops_the_least_recently_used():
+    made = []
+    cache = CharacterCache(12, lambda key, value: len(key) + len(value))  # three keys of two characters, and values
+
+    def fetch(key):
+        return cache.fetch(key, lambda: made.append(key) or key.upper())
+
+    for key in ("aa", "bb", "cc", "aa", "dd"):  # dd pushes bb out
+        assert fetch(key) == key.upper()
     assert (len(cache), cache.characters) == (3, 12)
-    assert cache.tokens("aa") == ["aa"] and seen == ["aa", "bb", "cc", "dd"]
-    assert cache.tokens("bb") == ["bb"] and seen[-1] == "bb"
-    assert cache.tokens("too long for it") == ["too", "long", "for", "it"]
+    assert fetch("aa") == "AA" and made == ["aa", "bb", "cc", "dd"]
+    assert fetch("bb") == "BB" and made[-1] == "bb"
+    assert fetch("too long for it") == "TOO LONG FOR IT"
     assert cache.characters <= 12
-    assert cache.tokens("") == []
+    assert fetch("") == ""
+    cache.clear()
+    assert (len(cache), cache.characters) == (0, 0)

@@ -16,7 +16,7 @@ import pytest
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate import __main__ as evaluate
-from pyserini_xqg.evaluate import answer_tokens, measures
+from pyserini_xqg.evaluate import answer_tokens, measures, scoring
 
 PASSAGES = {
     "d1": ("Nokia", "Nokia is near Tampere."),
@@ -259,7 +259,7 @@ def test_bundled_sample(tmp_path, capsys):
 
 @pytest.fixture
 def exact(monkeypatch):
-    for module in (answer_tokens, measures):
+    for module in (answer_tokens, measures, scoring):
         monkeypatch.setattr(module, "exact_tokens", lambda: True)
     monkeypatch.setattr(answer_tokens, "tokenize", str.split)
     answer_tokens._cache.clear()
@@ -269,7 +269,7 @@ def exact(monkeypatch):
 
 @pytest.fixture
 def inexact(monkeypatch):
-    for module in (answer_tokens, measures):
+    for module in (answer_tokens, measures, scoring):
         monkeypatch.setattr(module, "exact_tokens", lambda: False)
     answer_tokens._cache.clear()
 

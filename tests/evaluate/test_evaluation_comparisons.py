@@ -12,7 +12,6 @@ from scipy import stats
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate.comparisons import (
-    Settings,
     check_shared_topics,
     compare_runs,
     comparison_tables,
@@ -20,6 +19,7 @@ from pyserini_xqg.evaluate.comparisons import (
     write_by_query,
     write_comparisons,
 )
+from pyserini_xqg.evaluate.significance import TestOptions
 
 LANGUAGES = {f"q{number}": ("te", "te", "ar", "fi")[number % 4] for number in range(60)}
 
@@ -57,7 +57,7 @@ def test_each_language_and_all_questions_are_tested(values):
 @pytest.mark.parametrize("correction", ["bonferroni", "holm"])
 def test_a_family_is_the_tests_of_one_measure(values, correction):
     plain = compare_runs(values, "none", LANGUAGES)
-    corrected = compare_runs(values, "none", LANGUAGES, Settings(correction=correction))
+    corrected = compare_runs(values, "none", LANGUAGES, TestOptions(correction=correction))
     for measure in ("R@2kt", "RR@10"):
         before = [one.comparison.p_value for one in plain if one.measure == measure]
         after = [one.p_corrected for one in corrected if one.measure == measure]
@@ -69,12 +69,12 @@ def test_a_family_is_the_tests_of_one_measure(values, correction):
 
 
 def test_settings_reach_the_test(values):
-    settings = Settings("randomisation", "none", 0.2, seed=3, permutations=99)
+    settings = TestOptions("randomisation", "none", 0.2, seed=3, permutations=99)
     for one in compare_runs(values, "none", LANGUAGES, settings):
         result = one.comparison
         assert result.p_value * 100 / 2 == pytest.approx(round(result.p_value * 100 / 2))  # multiples of 2 / (99 + 1)
         assert one.significant == (result.p_value < 0.2)
-    narrow = compare_runs(values, "none", LANGUAGES, Settings(significance_level=0.2))[0].comparison
+    narrow = compare_runs(values, "none", LANGUAGES, TestOptions(significance_level=0.2))[0].comparison
     wide = compare_runs(values, "none", LANGUAGES)[0].comparison
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -114,7 +114,7 @@ def test_topics_must_be_shared():
 
 
 def test_tables(values):
-    settings = Settings(correction="holm", significance_level=0.01)
+    settings = TestOptions(correction="holm", significance_level=0.01)
     tested = compare_runs(values, "none", LANGUAGES, settings)
     first, second = comparison_tables(tested, settings, {"R@2kt"})
     assert (first.title, second.title) == ("R@2kt*: difference from none", "RR@10: difference from none")
@@ -127,14 +127,14 @@ def test_tables(values):
             assert texts[3] == f"{one.comparison.mean_difference * 100:+.2f}"
             assert (cells[3].mark == "†") == one.significant
             assert [int(text) for text in texts[-3:]] == [one.comparison.won, one.comparison.tied, one.comparison.lost]
-    assert "p (holm)" not in [column.name for column in comparison_tables(tested, Settings())[0].columns]
+    assert "p (holm)" not in [column.name for column in comparison_tables(tested, TestOptions())[0].columns]
 
 
 def test_describe():
-    assert describe(Settings(), 8, "none") == (
+    assert describe(TestOptions(), 8, "none") == (
         "† p < 0.05 against none: paired two-sided t-test, not corrected for the 8 tests of a measure."
     )
-    assert describe(Settings("randomisation", "bonferroni", 0.01, 7, 2000), 3, "a") == (
+    assert describe(TestOptions("randomisation", "bonferroni", 0.01, 7, 2000), 3, "a") == (
         "† p < 0.01 against a: two-sided randomisation test (2,000 permutations, seed 7), Bonferroni-corrected over "
         "the 3 tests of a measure."
     )
@@ -157,7 +157,7 @@ def test_by_query_values_can_be_read_back(tmp_path, values):
 
 def test_comparisons_can_be_read_back(tmp_path, values):
     values["better"] = {m: {q: value + 0.25 for q, value in of.items()} for m, of in values["none"].items()}
-    settings = Settings(correction="holm")
+    settings = TestOptions(correction="holm")
     tested = compare_runs(values, "none", LANGUAGES, settings)
     for name in ("c.json", "c.csv", "c.tsv.gz"):
         write_comparisons(tmp_path / name, tested, settings)

@@ -12,7 +12,8 @@ from ir_measures import Qrel
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate.collection import Collection, read_collection
-from pyserini_xqg.evaluate.scoring import Scorer, means_by_language, parse_measures
+from pyserini_xqg.evaluate.means import means_by_language
+from pyserini_xqg.evaluate.scoring import Scorer, parse_measures
 
 LANGUAGES = {f"q{number}": ("te", "fi", "de")[number % 3] for number in range(30)}
 

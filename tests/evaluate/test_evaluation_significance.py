@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.significance import CORRECTIONS, TESTS, compare, correct, mean_interval
+from pyserini_xqg.evaluate import significance
+from pyserini_xqg.evaluate.significance import CORRECTIONS, TESTS, TestOptions, correct, mean_interval
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,10 @@ def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+def compare(values: dict, baseline: dict, **options) -> significance.Comparison:
+    return significance.compare(values, baseline, TestOptions(**options))
 
 
 def systems(number: int, seed: int, better: float = 0.0, digits: int = 3) -> tuple[dict, dict]:
@@ -220,7 +225,7 @@ def test_interval_holds_the_means_that_a_test_does_not_refuse(confidence):
     for end in (low, high):
         assert stats.ttest_1samp(sample, end).pvalue == pytest.approx(1 - confidence, abs=1e-9)
     assert low < mean < high
-    result = compare(dict(enumerate(sample)), dict.fromkeys(range(25), 0.0), confidence=confidence)
+    result = compare(dict(enumerate(sample)), dict.fromkeys(range(25), 0.0), significance_level=1 - confidence)
     assert (result.low, result.high) == pytest.approx((low, high))
 
 

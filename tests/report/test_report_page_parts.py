@@ -132,7 +132,7 @@ def values(number, seed):
 
 
 def rows_of(first, second, **options):
-    from pyserini_xqg.evaluate.scoring import means_by_language
+    from pyserini_xqg.evaluate.means import means_by_language
 
     languages = {query_id: query_id[:2] for query_id in first}
     means = means_by_language(first, languages), means_by_language(second, languages)

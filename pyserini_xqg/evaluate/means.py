@@ -1,0 +1,75 @@
+"""Means by language: the columns of every table of scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
+
+ALL_TOPICS = "all"
+"""The one language where the topics' languages are not known."""
+
+AVERAGE = "avg"
+"""The key of the unweighted mean over languages."""
+
+
+def sort_languages(codes: Iterable[str]) -> list[str]:
+    """Language codes in the order of tables: XOR-TyDi's seven first, as in its papers, then the alphabet.
+
+    >>> sort_languages(["es", "te", "de", "ar"])
+    ['ar', 'te', 'de', 'es']
+    """
+    first = {code: place for place, code in enumerate(XOR_TYDI_LANGUAGES)}
+    return sorted(set(codes), key=lambda code: (first.get(code, len(first)), code))
+
+
+def means_by_language(
+    values: Mapping[str, float], languages: Mapping[str, str], aggregator: Callable[[], Any] | None = None
+) -> dict[str, float]:
+    """Mean by language, and ``avg``, the unweighted mean of these; a topic whose value is NaN does not count.
+
+    Parameters
+    ----------
+    values : query id to value.
+    languages : query id to language; :class:`XqgError` for a topic without one.
+    aggregator : makes an ir_measures aggregator (``add``, ``result``), as some measures are summed; the mean if None.
+
+    Returns
+    -------
+    Language to mean, in the order of :func:`sort_languages`, then ``avg``; empty where no question counts. A language
+    without a question that counts is left out, also of the average.
+
+    >>> means_by_language({"1": 1.0, "2": 0.0, "3": 1.0}, {"1": "fi", "2": "fi", "3": "ar"})
+    {'ar': 1.0, 'fi': 0.5, 'avg': 0.75}
+    """
+    if aggregator is None:
+        from ir_measures.measures import MeanAgg as aggregator
+    aggregators: dict[str, Any] = {}
+    for query_id, value in values.items():
+        if query_id not in languages:
+            raise XqgError(f"topic {query_id!r} has no language. Give every topic one.")
+        if not math.isnan(value):  # or a language in which no topic counts would enter the average
+            language = languages[query_id]
+            if language not in aggregators:
+                aggregators[language] = aggregator()
+            aggregators[language].add(value)
+    means = {language: float(aggregators[language].result()) for language in sort_languages(aggregators)}
+    return means | ({AVERAGE: math.fsum(means.values()) / len(means)} if means else {})
+
+
+def mean_by_language(metrics: Iterable[Any], languages: Mapping[str, str]) -> dict[Any, dict[str, float]]:
+    """:func:`means_by_language` of what ``ir_measures.iter_calc`` yields, for each measure as it aggregates values.
+
+    >>> from ir_measures import R
+    >>> from ir_measures.util import Metric
+    >>> metrics = [Metric("1", R@10, 1.0), Metric("2", R@10, 0.0), Metric("3", R@10, 1.0)]
+    >>> mean_by_language(metrics, {"1": "fi", "2": "fi", "3": "ar"})
+    {R@10: {'ar': 1.0, 'fi': 0.5, 'avg': 0.75}}
+    """
+    values: dict[Any, dict[str, float]] = {}
+    for metric in metrics:
+        values.setdefault(metric.measure, {})[metric.query_id] = metric.value
+    return {measure: means_by_language(of, languages, measure.aggregator) for measure, of in values.items()}
