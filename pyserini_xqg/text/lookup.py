@@ -1,160 +1,257 @@
-"""Passages that the page may show, with their generated queries: one pass over the corpus, then lookups on disk."""
+"""Look-ups by docid in SQLite tables on the disk: passages of a corpus, and queries that stand in files of their own."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_jsonl
-from pyserini_xqg.text.corpus import Passage, corpus_files, parse_docid, parse_passage, parse_queries
+from pyserini_xqg.text.passages import (
+    Passage,
+    corpus_files,
+    document_record,
+    parse_docid,
+    parse_passage,
+    parse_queries,
+    read_records,
+)
 
 
-class ShownPassages:
-    r"""Some passages of a collection, by docid. Use as a context manager.
+class _Table:
+    """A temporary table, on the disk until it is closed; memory does not grow with it."""
 
-    Memory holds a position for each docid asked for, whatever the size of the corpus; the passages themselves are in
-    a temporary file, or stay in the dataset's docs store.
+    def __init__(self, *definitions: str) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="pyserini-xqg-")
+        self._database = sqlite3.connect(Path(self._directory.name) / "table.sqlite")
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("PRAGMA synchronous = OFF")
+        for definition in definitions:
+            self._database.execute(definition)
 
-    Parameters
-    ----------
-    docids
-        The passages to keep.
-    files
-        JSONL files of passages, plain or ``.gz``, and directories of them (:mod:`pyserini_xqg.text.corpus`).
-    docs_store
-        Opens an ir_datasets docs store, in place of ``files``.
-    query_files
-        Files, or directories of files, with generated queries apart from the passages: lines of ``docid`` and
-        ``generated_queries``.
+    def _row(self, query: str, *values: Any) -> Any:
+        return self._database.execute(query, values).fetchone()
 
-    Raises
-    ------
-    XqgError
-        For a malformed line, and for two passages with one of these docids, or two sources of its queries in a
-        language.
-
-    >>> _ = Path("/tmp/xqg-doctest.jsonl").write_text('{"id": "7", "contents": "Tampere\\nA city."}\n{"id": "8", "text": "B"}\n')
-    >>> with ShownPassages({"7", "9"}, files=["/tmp/xqg-doctest.jsonl"]) as passages:
-    ...     passages.get("7").text, passages.get("8"), passages.get("9")
-    ('A city.', None, None)
-    """  # noqa: E501
-
-    def __init__(
-        self,
-        docids: Set[str],
-        *,
-        files: Sequence[str | Path] = (),
-        docs_store: Callable[[], Any] | None = None,
-        query_files: Sequence[str | Path] = (),
-    ) -> None:
-        self._docids = docids
-        self._store = docs_store() if docs_store and not files else None
-        self._positions: dict[str, tuple[int, int]] = {}
-        self._queries: dict[str, list[tuple[int, int]]] = {}
-        self._kept = tempfile.TemporaryFile(prefix="pyserini-xqg-")  # noqa: SIM115 (closed by close)
+    @contextmanager
+    def _filling(self) -> Iterator[None]:
+        """Close the table if filling it fails; a full disk is named."""
         try:
-            self._read_passages([file for source in files for file in corpus_files(source)])
-            self._read_queries([file for source in query_files for file in corpus_files(source)])
+            yield
+        except sqlite3.OperationalError as error:
+            self.close()
+            raise XqgError(
+                f"{self._directory.name}: {error}. Free some space there, or set TMPDIR to another directory."
+            ) from error
         except BaseException:
             self.close()
             raise
 
-    def _read_passages(self, files: Iterable[Path]) -> None:
-        with progress(unit="passages", description="looking up passages") as bar:
-            for file in files:
-                for number, record in read_jsonl(file):
-                    bar.update()
-                    where = f"{file}, line {number}"
-                    docid = parse_docid(record, where)
-                    if docid not in self._docids:
-                        continue
-                    if docid in self._positions:
-                        raise XqgError(f"{where}: docid {docid!r} was given before. Give each passage its own.")
-                    passage = parse_passage(record, where)
-                    self._positions[docid] = self._keep([passage.title, passage.text])
-                    if passage.queries:
-                        self._queries[docid] = [self._keep([where, passage.queries])]
+    def close(self) -> None:
+        """Remove the table."""
+        self._database.close()
+        self._directory.cleanup()
 
-    def _read_queries(self, files: Iterable[Path]) -> None:
-        with progress(unit="lines", description="reading queries") as bar:
-            for file in files:
-                for number, record in read_jsonl(file):
+
+class QueryFiles(_Table):
+    """Generated queries in files of their own, by docid; in any order.
+
+    files : lines of ``docid`` and ``generated_queries``, or directories of such files. wanted : whether the queries of
+    a docid are kept; all are, if it is not given.
+    """
+
+    def __init__(self, files: Sequence[str | Path], wanted: Callable[[str], bool] | None = None) -> None:
+        self._files = [path for source in files for path in corpus_files(source)]
+        if not self._files:
+            return
+        super().__init__("CREATE TABLE queries (docid TEXT, line INTEGER, file INTEGER, value TEXT, used INTEGER)")
+        with self._filling(), progress(unit="lines", description="reading queries") as bar:
+            for file, path in enumerate(self._files):
+                for line, record in read_jsonl(path):
                     bar.update()
-                    where = f"{file}, line {number}"
+                    where = f"{path}, line {line}"
                     docid = parse_docid(record, where)
-                    if docid not in self._docids:
+                    if wanted is not None and not wanted(docid):
                         continue
+                    where = f"{where} (docid {docid})"
                     if "generated_queries" not in record:
-                        raise XqgError(f"{where} (docid {docid}): no 'generated_queries'. Each line needs them.")
-                    queries = parse_queries(record["generated_queries"], f"{where} (docid {docid})")
-                    self._queries.setdefault(docid, []).append(self._keep([where, queries]))
-
-    def _keep(self, value: Any) -> tuple[int, int]:
-        data = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        position = self._kept.tell(), len(data)
-        self._kept.write(data)
-        return position
-
-    def _kept_value(self, position: tuple[int, int]) -> Any:
-        start, length = position
-        self._kept.seek(start)
-        return json.loads(self._kept.read(length).decode("utf-8", "surrogatepass"))
-
-    def get(self, docid: str) -> Passage | None:
-        """A passage with all its generated queries; None if it was not asked for, or is not in the collection."""
-        found = self._find(docid)
-        if found is None:
-            return None
-        title, text, own = found
-        queries = dict(own)
-        for position in self._queries.get(docid, ()):
-            where, more = self._kept_value(position)
-            if twice := sorted(queries.keys() & more.keys()):
+                        raise XqgError(f"{where}: no 'generated_queries'. Each line needs them, see README.")
+                    value = json.dumps(parse_queries(record["generated_queries"], where), ensure_ascii=False)
+                    self._database.execute("INSERT INTO queries VALUES (?, ?, ?, ?, 0)", (docid, line, file, value))
+            self._database.execute("CREATE INDEX by_docid ON queries (docid)")
+            twice = self._row(
+                "SELECT docid, file, min(line), max(line) FROM queries GROUP BY docid, file HAVING count(*) > 1 LIMIT 1"
+            )
+            if twice is not None:
+                docid, file, first, last = twice
                 raise XqgError(
-                    f"{where} (docid {docid}): queries in {twice[0]!r} were given before, by the passage itself or by "
-                    "another file. Give each language once."
+                    f"{self._files[file]}, line {last}: docid {docid!r} is already on line {first}. Keep one of them."
+                )
+
+    def add_to(self, passage: Passage) -> Passage:
+        """The passage with its queries from the files added to those that it has."""
+        if not self._files:
+            return passage
+        rows = self._database.execute(
+            "SELECT file, line, value FROM queries WHERE docid = ? ORDER BY file", (passage.docid,)
+        ).fetchall()
+        queries = dict(passage.queries)
+        for file, line, value in rows:
+            more = json.loads(value)
+            if twice := queries.keys() & more.keys():
+                raise XqgError(
+                    f"{self._files[file]}, line {line} (docid {passage.docid}): queries in {min(twice)!r} were given "
+                    "before, by the passage itself or by another file. Give each language once."
                 )
             queries |= more
-        return Passage(docid, title, text, dict(sorted(queries.items())))
+        return Passage(passage.docid, passage.title, passage.text, queries, passage.where)
 
-    def text(self, docid: str) -> str | None:
-        """A passage's text, without reading its queries; None as in :meth:`get`."""
-        found = self._find(docid)
-        return None if found is None else found[1]
+    def mark_used(self, docid: str) -> None:
+        """Note that the queries of a docid belong to a passage."""
+        if self._files:
+            self._database.execute("UPDATE queries SET used = 1 WHERE docid = ?", (docid,))
 
-    def _find(self, docid: str) -> tuple[str, str, Mapping[str, Sequence[str]]] | None:
-        """Title, text, and the queries that a dataset has with them."""
-        if docid not in self._docids:
-            return None
+    def refuse_unknown(self, source: str) -> None:
+        """After :meth:`mark_used` for each passage: :class:`XqgError` if some queries belong to no passage."""
+        if not self._files or not (unused := self._row("SELECT count(*) FROM queries WHERE used = 0")[0]):
+            return
+        docid, file, line = self._row("SELECT docid, file, line FROM queries WHERE used = 0 ORDER BY file, line")
+        raise XqgError(
+            f"{self._files[file]}, line {line}: generated queries for docid {docid!r}, which is not in {source} "
+            f"({unused} such lines in all). Pass the corpus they were generated for, or remove them."
+        )
+
+    def close(self) -> None:
+        """Remove the table."""
+        if self._files:
+            super().close()
+
+
+class PassageLookup(_Table):
+    r"""Some passages of a corpus, by docid; on the disk until it is closed. Use as a context manager.
+
+    Parameters
+    ----------
+    docids
+        The passages to keep, see also :meth:`want`; None keeps all.
+    sources
+        Where they are (:mod:`pyserini_xqg.text.passages`), read at once; or later, by :meth:`read`.
+    query_files
+        Files of generated queries apart from the passages.
+    docs_store
+        Opens an ir_datasets docs store, which is used where there are no ``sources``.
+    with_queries
+        Check and keep the generated queries in the passages.
+
+    Raises
+    ------
+    XqgError
+        For a malformed line, for two passages with one of these docids, and for two sources of a passage's queries in
+        a language.
+
+    >>> _ = Path("/tmp/xqg-doctest.jsonl").write_text('{"id": "7", "contents": "Tampere\\nA city."}\n')
+    >>> with PassageLookup({"7", "9"}, ["/tmp/xqg-doctest.jsonl"]) as passages:
+    ...     passages.get("7").text, passages.get("9")
+    ('A city.', None)
+    """
+
+    def __init__(
+        self,
+        docids: Iterable[str] | None,
+        sources: Sequence[str | Path] = (),
+        *,
+        query_files: Sequence[str | Path] = (),
+        docs_store: Callable[[], Any] | None = None,
+        with_queries: bool = True,
+    ) -> None:
+        super().__init__("CREATE TABLE passages (docid TEXT PRIMARY KEY, title TEXT, text TEXT, queries TEXT)")
+        self._keeps_all, self._with_queries = docids is None, with_queries
+        self._queries = QueryFiles(())
+        with self._filling():
+            self._store = docs_store() if docs_store is not None and not sources else None
+            self.want(docids or ())
+            for source in sources:
+                self.read(source)
+            self._queries = QueryFiles(query_files, None if self._keeps_all else self._is_wanted)
+
+    def want(self, docids: Iterable[str]) -> None:
+        """Name more passages to keep, before they are read."""
+        with self._filling():
+            rows = ((docid,) for docid in docids)
+            self._database.executemany("INSERT OR IGNORE INTO passages (docid) VALUES (?)", rows)
+
+    def _is_wanted(self, docid: str) -> bool:
+        return self._row("SELECT 1 FROM passages WHERE docid = ?", docid) is not None
+
+    def read(self, source: str | Path) -> None:
+        """Read a corpus once, and keep what is wanted of it."""
+        with self._filling(), progress(unit="passages", description="looking up passages") as bar:
+            for where, record in read_records(source):
+                bar.update()
+                docid = parse_docid(record, where)
+                row = self._row("SELECT text IS NULL FROM passages WHERE docid = ?", docid)
+                if row is None and not self._keeps_all:
+                    continue
+                if row == (0,):
+                    raise XqgError(f"{where}: docid {docid!r} was given before. Give each passage its own.")
+                if not self._with_queries:
+                    record.pop("generated_queries", None)
+                passage = parse_passage(record, where)
+                queries = json.dumps(passage.queries, ensure_ascii=False) if passage.queries else None
+                self._database.execute(
+                    "INSERT OR REPLACE INTO passages VALUES (?, ?, ?, ?)",
+                    (docid, passage.title, passage.text, queries),
+                )
+
+    @property
+    def docids(self) -> set[str]:
+        """The passages that are there."""
+        return {docid for (docid,) in self._database.execute("SELECT docid FROM passages WHERE text IS NOT NULL")}
+
+    def missing(self) -> tuple[int, str | None]:
+        """How many of the passages asked for are not there, and the first of these docids."""
+        return self._row("SELECT count(*), min(docid) FROM passages WHERE text IS NULL")
+
+    def get(self, docid: str) -> Passage | None:
+        """A passage with all its generated queries; None if it was not asked for, or is not in the corpus."""
         if self._store is not None:
             return self._from_store(docid)
-        if docid not in self._positions:
+        row = self._row("SELECT title, text, queries FROM passages WHERE docid = ? AND text IS NOT NULL", docid)
+        if row is None:
             return None
-        title, text = self._kept_value(self._positions[docid])
-        return title, text, {}
+        title, text, stored = row
+        queries: Mapping[str, Sequence[str]] = json.loads(stored) if stored else {}
+        complete = self._queries.add_to(Passage(docid, title, text, queries))
+        return Passage(docid, title, text, dict(sorted(complete.queries.items())))
 
-    def _from_store(self, docid: str) -> tuple[str, str, Mapping[str, Sequence[str]]] | None:
+    def _from_store(self, docid: str) -> Passage | None:
         try:
             document = self._store.get(docid)
         except KeyError:
             return None
         if document is None:
             return None
-        text = document.text if hasattr(document, "text") else document.default_text()
-        generated = getattr(document, "generated_queries", None) or {}
-        queries = {language: list(texts) for language, texts in dict(generated).items() if texts}
-        return getattr(document, "title", None) or "", text, queries
+        record = document_record(document)
+        queries = {language: texts for language, texts in record.get("generated_queries", {}).items() if texts}
+        passage = Passage(docid, record.get("title") or "", record["text"], queries)
+        return self._queries.add_to(passage)
+
+    def text(self, docid: str) -> str | None:
+        """A passage's text; None as in :meth:`get`."""
+        passage = self.get(docid)
+        return None if passage is None else passage.text
 
     def close(self) -> None:
-        """Give the temporary file back."""
-        self._kept.close()
+        """Remove the tables."""
+        self._queries.close()
+        super().close()
 
-    def __enter__(self) -> ShownPassages:
+    def __enter__(self) -> PassageLookup:
         return self
 
     def __exit__(self, *_: object) -> None:
