@@ -71,7 +71,7 @@ class Scorer:
         import ir_measures
 
         from pyserini_xqg.evaluate.measures import RecallAtKTokens
-        from pyserini_xqg.text.runs import PassageTexts
+        from pyserini_xqg.text.lookup import PassageLookup
 
         collection = self.collection
         at_kt = {name: k for name, k in self._parsed.items() if isinstance(k, int)}
@@ -81,7 +81,8 @@ class Scorer:
         with self._stack:
             passages: Any = None
             if collection.passage_files:
-                passages = self._stack.enter_context(PassageTexts(collection.passage_files, self._docids))
+                lookup = PassageLookup(self._docids, collection.passage_files, with_queries=False)
+                passages = self._stack.enter_context(lookup)
                 self._known = passages.docids
             elif at_kt:
                 passages = collection.docs_store()

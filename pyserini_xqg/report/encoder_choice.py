@@ -13,7 +13,7 @@ from pyserini_xqg.report.gold import Ranked, Run
 from pyserini_xqg.report.index_vectors import IndexVectors
 from pyserini_xqg.report.inner_products import Products, check_encoder, inner_products
 from pyserini_xqg.text.corpus import FIELDS
-from pyserini_xqg.text.lookup import ShownPassages
+from pyserini_xqg.text.lookup import PassageLookup
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.manifest import ROUTED, manifest_encoder, read_encoder_manifest, read_manifest
 from pyserini_xqg.vectors.old_arguments import encoder_from_args
@@ -25,7 +25,7 @@ def find_inner_products(
     texts: Mapping[str, str],
     languages: Mapping[str, str],
     ranked: Mapping[str, Ranked],
-    passages: ShownPassages | None,
+    passages: PassageLookup | None,
     second: Run,
 ) -> tuple[Mapping[tuple[str, str], Products], Mapping[str, Any], str]:
     """Inner products, which generated queries the index holds, and a note for the page."""

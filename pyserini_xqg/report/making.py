@@ -20,7 +20,7 @@ from pyserini_xqg.report.gold import Ranked, judged_gold, rank_question, shown
 from pyserini_xqg.report.page import MeasureResult, Report, html_page
 from pyserini_xqg.report.payload import Explorer, pack_within
 from pyserini_xqg.report.results import result_rows
-from pyserini_xqg.text.lookup import ShownPassages
+from pyserini_xqg.text.lookup import PassageLookup
 from pyserini_xqg.text.runs import read_run
 from pyserini_xqg.text.topics import question_texts
 
@@ -47,8 +47,8 @@ def make_report(args: argparse.Namespace) -> str:
     judged = judged_gold(collection) if collection.qrels is not None else None
     wanted = _docids_to_read(runs, judged, args.top)
     answers = collection.answers or {}
-    with ShownPassages(
-        wanted, files=collection.passage_files, docs_store=collection.docs_store, query_files=args.queries
+    with PassageLookup(
+        wanted, collection.passage_files, docs_store=collection.docs_store, query_files=args.queries
     ) as kept:
         passages = kept if collection.has_passages else None
         ranked = {
@@ -130,7 +130,7 @@ def _docids_to_read(runs: tuple[Run, Run], judged: Mapping[str, Sequence[str]] |
     return gold.union(*(rank(ranking)[:depth] for content in runs for ranking in content.values()))
 
 
-def _check_gold(ranked: Mapping[str, Ranked], passages: ShownPassages) -> None:
+def _check_gold(ranked: Mapping[str, Ranked], passages: PassageLookup) -> None:
     for query_id, found in ranked.items():
         for gold in found.gold:
             shown(passages, gold.docid, query_id, "relevant to")

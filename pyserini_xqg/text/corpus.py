@@ -142,7 +142,7 @@ class Corpus:
         """All that tells whether the content is the same; None for a corpus that is no files.
 
         Options, then of each file what changes when anybody writes to it or puts another in its place: inode, size,
-        and the times of the last change of the file and of its content, in nanoseconds. A user cannot set the former.
+        time of change (which, unlike that of modification, nobody can set) and of modification, in nanoseconds.
         """
         if self._dataset_id is not None:
             return None

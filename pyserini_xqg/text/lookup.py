@@ -1,4 +1,4 @@
-"""Look-ups by docid in SQLite tables on the disk: passages of a corpus, and queries that stand in files of their own."""
+"""Look-ups by docid in SQLite tables on the disk: passages of a corpus, and queries that stand in other files."""
 
 from __future__ import annotations
 

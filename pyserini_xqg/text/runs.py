@@ -1,25 +1,26 @@
-"""Readers of what an evaluation needs: TREC runs and qrels, answers, topics' languages, passages by docid.
+"""What an evaluation needs: TREC runs and qrels, and answers.
 
 Every reader checks all it reads, and names file, line and cause in an :class:`~pyserini_xqg.core.errors.XqgError`.
 """
 
 from __future__ import annotations
 
+import gzip
 import math
+import re
 import sys
-import tempfile
 from array import array
-from collections.abc import Iterable, KeysView, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_jsonl, read_lines
+from pyserini_xqg.core.files import read_jsonl, read_lines, write_file
 from pyserini_xqg.core.languages import check_language
 
 
-def read_run(path: str | Path, check_ranks: bool = True) -> dict[str, dict[str, float]]:
+def read_run(path: str | Path, check_ranks: bool = True, *, may_be_empty: bool = False) -> dict[str, dict[str, float]]:
     r"""Read a TREC run, plain or ``.gz``: query id to docid to score, in the order of the file.
 
     Six columns separated by white space, ``qid Q0 docid rank score tag``; lines in any order. As in trec_eval, the
@@ -32,6 +33,8 @@ def read_run(path: str | Path, check_ranks: bool = True) -> dict[str, dict[str, 
     check_ranks
         Refuse a rank that a topic has twice, and a higher score at a lower rank: it is then unclear which of the two
         columns says how the passages were ranked. (Equal scores may have any ranks.)
+    may_be_empty
+        Take a file without lines, such as a search writes that finds nothing.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def read_run(path: str | Path, check_ranks: bool = True) -> dict[str, dict[str, 
     ranking: dict[str, float] = {}
     in_order = True
     last_rank, last_score = -math.inf, math.inf
-    for number, line in read_lines(_file(path)):
+    for number, line in read_lines(path):
         columns = line.split()
         if len(columns) != len(_RUN_COLUMNS):
             raise _wrong_columns(path, number, len(columns), "run", _RUN_COLUMNS)
@@ -69,14 +72,35 @@ def read_run(path: str | Path, check_ranks: bool = True) -> dict[str, dict[str, 
         # Topics and runs share their docids: one string for each.
         ranking[sys.intern(docid)] = value
         if check_ranks:
-            place = _rank(rank, path, number)
-            in_order = in_order and place > last_rank and value <= last_score
-            last_rank, last_score = place, value
-    if not number:
+            position = _rank(rank, path, number)
+            in_order = in_order and position > last_rank and value <= last_score
+            last_rank, last_score = position, value
+    if not number and not may_be_empty:
         raise _empty(path, "run", _RUN_COLUMNS)
     if not in_order and check_ranks:
         _check_ranks(path)
     return run
+
+
+def write_run(
+    path: str | Path, run: Mapping[str, Iterable[tuple[str, float]]], tag: str, digits: int | None = 6
+) -> None:
+    """Write a TREC run, whole or not at all; a name that ends in ``.gz`` is gzipped, to the same bytes each time.
+
+    run : topic to (docid, score), the best first. digits : of the scores, behind the point, 6 as Pyserini's commands
+    write them; None for all, where scores differ little.
+    """
+    lines = (
+        f"{topic} Q0 {docid} {rank} {repr(float(score)) if digits is None else f'{score:.{digits}f}'} {tag}\n".encode()
+        for topic, ranking in run.items()
+        for rank, (docid, score) in enumerate(ranking, start=1)
+    )
+    with write_file(path, "wb") as out:
+        if str(path).endswith(".gz"):
+            with gzip.GzipFile("", "wb", 9, out, mtime=0) as packed:
+                packed.writelines(lines)
+        else:
+            out.writelines(lines)
 
 
 _RUN_COLUMNS = ("qid", "Q0", "docid", "rank", "score", "tag")
@@ -90,13 +114,19 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def _whole_number(text: str) -> int | None:
+    """A whole number of 32 bits, which is all that trec_eval reads."""
+    value = int(text) if re.fullmatch("[+-]?[0-9]{1,10}", text) else None
+    return value if value is not None and -(2**31) <= value < 2**31 else None
+
+
 def _rank(text: str, path: str | Path, number: int) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
+    if (value := _whole_number(text)) is None:
         raise XqgError(
-            f"{path}, line {number}: rank {text!r} is not a whole number. Column 4 of a run is the rank; {_RANKS_CURE}"
-        ) from error
+            f"{path}, line {number}: rank {text!r} is not a whole number of 32 bits. Column 4 of a run is the rank; "
+            f"{_RANKS_CURE}"
+        )
+    return value
 
 
 _RANKS_CURE = (
@@ -143,15 +173,13 @@ def read_qrels(path: str | Path) -> list[Any]:
     from ir_measures import Qrel
 
     qrels: dict[tuple[str, str, str], Any] = {}
-    for number, line in read_lines(_file(path)):
+    for number, line in read_lines(path):
         where, columns = f"{path}, line {number}", line.split()
         if len(columns) != len(_QRELS_COLUMNS):
             raise _wrong_columns(path, number, len(columns), "qrels", _QRELS_COLUMNS)
         query_id, iteration, docid, relevance = columns
-        try:
-            value = int(relevance)
-        except ValueError as error:
-            raise XqgError(f"{where}: relevance {relevance!r} is not a whole number.") from error
+        if (value := _whole_number(relevance)) is None:
+            raise XqgError(f"{where}: relevance {relevance!r} is not a whole number of 32 bits.")
         # Diversity qrels judge a passage once per subtopic, in the iteration column.
         key = query_id, iteration, docid
         if key in qrels:
@@ -183,7 +211,7 @@ def read_answers(path: str | Path) -> tuple[dict[str, list[str]], dict[str, str]
     """
     answers: dict[str, list[str]] = {}
     languages: dict[str, str] = {}
-    for number, record in read_jsonl(_file(path)):
+    for number, record in read_jsonl(path):
         where = f"{path}, line {number}"
         query_id = record.get("id")
         if not isinstance(query_id, str) or query_id.split() != [query_id]:
@@ -205,93 +233,6 @@ def read_answers(path: str | Path) -> tuple[dict[str, list[str]], dict[str, str]
     if not answers:
         raise XqgError(f"{path}: no question in it. Pass a file with one JSON object per question.")
     return answers, languages
-
-
-class PassageTexts:
-    r"""The texts of some passages of a corpus, by docid: one pass over the corpus, then lookups in a temporary file.
-
-    Memory holds a position for each docid asked for, whatever the size of the corpus; the texts are on disk until
-    :meth:`close`. Works as ``passages`` of :class:`~pyserini_xqg.evaluate.measures.RecallAtKTokens`.
-
-    Parameters
-    ----------
-    sources
-        JSONL files, plain or ``.gz``, and directories of them, in the formats of :mod:`pyserini_xqg.text.corpus`:
-        ``docid``, ``id`` or ``_id``; ``text``, or ``contents`` (title, newline, text).
-    docids
-        The passages to keep; None keeps all.
-
-    Raises
-    ------
-    XqgError
-        For a malformed line, and for two passages with one of these docids.
-
-    >>> _ = Path("/tmp/xqg-doctest.jsonl").write_text('{"id": "7", "contents": "Tampere\\nA city in Finland."}\n')
-    >>> with PassageTexts(["/tmp/xqg-doctest.jsonl"], {"7", "8"}) as texts:
-    ...     texts.get("7"), texts.get("8")
-    ('A city in Finland.', None)
-    """
-
-    def __init__(self, sources: Iterable[str | Path], docids: Set[str] | None) -> None:
-        from pyserini_xqg.core.cli import progress
-        from pyserini_xqg.text.corpus import corpus_files, parse_docid, parse_passage
-
-        files = [file for source in sources for file in corpus_files(source)]
-        self._positions: dict[str, tuple[int, int]] = {}
-        self._texts = tempfile.TemporaryFile(prefix="pyserini-xqg-")  # noqa: SIM115 (closed by close)
-        try:
-            with progress(unit="passages", description="looking up texts") as bar:
-                for file in files:
-                    for number, record in read_jsonl(file):
-                        bar.update()
-                        where = f"{file}, line {number}"
-                        docid = parse_docid(record, where)
-                        if docids is not None and docid not in docids:
-                            continue
-                        if docid in self._positions:
-                            raise XqgError(f"{where}: docid {docid!r} was given before. Give each passage its own.")
-                        record.pop("generated_queries", None)  # not needed here, so not checked either
-                        text = parse_passage(record, where).text.encode("utf-8", "surrogatepass")
-                        self._positions[docid] = self._texts.tell(), len(text)
-                        self._texts.write(text)
-        except BaseException:
-            self.close()
-            raise
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __contains__(self, docid: str) -> bool:
-        return docid in self._positions
-
-    @property
-    def docids(self) -> KeysView[str]:
-        """The docids asked for that are in the corpus."""
-        return self._positions.keys()
-
-    def get(self, docid: str) -> str | None:
-        """The text (without the title) of a passage; None if the docid was not asked for or is not in the corpus."""
-        if docid not in self._positions:
-            return None
-        start, length = self._positions[docid]
-        self._texts.seek(start)
-        return self._texts.read(length).decode("utf-8", "surrogatepass")
-
-    def close(self) -> None:
-        """Give the temporary file back."""
-        self._texts.close()
-
-    def __enter__(self) -> PassageTexts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _file(path: str | Path) -> str | Path:
-    if Path(path).is_dir():
-        raise XqgError(f"{path}: a directory where a file was expected.")
-    return path
 
 
 def _wrong_columns(path: str | Path, number: int, found: int, kind: str, expected: Sequence[str]) -> XqgError:

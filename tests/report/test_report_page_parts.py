@@ -2,11 +2,10 @@
 
 import json
 import random
-import tracemalloc
 from xml.etree import ElementTree
 
 import pytest
-from helpers import corpus_records, write_jsonl
+from helpers import write_jsonl
 from ir_measures import Qrel
 
 from pyserini_xqg.core.errors import XqgError
@@ -16,7 +15,7 @@ from pyserini_xqg.report.inner_products import Products
 from pyserini_xqg.report.payload import Explorer, explorer_data, pack, pack_within, unpack
 from pyserini_xqg.report.results import result_rows
 from pyserini_xqg.text.corpus import Passage
-from pyserini_xqg.text.lookup import ShownPassages
+from pyserini_xqg.text.lookup import PassageLookup
 
 # --- gold passages ---
 
@@ -29,7 +28,7 @@ RECORDS = [
 @pytest.fixture
 def texts(tmp_path):
     docids = {record["docid"] for record in RECORDS}
-    with ShownPassages(docids, files=[write_jsonl(tmp_path / "texts.jsonl", RECORDS)]) as passages:
+    with PassageLookup(docids, [write_jsonl(tmp_path / "texts.jsonl", RECORDS)]) as passages:
         yield passages
 
 
@@ -68,59 +67,6 @@ def test_judged_gold_takes_relevant_passages_once():
 
     qrels = [Qrel("1", "d1", 0), Qrel("1", "d2", 2), Qrel("1", "d2", 1, "1"), Qrel("2", "d1", 1)]
     assert judged_gold(Collection("x", {"1", "2"}, qrels=qrels)) == {"1": ["d2"], "2": ["d1"]}
-
-
-# --- passages ---
-
-
-def test_passages_come_back_whole(tmp_path):
-    records = corpus_records(30)
-    path = write_jsonl(tmp_path / "corpus.jsonl.gz", records)
-    wanted = {"p1", "p7", "p10", "unknown"}
-    with ShownPassages(wanted, files=[path]) as passages:
-        for record in records:
-            found = passages.get(record["docid"])
-            if record["docid"] not in wanted:
-                assert found is None
-                continue
-            assert (found.title, found.text) == (record["title"], record["text"])
-            assert dict(found.queries) == record.get("generated_queries", {})
-        assert passages.get("unknown") is None
-
-
-def test_memory_is_that_of_the_passages_asked_for(tmp_path):
-    with open(tmp_path / "corpus.jsonl", "w", encoding="utf-8") as out:
-        for number in range(4000):
-            record = {"docid": f"d{number}", "text": "word " * 200, "generated_queries": {"fi": ["sana " * 50]}}
-            out.write(json.dumps(record) + "\n")
-    with ShownPassages({"d0"}, files=[tmp_path / "corpus.jsonl"]):
-        pass  # what is loaded once
-    tracemalloc.start()
-    with ShownPassages({f"d{number}" for number in range(2000)}, files=[tmp_path / "corpus.jsonl"]) as passages:
-        assert passages.get("d1999").text.startswith("word")
-        _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1_500_000  # the texts alone have 2.5 MB
-
-
-@pytest.mark.parametrize(
-    ("files", "queries", "message"),
-    [
-        ([{"docid": "a", "text": "x"}, {"docid": "a", "text": "y"}], [], "line 2: docid 'a' was given before"),
-        ([{"docid": "a", "text": ""}], [], "title and text are empty"),
-        ([{"docid": "a", "text": "x"}], [{"docid": "a"}], "line 1 .docid a.: no 'generated_queries'"),
-        (
-            [{"docid": "a", "text": "x", "generated_queries": {"fi": ["mikä"]}}],
-            [{"docid": "a", "generated_queries": {"fi": ["mikä"]}}],
-            "queries in 'fi' were given before",
-        ),
-    ],
-)
-def test_faulty_passages(tmp_path, files, queries, message):
-    path = write_jsonl(tmp_path / "corpus.jsonl", files)
-    more = [write_jsonl(tmp_path / "queries.jsonl", queries)] if queries else []
-    with pytest.raises(XqgError, match=message), ShownPassages({"a"}, files=[path], query_files=more) as passages:
-        passages.get("a")
 
 
 # --- tables ---

@@ -1,18 +1,15 @@
-"""Readers of runs, qrels, answers, languages and passages: what they return, and every fault they refuse."""
+"""Readers of runs, qrels and answers: what they return, and every fault they refuse; runs written."""
 
 from __future__ import annotations
 
-import doctest
 import gzip
-import json
 import re
 
 import pytest
 from ir_measures import Qrel
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.text import runs
-from pyserini_xqg.text.runs import PassageTexts, read_answers, read_qrels, read_run
+from pyserini_xqg.text.runs import read_answers, read_qrels, read_run, write_run
 
 
 def write(path, *lines):
@@ -45,11 +42,12 @@ def test_read_run(tmp_path):
         ("q1 Q0 d1 1 nan t", "line 2: score 'nan' is not a finite number."),
         ("q1 Q0 d1 1 inf t", "line 2: score 'inf' is not a finite number."),
         ("q1 Q0 d1 1 1e999 t", "line 2: score '1e999' is not a finite number."),
+        ("q1 Q0 d1 2147483648 0.5 t", "line 2: rank '2147483648' is not"),
         ("q1 Q0 d1 1 1_0 t", "line 2: score '1_0' is not a finite number."),
         ("q0 Q0 d0 9 9.0 t", "line 2: docid 'd0' is already in the ranking of topic 'q0'."),
         (
             "q0 Q0 d1 first 0.5 t",
-            "line 2: rank 'first' is not a whole number. Column 4 of a run is the rank; rank anew",
+            "line 2: rank 'first' is not a whole number of 32 bits. Column 4 of a run is the rank; rank anew",
         ),
         ("q0 Q0 d1 1 0.5 t", "line 2: topic 'q0' has rank 1 already on line 1. Every passage of a topic needs"),
         ("q0 Q0 d1 2 1.5 t", "line 2: topic 'q0' has a higher score at rank 2 (1.5) than at rank 1 (1, line 1)."),
@@ -100,8 +98,11 @@ def test_read_qrels(tmp_path):
     ("line", "message"),
     [
         ("q1 d1 1", "line 2: 3 columns. A line of qrels has 4: qid 0 docid relevance."),
-        ("q1 0 d1 1.0", "line 2: relevance '1.0' is not a whole number."),
-        ("q1 0 d1 x", "line 2: relevance 'x' is not a whole number."),
+        ("q1 0 d1 1.0", "line 2: relevance '1.0' is not a whole number of 32 bits."),
+        ("q1 0 d1 x", "line 2: relevance 'x' is not a whole number of 32 bits."),
+        ("q1 0 d1 2147483648", "line 2: relevance '2147483648' is not a whole number of 32 bits."),
+        ("q1 0 d1 1_0", "line 2: relevance '1_0' is not"),
+        ("q1 0 d1 " + "9" * 5000, "line 2: relevance '999"),
         ("q0 0 d0 0", "line 2: docid 'd0' is already judged for topic 'q0'."),
     ],
 )
@@ -142,65 +143,16 @@ def test_read_answers_refuses(tmp_path, line, message):
     refused(read_answers, write(tmp_path / "a.jsonl", '{"id": "q0", "answers": ["a"], "lang": "fi"}', line), message)
 
 
-PASSAGES = [
-    {"docid": "d1", "title": "Nokia", "text": "Near Tampere"},
-    {"_id": "d2", "text": "東京 — \ud83d\ude80"},
-    {"id": "d3", "contents": "A title\nA text\nwith two lines"},
-    {"id": "d4", "contents": "no title"},
-    {"id": 5, "title": None, "text": "a number", "generated_queries": "not looked at"},
-]
-TEXTS = {
-    "d1": "Near Tampere",
-    "d2": "東京 — \U0001f680",
-    "d3": "A text\nwith two lines",
-    "d4": "no title",
-    "5": "a number",
-}
-
-
-def test_passage_texts(tmp_path):
-    lines = [json.dumps(passage) for passage in PASSAGES]
-    plain = write(tmp_path / "passages.jsonl", *lines)
-    packed = tmp_path / "passages.jsonl.gz"
-    packed.write_bytes(gzip.compress("\n".join(lines).encode()))
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    write(folder / "1.jsonl", *lines[:2])
-    write(folder / "2.json", *lines[2:4])
-    last = write(tmp_path / "last.jsonl", *lines[4:])
-    for sources in ([plain], [packed], [folder, last]):
-        with PassageTexts(sources, {*TEXTS, "absent"}) as texts:
-            assert len(texts) == 5 and "d1" in texts and "absent" not in texts
-            for docid in [*TEXTS, *reversed(TEXTS)]:
-                assert texts.get(docid) == TEXTS[docid]
-            assert texts.get("absent") is None
-
-
-def test_passage_texts_keeps_only_what_is_asked_for(tmp_path):
-    path = write(tmp_path / "p.jsonl", *(json.dumps({"docid": f"d{n}", "text": f"text {n}"}) for n in range(1000)))
-    with PassageTexts([path], {"d7", "d500"}) as texts:
-        assert len(texts) == 2
-        assert texts.get("d500") == "text 500"
-        assert texts.get("d8") is None
-        assert texts._texts.seek(0, 2) == len("text 7text 500")
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"text": "a"}', "line 2: no docid."),
-        ('{"docid": "d1"}', "line 2 (docid d1): no text."),
-        ('{"docid": "d1", "text": 7}', "line 2 (docid d1): 'text' is a number"),
-        ('{"docid": "d0", "text": "again"}', "line 2: docid 'd0' was given before."),
-        ("{", "line 2: malformed JSON"),
-    ],
-)
-def test_passage_texts_refuses(tmp_path, line, message):
-    path = write(tmp_path / "p.jsonl", '{"docid": "d0", "text": "a"}', line)
-    refused(lambda place: PassageTexts([place], {"d0", "d1"}), path, message)
-    refused(lambda place: PassageTexts([place], set()), tmp_path / "none.jsonl", "no such file")
-
-
-def test_examples_run():
-    results = doctest.testmod(runs)
-    assert results.failed == 0 and results.attempted > 5
+def test_write_run(tmp_path):
+    run = {"007": [("d2", 0.12345678), ("d1", -1.5)], "b": [("d1", 3)], "none": []}
+    write_run(tmp_path / "run.txt", run, "sum")
+    assert (tmp_path / "run.txt").read_text() == (
+        "007 Q0 d2 1 0.123457 sum\n007 Q0 d1 2 -1.500000 sum\nb Q0 d1 1 3.000000 sum\n"
+    )
+    write_run(tmp_path / "run.txt.gz", run, "sum", digits=None)
+    assert read_run(tmp_path / "run.txt.gz") == {"007": {"d2": 0.12345678, "d1": -1.5}, "b": {"d1": 3.0}}
+    packed = (tmp_path / "run.txt.gz").read_bytes()
+    write_run(tmp_path / "run.txt.gz", run, "sum", digits=None)
+    assert packed == (tmp_path / "run.txt.gz").read_bytes()
+    write_run(tmp_path / "empty.txt", {"q": []}, "bm25")
+    assert read_run(tmp_path / "empty.txt", may_be_empty=True) == {}
