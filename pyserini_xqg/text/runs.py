@@ -72,7 +72,11 @@ def read_run(path: str | Path, check_ranks: bool = True, *, may_be_empty: bool =
         # Topics and runs share their docids: one string for each.
         ranking[sys.intern(docid)] = value
         if check_ranks:
-            position = _rank(rank, path, number)
+            if rank.isascii() and rank.isdigit() and len(rank) < 10:  # as good as always
+                position = int(rank)
+            else:
+                cure = f" Column 4 of a run is the rank; {_RANKS_CURE}"
+                position = _whole_number(rank, f"{path}, line {number}: rank", cure)
             in_order = in_order and position > last_rank and value <= last_score
             last_rank, last_score = position, value
     if not number and not may_be_empty:
@@ -114,19 +118,13 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _whole_number(text: str) -> int | None:
-    """A whole number of 32 bits, which is all that trec_eval reads."""
-    value = int(text) if re.fullmatch("[+-]?[0-9]{1,10}", text) else None
-    return value if value is not None and -(2**31) <= value < 2**31 else None
-
-
-def _rank(text: str, path: str | Path, number: int) -> int:
-    if (value := _whole_number(text)) is None:
-        raise XqgError(
-            f"{path}, line {number}: rank {text!r} is not a whole number of 32 bits. Column 4 of a run is the rank; "
-            f"{_RANKS_CURE}"
-        )
-    return value
+def _whole_number(text: str, what: str, cure: str = "") -> int:
+    """A number of 32 bits, all that trec_eval reads. what : where it stands, and what it is."""
+    if re.fullmatch("[+-]?[0-9]+", text) is None:
+        raise XqgError(f"{what} {text!r} is not a whole number.{cure}")
+    if len(text) > 11 or not -(2**31) <= int(text) < 2**31:
+        raise XqgError(f"{what} {text[:40]} is beyond 32 bits, which is all that trec_eval reads.{cure}")
+    return int(text)
 
 
 _RANKS_CURE = (
@@ -178,13 +176,11 @@ def read_qrels(path: str | Path) -> list[Any]:
         if len(columns) != len(_QRELS_COLUMNS):
             raise _wrong_columns(path, number, len(columns), "qrels", _QRELS_COLUMNS)
         query_id, iteration, docid, relevance = columns
-        if (value := _whole_number(relevance)) is None:
-            raise XqgError(f"{where}: relevance {relevance!r} is not a whole number of 32 bits.")
         # Diversity qrels judge a passage once per subtopic, in the iteration column.
         key = query_id, iteration, docid
         if key in qrels:
             raise XqgError(f"{where}: docid {docid!r} is already judged for topic {query_id!r}. Keep one judgement.")
-        qrels[key] = Qrel(query_id, docid, value, iteration)
+        qrels[key] = Qrel(query_id, docid, _whole_number(relevance, f"{where}: relevance"), iteration)
     if not qrels:
         raise _empty(path, "qrels", _QRELS_COLUMNS)
     return list(qrels.values())

@@ -189,8 +189,8 @@ UNKNOWN_DOCID = "q-ar Q0 elsewhere 1 1.0 x\n"
         (["a.txt", "b.txt", "--names", "x", "x"], ["--names x: given twice"]),
         (["a.txt", "b.txt", "--store", "nowhere"], ["nowhere: no embedding store"]),
         (["a.txt", "b.txt", "--index", "nowhere"], ["nowhere"]),
-        (["a.txt", "b.txt", "--topics", "two.tsv"], ["two.tsv, line 2", "'q-ar' has another text"]),
-        (["a.txt", "b.txt", "--topics", "bad.tsv"], ["bad.tsv, line 1", "topic<TAB>question"]),
+        (["a.txt", "b.txt", "--topics", "two.tsv"], ["two.tsv, line 2", "'q-ar' is already at"]),
+        (["a.txt", "b.txt", "--topics", "bad.tsv"], ["bad.tsv, line 1", "topic<TAB>query"]),
         (["a.txt", "b.txt", "--topics", "few.tsv"], ["topic 'q-ar2': no text of the question (5 such topics)"]),
     ],
 )
