@@ -1,5 +1,5 @@
 # make demo   set up .venv and run the main job on the bundled sample
-# make test   set up .venv and run all tests
+# make test   set up .venv and run all tests (make test PYTEST_OPTIONS=… for other options of pytest)
 # Both take PYTHON=… (3.11 or newer) and VENV=… (default .venv).
 
 PYTHON ?= python3
@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 TORCH_CPU ?= torch==2.13.0+cpu
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST_OPTIONS ?=
+# Two processes, each with whole files, so that what a file's tests share is built once.
+PYTEST_OPTIONS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-integration lint clean
+.PHONY: demo test test-integration setup lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready
@@ -25,6 +26,8 @@ test: $(VENV)/.ready-test
 test-integration: $(VENV)/.ready-test
 	$(BIN)/python -m pyserini_xqg.activate
 	$(BIN)/python -m pytest -m integration $(PYTEST_OPTIONS)
+
+setup: $(VENV)/.ready-test
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

@@ -23,6 +23,27 @@ from official_scorer import forget_tokens
 _DATA = Path(os.environ.get("PYSERINI_XQG_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
+# Minutes each: begun first, so that no process is left with one at the end.
+_SLOW_FILES = (
+    "test_readme.py",
+    "test_compare_flow.py",
+    "test_retriever_flow.py",
+    "test_training_flow.py",
+    "test_ray.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Units before whole flows, and of these the slow ones first."""
+
+    def order(item: pytest.Item) -> int:
+        if item.get_closest_marker("integration") is None:
+            return 0
+        return 1 + (_SLOW_FILES.index(item.path.name) if item.path.name in _SLOW_FILES else len(_SLOW_FILES))
+
+    items.sort(key=order)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_home(tmp_path_factory):
     """Neither the tests nor the commands they start write to the user's home."""

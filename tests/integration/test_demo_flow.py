@@ -1,8 +1,11 @@
 """The demo from end to end, as a user runs it."""
 
+import re
+
 import pytest
 from helpers import assert_one_error
 from integration import flows
+from integration.pages import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -24,6 +27,15 @@ def table(text: str, measure: str) -> dict[str, dict[str, float]]:
     return rows
 
 
+def documented() -> list[dict[str, float]]:
+    """The rows of README's table."""
+    rows = re.search(
+        r"^\| run \| ar .*?\n\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    cells = [[cell.strip() for cell in row.split("|")[2:-1]] for row in rows.group().splitlines() if row.strip()]
+    return [dict(zip(cells[0], map(float, row), strict=True)) for row in cells[2:]]
+
+
 def test_demo(active_python, tmp_path):
     result = flows.run(active_python, "-m", "pyserini_xqg.demo", "--output", tmp_path / "demo", timeout=600)
     assert result.returncode == 0, result.stderr
@@ -37,6 +49,8 @@ def test_demo(active_python, tmp_path):
         assert routed[language] > plain[language], language
         assert mean[language] > plain[language], language
     assert routed["avg"] > mean["avg"] > plain["avg"] > 40  # a random order of 48 passages: 6
+    for printed, shown in zip(scores.values(), documented(), strict=True):
+        assert printed == pytest.approx(shown, abs=0.05)  # README shows what the demo prints
     assert len(flows.read_run(tmp_path / "demo" / "runs" / "xqg-routed-0.5.txt")) == 7 * 48
 
 
