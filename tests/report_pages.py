@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers import write_jsonl
 
 from pyserini_xqg.report import __main__ as report
-from pyserini_xqg.report.payload import unpack
+from pyserini_xqg.report.explorer import unpack
 
 ATTACK = "</script><script>window.failed = 'ran'</script><img src=x onerror=alert(1)> & \"q\" 'q' \u2028 ]]> <!--"
 PASSAGES = [

@@ -1,68 +1,78 @@
-"""Makes the page of two runs from the command's options: reads, checks, scores, ranks, compares, packs."""
+"""Makes the page of two runs: reads, checks, scores, ranks, compares, draws, packs."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.pages import asset, render_page
 from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE, rank
-from pyserini_xqg.evaluate.collection import Collection, collection_from
-from pyserini_xqg.evaluate.comparisons import Settings
+from pyserini_xqg.evaluate.collection import Collection
 from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE
 from pyserini_xqg.evaluate.scoring import Scorer, Values, check_topics
-from pyserini_xqg.report.encoder_choice import find_inner_products
-from pyserini_xqg.report.gold import Ranked, judged_gold, rank_question, shown
-from pyserini_xqg.report.page import MeasureResult, Report, html_page
-from pyserini_xqg.report.payload import Explorer, pack_within
-from pyserini_xqg.report.results import result_rows
+from pyserini_xqg.report.explorer import Explorer, pack_within
+from pyserini_xqg.report.products import find_products
+from pyserini_xqg.report.rankings import Ranked, Run, judged_gold, rank_question, shown_passage
+from pyserini_xqg.report.results import (
+    ALL_QUESTIONS,
+    MeasureResult,
+    is_graded,
+    plot_gains,
+    plot_means,
+    plot_outcomes,
+    result_rows,
+    result_table,
+)
 from pyserini_xqg.text.lookup import PassageLookup
 from pyserini_xqg.text.runs import read_run
 from pyserini_xqg.text.topics import question_texts
 
-Run = dict[str, dict[str, float]]
+if TYPE_CHECKING:
+    from pyserini_xqg.report.__main__ import ReportOptions
+
 _NOTE_BYTES = 400
 """Room for the note that says what was left out."""
 
 
-def make_report(args: argparse.Namespace) -> str:
+def make_report(options: ReportOptions) -> str:
     """The page that checked options ask for.
 
     Raises :class:`XqgError` for every fault in the runs, the collection, the store and the index.
     """
-    collection = collection_from(args)
-    names = _names(args)
-    runs = _read_runs(args.runs, collection, not args.ignore_ranks)
-    texts, languages = _questions(args, collection)
+    collection = options.collection.open()
+    runs = _read_runs(options, collection)
+    texts, languages = _questions(options, collection)
     docids = {docid for content in runs for ranking in content.values() for docid in ranking}
-    with Scorer(collection, args.measures or (), docids) as scorer:
-        for path, content in zip(args.runs, runs, strict=True):
+    with Scorer(collection, options.scoring.measures, docids) as scorer:
+        for path, content in zip(options.runs, runs, strict=True):
             scorer.check(content, path)
-        values = tuple(scorer.score(content, path) for path, content in zip(args.runs, runs, strict=True))
-        results = _results(scorer, values, args)
+        values = tuple(scorer.score(content, path) for path, content in zip(options.runs, runs, strict=True))
+        results = _results(scorer, values, options)
     judged = judged_gold(collection) if collection.qrels is not None else None
-    wanted = _docids_to_read(runs, judged, args.top)
-    answers = collection.answers or {}
+    if judged is not None:  # else answers are looked for in all
+        docids = {docid for some in judged.values() for docid in some}
+        docids |= {docid for content in runs for ranking in content.values() for docid in rank(ranking)[: options.top]}
     with PassageLookup(
-        wanted, collection.passage_files, docs_store=collection.docs_store, query_files=args.queries
+        docids, collection.passage_files, docs_store=collection.docs_store, query_files=options.queries
     ) as kept:
         passages = kept if collection.has_passages else None
+        answers = collection.answers or {}
         ranked = {
             query_id: rank_question(
-                query_id, runs, args.top, None if judged is None else judged.get(query_id, ()),
+                query_id, runs, options.top, None if judged is None else judged.get(query_id, ()),
                 answers.get(query_id, ()), passages,
             )
             for query_id in texts
         }  # fmt: skip
         if passages is not None:
-            _check_gold(ranked, passages)
-        products, used, note = find_inner_products(args, texts, languages, ranked, passages, runs[1])
+            _check_passages(ranked, passages)
+        questions = {query_id: (texts[query_id], languages[query_id]) for query_id in texts}
+        products, used, note = find_products(options.products, questions, ranked, passages, runs[1])
         explorer = Explorer(
-            names,
+            options.run_names,
             texts,
             languages,
             answers,
@@ -72,42 +82,35 @@ def make_report(args: argparse.Namespace) -> str:
             products,
             used,
         )
-        return _page(args, explorer, results, scorer.marked, [_gold_note(judged, passages), note])
+        return _page(options, explorer, results, [_gold_note(judged, passages), note])
 
 
-def _names(args: argparse.Namespace) -> tuple[str, str]:
-    if args.names:
-        return tuple(args.names)
-    first, second = (Path(path).name.removesuffix(".gz").removesuffix(".txt") for path in args.runs)
-    return (first, second) if first != second else tuple(args.runs)
-
-
-def _read_runs(paths: Sequence[str], collection: Collection, check_ranks: bool) -> tuple[Run, Run]:
-    runs = tuple(read_run(path, check_ranks) for path in paths)
+def _read_runs(options: ReportOptions, collection: Collection) -> tuple[Run, Run]:
+    runs = tuple(read_run(path, not options.scoring.ignore_ranks) for path in options.runs)
     if runs[0] == runs[1]:
-        raise XqgError(f"{paths[0]} and {paths[1]}: the same run. A report compares two different runs.")
-    for path, content in zip(paths, runs, strict=True):
+        raise XqgError(f"{options.runs[0]} and {options.runs[1]}: the same run. A report compares two different runs.")
+    for path, content in zip(options.runs, runs, strict=True):
         check_topics(content, path, collection)
     return runs
 
 
-def _questions(args: argparse.Namespace, collection: Collection) -> tuple[dict[str, str], dict[str, str]]:
+def _questions(options: ReportOptions, collection: Collection) -> tuple[dict[str, str], dict[str, str]]:
     """Texts and languages of the collection's questions, all that have answers or judgements."""
-    asked = {qrel.query_id for qrel in collection.qrels or ()} | (collection.answers or {}).keys()
-    known = question_texts(args.dataset, args.answers, args.topics)
-    if without := sorted(asked - known.keys()):
+    asked = sorted({qrel.query_id for qrel in collection.qrels or ()} | (collection.answers or {}).keys())
+    known = question_texts(options.collection.dataset, options.collection.answers, options.topics)
+    if without := [query_id for query_id in asked if query_id not in known]:
         raise XqgError(
             f"topic {without[0]!r}: no text of the question ({len(without)} such topics). Pass their files with "
             "--topics."
         )
-    if collection.languages and (unknown := sorted(asked - collection.languages.keys())):
-        raise XqgError(f"topic {unknown[0]!r} has no language, while others have. Name it in --topic-languages.")
-    order = sorted(asked)
-    languages = {query_id: collection.languages.get(query_id, ALL_TOPICS) for query_id in order}
-    return {query_id: known[query_id] for query_id in order}, languages
+    languages = {query_id: collection.languages.get(query_id, ALL_TOPICS) for query_id in asked}
+    if collection.languages and ALL_TOPICS in languages.values():
+        unknown = next(query_id for query_id in asked if query_id not in collection.languages)
+        raise XqgError(f"topic {unknown!r} has no language, while others have. Name it in --topic-languages.")
+    return {query_id: known[query_id] for query_id in asked}, languages
 
 
-def _results(scorer: Scorer, values: tuple[Values, Values], args: argparse.Namespace) -> list[MeasureResult]:
+def _results(scorer: Scorer, values: tuple[Values, Values], options: ReportOptions) -> list[MeasureResult]:
     means = tuple(map(scorer.means, values))
     results = []
     for name in values[0]:
@@ -115,27 +118,17 @@ def _results(scorer: Scorer, values: tuple[Values, Values], args: argparse.Names
         if not both[0]:
             say(f"{name}: no question counts, so it is left out")
             continue
-        rows = result_rows(
-            name, both, (means[0][name], means[1][name]), scorer.languages, test=args.test, correction=args.correction
-        )
+        rows = result_rows(name, both, (means[0][name], means[1][name]), scorer.languages, options.tests)
         results.append(MeasureResult(name, rows, both, "*" * (name in scorer.marked)))
     return results
 
 
-def _docids_to_read(runs: tuple[Run, Run], judged: Mapping[str, Sequence[str]] | None, depth: int) -> set[str]:
-    """Docids whose texts may be shown; where no qrels tell the gold passages, answers are looked for in all."""
-    if judged is None:
-        return {docid for content in runs for ranking in content.values() for docid in ranking}
-    gold = {docid for docids in judged.values() for docid in docids}
-    return gold.union(*(rank(ranking)[:depth] for content in runs for ranking in content.values()))
-
-
-def _check_gold(ranked: Mapping[str, Ranked], passages: PassageLookup) -> None:
-    for query_id, found in ranked.items():
-        for gold in found.gold:
-            shown(passages, gold.docid, query_id, "relevant to")
-        for docid in (docid for top in found.top for docid in top):
-            shown(passages, docid, query_id, "ranked for")
+def _check_passages(ranked: Mapping[str, Ranked], passages: PassageLookup) -> None:
+    for query_id, of_question in ranked.items():
+        for gold in of_question.gold:
+            shown_passage(passages, gold.docid, query_id, "relevant to")
+        for docid in (docid for top in of_question.top for docid in top):
+            shown_passage(passages, docid, query_id, "ranked for")
 
 
 def _gold_note(judged: Mapping[str, Any] | None, passages: Any) -> str:
@@ -146,46 +139,73 @@ def _gold_note(judged: Mapping[str, Any] | None, passages: Any) -> str:
     return "Gold passages are, in each run, the first one whose text holds an answer; yes and no are not looked for."
 
 
-def _page(
-    args: argparse.Namespace, explorer: Explorer, results: Sequence[MeasureResult], marked: Set[str], notes: list[str]
-) -> str:
+def _page(options: ReportOptions, explorer: Explorer, results: Sequence[MeasureResult], notes: list[str]) -> str:
     """The page, with as much of the passages that are not gold as ``--max-size`` lets in."""
-    files = (Path(path).name for path in (args.qrels, args.answers) if path)
+    files = (Path(path).name for path in (options.collection.qrels, options.collection.answers) if path)
     star = f"* computed without NLTK's punkt_tab data: not quite the official scorer's. Cure: {PUNKT_CURE}"
-    empty = Report(
-        collection=args.dataset or ", ".join(files),
-        runs=explorer.runs,
-        questions=len(explorer.texts),
-        measures=results,
-        packed="",
-        significance=_significance_note(args.test, args.correction),
-        notes=[star] if marked else [],
-        explorer_notes=notes,
-    )
-    most = int(args.max_size * 1e6) - len(html_page(empty).encode("utf-8")) - _NOTE_BYTES
-    packed, depth, excerpt = pack_within(explorer, args.top, most)
-    left_out = [f"{depth} passages shown of each run"] if depth < args.top else []
+    page = {
+        **{"runs": explorer.runs, "questions": len(explorer.texts)},
+        "collection": options.collection.dataset or ", ".join(files),
+        "notes": [_significance(options.tests), *[star] * any(result.mark for result in results)],
+        "tables": [result_table(result, explorer.runs) for result in results],
+        "totals": (AVERAGE, ALL_QUESTIONS),
+        "average": AVERAGE,
+        "means": [_means_figure(result, explorer.runs) for result in results],
+        "gains": [figure for result in results for figure in _gain_figures(result)],
+    }
+    size = len(_render(page, notes, "").encode("utf-8")) + _NOTE_BYTES
+    most = int(options.max_size * 1e6) - size
+    packed, depth, excerpt = pack_within(explorer, options.top, most)
+    left_out = [f"{depth} passages shown of each run"] if depth < options.top else []
     if excerpt is not None:
         what = f"cut to {excerpt} characters" if excerpt else "left out"
         left_out.append(f"texts of passages that are not gold {what}")
     if left_out:
-        note = f"to keep the page under {args.max_size:g} MB (--max-size): {', '.join(left_out)}"
+        note = f"to keep the page under {options.max_size:g} MB (--max-size): {', '.join(left_out)}"
         notes = [*notes, f"{note[0].upper()}{note[1:]}."]
-        say(f"{args.output}: {note}")
+        say(f"{options.output}: {note}")
     if len(packed) > most:
         say(
-            f"warning: {args.output}: larger than --max-size {args.max_size:g} MB, of questions, gold passages and "
-            "their generated queries alone. Raise --max-size, or make one page a language."
+            f"warning: {options.output}: larger than --max-size {options.max_size:g} MB, of questions, gold passages "
+            "and their generated queries alone. Raise --max-size, or make one page a language."
         )
-    return html_page(replace(empty, packed=packed, explorer_notes=notes))
+    return _render(page, notes, packed)
 
 
-def _significance_note(test: str, correction: str) -> str:
-    corrected = (
-        "not corrected" if correction == "none" else f"corrected for the tests of a measure ({correction.capitalize()})"
-    )
+def _render(page: Mapping[str, Any], explorer_notes: Sequence[str], packed: str) -> str:
+    style, script = asset("report/explorer.css"), asset("report/explorer.js")
+    title = f"{page['runs'][0]} against {page['runs'][1]}: {page['collection']}"
+    more = {"explorer_notes": explorer_notes, "packed": packed}
+    return render_page("report/page.html", title, style=style, script=script, **page, **more)
+
+
+def _means_figure(result: MeasureResult, runs: tuple[str, str]) -> tuple[str, str, str]:
+    """Title, note, plot."""
+    rows = [row for row in result.rows if row.name != ALL_QUESTIONS]
+    return result.name + result.mark, "", plot_means(rows, runs, f"{result.name} by language")
+
+
+def _gain_figures(result: MeasureResult) -> list[tuple[str, str, str]]:
+    """Title, note, plot: of the questions won and lost, and of how much."""
+    figures = []
+    if together := next((row.comparison for row in reversed(result.rows) if row.comparison), None):
+        note = f"won {together.won:,}, tied {together.tied:,}, lost {together.lost:,}"
+        plot = plot_outcomes(result.rows, f"{result.name}: questions lost and won")
+        figures.append((result.name, note, plot))
+    differences = result.differences()
+    if is_graded(differences):
+        note = f"× 100; {sum(map(bool, differences)):,} of {len(differences):,} questions"
+        plot = plot_gains(differences, f"{result.name}: gain by question")
+        figures.append((f"Gain in {result.name}", note, plot))
+    return figures
+
+
+def _significance(tests: Any) -> str:
+    corrected = "not corrected"
+    if tests.correction != "none":
+        corrected = f"corrected for the tests of a measure ({tests.correction.capitalize()})"
     return (
-        f"Paired two-sided {'t-test' if test == 't-test' else 'randomisation test'}, p values {corrected}. "
-        f"† p < {Settings().level:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the interval is "
+        f"Paired two-sided {'t-test' if tests.test == 't-test' else 'randomisation test'}, p values {corrected}. "
+        f"† p < {tests.level:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the interval is "
         "that of the mean difference; d is Cohen's d of paired samples."
     )

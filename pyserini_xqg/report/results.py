@@ -1,17 +1,23 @@
-"""The figures of a report: two runs by measure and language, their difference, and whether it is significant."""
+"""The figures of a report, in a table and plots: two runs by measure and language, and whether they differ."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pyserini_xqg.evaluate.comparisons import Settings, Tested, compare_runs
+from pyserini_xqg.core.figures import PAGE_COLORS, inline_svg, tooltip
+from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent
+from pyserini_xqg.evaluate.comparisons import Tested, compare_runs
 from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE
-from pyserini_xqg.evaluate.significance import Comparison, mean_interval
+from pyserini_xqg.evaluate.significance import Comparison, TestOptions, mean_interval
 
 ALL_QUESTIONS = "all questions"
+BINS = 20
+"""Of the histograms, from -1 to 1."""
 
+RUN_COLORS = (PAGE_COLORS["other"], PAGE_COLORS["bar"])
 Interval = tuple[float, float, float]
 """Mean, low and high end of its confidence interval."""
 
@@ -22,7 +28,7 @@ class Row:
 
     name : language, ``avg`` or :data:`ALL_QUESTIONS`. means : of both runs, with intervals; None for ``avg``'s.
     comparison : the second run against the first; None for ``avg``, and for fewer than two questions.
-    p_value : corrected; significant : whether it is below 0.05.
+    p_value : corrected; significant : whether it is below the level.
     """
 
     name: str
@@ -39,36 +45,38 @@ class Row:
         return self.means[1] - self.means[0]
 
 
+@dataclass(frozen=True)
+class MeasureResult:
+    """One measure of both runs: rows of the table, and values by query id. mark : stands behind its name (``*``)."""
+
+    name: str
+    rows: Sequence[Row]
+    values: tuple[Mapping[str, float], Mapping[str, float]]
+    mark: str = ""
+
+    def differences(self) -> list[float]:
+        """Second minus first run, per question."""
+        first, second = self.values
+        return [second[query_id] - first[query_id] for query_id in first]
+
+
 def result_rows(
     measure: str,
     values: tuple[Mapping[str, float], Mapping[str, float]],
     means: tuple[Mapping[str, float], Mapping[str, float]],
     languages: Mapping[str, str],
-    *,
-    test: str = "t-test",
-    correction: str = "none",
+    tests: TestOptions,
 ) -> list[Row]:
     """One row a language, and where there are several, ``avg`` and all questions together.
 
-    Parameters
-    ----------
-    measure
-        Its name, for messages.
-    values
-        Of the measure, for both runs: query id to value.
-    means
-        Of both runs: language to mean, and ``avg``, in the order of the table.
-    languages
-        Query id to language.
-    test, correction
-        As in :func:`~pyserini_xqg.evaluate.comparisons.compare_runs`, which tests, so that the p values are those of
-        ``python -m pyserini_xqg.evaluate``. A language with one question is not tested.
+    measure : its name, for messages. values : of both runs, query id to value. means : of both runs, language to mean,
+    and ``avg``, in the order of the table. languages : query id to language.
+    tests : the p values are those of ``python -m pyserini_xqg.evaluate``; a language with one question has none.
     """
     tested = {}
     if len(values[0]) > 1:
         runs = {"first": {measure: values[0]}, "second": {measure: values[1]}}
-        found = compare_runs(runs, "first", languages, Settings(test, correction))
-        tested = {one.language: one for one in found}
+        tested = {one.language: one for one in compare_runs(runs, "first", languages, tests)}
     rows: list[Row] = []
     names = [name for name in means[0] if name != AVERAGE]
     for name in names:
@@ -86,3 +94,125 @@ def _row(name: str, values: Sequence[Mapping[str, float]], means: tuple[float, f
         return Row(name, len(values[0]), means)
     intervals = tuple(mean_interval(of_run.values()) for of_run in values)
     return Row(name, len(values[0]), means, intervals, tested.comparison, tested.p_corrected, tested.significant)
+
+
+def result_table(result: MeasureResult, runs: tuple[str, str]) -> Table:
+    """The table of a measure; in each row the better run, and a significant difference, are in bold."""
+    columns = [
+        *("language", Column("questions", ","), Column(runs[0], percent), Column(runs[1], percent)),
+        *(Column("difference", _signed), Column("95 % interval", lambda ends: " to ".join(map(_signed, ends)))),
+        *(Column("p", _p_value), Column("d", lambda size: f"{size:+.2f}" if math.isfinite(size) else "∞")),
+        *(Column(name, ",") for name in ("won", "tied", "lost")),
+    ]
+    rows = []
+    for row in result.rows:
+        first, second = row.means
+        test = row.comparison
+        cells = [row.name, row.questions, Cell(first, best=first > second), Cell(second, best=second > first)]
+        cells.append(Cell(row.difference, SIGNIFICANT * row.significant, best=row.significant))
+        cells += [(test.low, test.high), row.p_value, test.effect_size] if test else [None] * 3
+        cells += [test.won, test.tied, test.lost] if test else [None] * 3
+        rows.append(cells)
+    return Table(columns, rows, result.name + result.mark)
+
+
+def _signed(value: float) -> str:
+    return f"{value * 100:+.2f}"
+
+
+def _p_value(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}"
+
+
+def plot_means(rows: Sequence[Row], runs: tuple[str, str], title: str) -> str:
+    """Two bars a row, the first and the second run's mean, with their 95 % intervals where they are known."""
+
+    def draw(figure: Any, panels: Any) -> None:
+        axes = panels[0, 0]
+        for number, run in enumerate(runs):
+            means = [row.means[number] * 100 for row in rows]
+            places = [place + 0.38 * number - 0.19 for place in range(len(rows))]
+            for bar, row in zip(axes.bar(places, means, 0.34, color=RUN_COLORS[number]), rows, strict=True):
+                about = f"{row.name}, {run}: {row.means[number] * 100:.2f}"
+                if row.intervals:
+                    low, high = (end * 100 for end in row.intervals[number][1:])
+                    about += f" [{low:.2f}, {high:.2f}]"
+                    x = bar.get_x() + bar.get_width() / 2
+                    axes.plot([x, x], [max(low, 0), high], "_-", color=PAGE_COLORS["ink"], markersize=4, linewidth=1)
+                tooltip(bar, about)
+        axes.set_xticks(range(len(rows)), [row.name + SIGNIFICANT * row.significant for row in rows])
+        axes.set_ylim(0, None if any(mean for row in rows for mean in row.means) else 1)
+        axes.locator_params(axis="y", nbins=4)
+        axes.grid(axis="y")
+
+    return inline_svg(draw, title, (max(2.6, 0.8 + 0.5 * len(rows)), 1.9))
+
+
+def plot_outcomes(rows: Sequence[Row], title: str) -> str:
+    """Per row, the share of questions that the second run lost, to the left, and won, to the right."""
+    tested = [row for row in rows if row.comparison]
+
+    def draw(figure: Any, panels: Any) -> None:
+        axes = panels[0, 0]
+        for place, row in enumerate(tested):
+            test = row.comparison
+            about = f"{row.name}: won {test.won:,}, tied {test.tied:,}, lost {test.lost:,} of {test.questions:,}"
+            for count, sign, color in ((test.lost, -1, RUN_COLORS[0]), (test.won, 1, RUN_COLORS[1])):
+                share = sign * count / test.questions
+                (bar,) = axes.barh([place], [share], 0.7, color=color)
+                tooltip(bar, about)
+                axes.annotate(
+                    f"{count:,}",
+                    (share, place),
+                    (4 * sign, 0),
+                    textcoords="offset points",
+                    ha="left" if sign > 0 else "right",
+                    va="center",
+                    color=PAGE_COLORS["soft"],
+                )
+        axes.axvline(0, color=PAGE_COLORS["line"], linewidth=1)
+        axes.set_yticks(range(len(tested)), [row.name if row.name != ALL_QUESTIONS else "all" for row in tested])
+        axes.set_xticks([])
+        axes.margins(x=0.15)
+        axes.invert_yaxis()
+
+    return inline_svg(draw, title, (4.4, 0.3 + 0.26 * len(tested)))
+
+
+def is_graded(differences: Sequence[float]) -> bool:
+    """Whether gains have sizes, not just signs, so that their distribution is worth a plot."""
+    return len({round(abs(gain), 9) for gain in differences if gain}) > 1
+
+
+def plot_gains(differences: Sequence[float], title: str) -> str:
+    """Histogram of the gains that are not 0, from -1 to 1."""
+    counts = gain_bins(differences)
+
+    def draw(figure: Any, panels: Any) -> None:
+        axes = panels[0, 0]
+        starts = [-100 + 200 * place // BINS for place in range(BINS)]
+        colors = [RUN_COLORS[start >= 0] for start in starts]
+        bars = axes.bar(starts, counts, 0.9 * 200 / BINS, align="edge", color=colors)
+        for bar, start, count in zip(bars, starts, counts, strict=True):
+            tooltip(bar, f"{start} to {start + 200 // BINS}: {count:,}")
+        axes.axvline(0, color=PAGE_COLORS["line"], linewidth=1)
+        axes.set_xlim(-100, 100)
+        axes.locator_params(axis="y", nbins=4, integer=True)
+        axes.grid(axis="y")
+
+    return inline_svg(draw, title)
+
+
+def gain_bins(differences: Sequence[float]) -> list[int]:
+    """How many gains are in [-1, -0.9), … [-0.1, 0), (0, 0.1], … (0.9, 1]; those beyond count at the ends, 0 nowhere.
+
+    >>> gain_bins([-1.0, -0.05, 0.0, 0.1, 0.11])
+    [1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    """
+    counts = [0] * BINS
+    for gain in differences:
+        tenths = round(gain * 10, 6)
+        if tenths:
+            place = math.ceil(tenths) - 1 if tenths > 0 else math.floor(tenths)
+            counts[min(max(place + BINS // 2, 0), BINS - 1)] += 1
+    return counts

@@ -20,6 +20,7 @@ A shard is a store of some consecutive passages, a whole number of chunks; ``"sh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ class EmbeddingStore:
             self.check_query_vectors(language)
         queries_read = dict.fromkeys(languages, 0)
         with ExitStack() as stack:
-            read = self._readers(stack, languages)
+            read, _ = self._readers(stack, languages)
             for first in range(0, self.passages, rows):
                 number = min(rows, self.passages - first)
                 sums, counts, singles = {}, {}, {}
@@ -231,8 +232,36 @@ class EmbeddingStore:
                         counts[language] = np.minimum(counts[language], 1)
                 yield Block(first, read("passages.npy", number), sums, counts, singles)
 
-    def _readers(self, stack: ExitStack, languages: Sequence[str]) -> Callable[[str, int], np.ndarray]:
-        """A function that reads the next rows of a named array, for the arrays of these languages."""
+    def passages_at(self, rows: Sequence[int]) -> Iterator[Block]:
+        """Yield blocks of one passage with its single query vectors: those at ``rows``, which rise.
+
+        The counts before them are read, of the vectors only theirs. :class:`XqgError` if the store keeps no queries'.
+        """
+        self.check_query_vectors()
+        at_once = 1 << 20
+        with ExitStack() as stack:
+            read, skip = self._readers(stack, self.languages)
+            row = 0
+            for wanted in rows:
+                before = dict.fromkeys(self.languages, 0)
+                skip("passages.npy", wanted - row)
+                while row < wanted:
+                    number = min(at_once, wanted - row)
+                    for language in self.languages:
+                        before[language] += int(read(f"count.{language}.npy", number).sum(dtype=np.int64))
+                    row += number
+                counts, vectors = {}, {}
+                for language in self.languages:
+                    skip(f"vectors.{language}.npy", before[language])
+                    counts[language] = read(f"count.{language}.npy", 1)
+                    vectors[language] = read(f"vectors.{language}.npy", int(counts[language][0]))
+                yield Block(row, read("passages.npy", 1), {}, counts, vectors)
+                row += 1
+
+    def _readers(
+        self, stack: ExitStack, languages: Sequence[str]
+    ) -> tuple[Callable[[str, int], np.ndarray], Callable[[str, int], None]]:
+        """Functions that read, and that skip, the next rows of a named array, for the arrays of these languages."""
         streams = {}
         for name, spec in self._specs.items():
             kind, language = name.split(".")[:2]
@@ -240,7 +269,11 @@ class EmbeddingStore:
                 stream = open(self.directory / name, "rb", buffering=0)  # noqa: SIM115 (closed by the stack)
                 streams[name] = stack.enter_context(stream)
                 streams[name].seek(len(spec.header()))
-        return lambda name, rows: self._specs[name].read(streams[name], rows)
+
+        def skip(name: str, rows: int) -> None:
+            streams[name].seek(rows * self._specs[name].row_bytes, os.SEEK_CUR)
+
+        return lambda name, rows: self._specs[name].read(streams[name], rows), skip
 
     def check_query_vectors(self, language: str | None = None) -> None:
         """Raise :class:`XqgError` unless the store keeps each query's vector."""

@@ -148,7 +148,9 @@ def test_texts_stay_texts():
     assert scripts == [{"type": "application/octet-stream", "id": "data"}, {}]
     assert not any(name in ("img", "link", "iframe") for name, _ in Tables(page).elements)
     assert "window.failed" in explorer_of(page)["texts"][explorer_of(page)["ids"].index("q-te")]
-    assert "script-src 'sha256-" in page and "default-src 'none'" in page and "unsafe" not in page
+    (policy,) = (found["content"] for name, found in Tables(page).elements if found.get("http-equiv"))
+    assert "script-src 'sha256-" in policy and "default-src 'none'" in policy and "unsafe" not in policy
+    assert not any("style" in attributes for _, attributes in Tables(page).elements)  # which the policy would drop
 
 
 def test_same_inputs_give_the_same_bytes():
@@ -180,16 +182,18 @@ UNKNOWN_DOCID = "q-ar Q0 elsewhere 1 1.0 x\n"
         (["a.txt", "docid.txt"], ["docid 'elsewhere'", "is not among the passages"]),
         (["a.txt", "empty.txt"], ["empty.txt: an empty file"]),
         (["a.txt", "b.txt", "--output", "there.html"], ["there.html exists", "--overwrite"]),
-        (["a.txt", "b.txt", "--output", "."], ["a directory"]),
-        (["a.txt", "b.txt", "--output", "a.txt", "--overwrite"], ["an input"]),
-        (["a.txt", "b.txt", "--output", "b.txt"], ["an input"]),
+        (["a.txt", "b.txt", "--output", "."], ["holds a.txt, which is read"]),
+        (["a.txt", "b.txt", "--output", "a.txt", "--overwrite"], ["is what is read"]),
+        (["a.txt", "b.txt", "--output", "b.txt"], ["is what is read"]),
         (["a.txt", "b.txt", "--measures", "R@10", "R@10"], ["more than once"]),
         (["a.txt", "b.txt", "--measures", "nothing"], ["not a measure"]),
         (["a.txt", "b.txt", "--pooling", "mean"], ["--pooling goes with --encoder"]),
         (["a.txt", "b.txt", "--names", "x", "x"], ["--names x: given twice"]),
+        (["a.txt", "b.txt", "--names", "x"], ["--names x: pass two"]),
+        (["a.txt", "b.txt", "--max-size", "0"], ["--max-size 0: must be a size above 0"]),
         (["a.txt", "b.txt", "--store", "nowhere"], ["nowhere: no embedding store"]),
         (["a.txt", "b.txt", "--index", "nowhere"], ["nowhere"]),
-        (["a.txt", "b.txt", "--topics", "two.tsv"], ["two.tsv, line 2", "'q-ar' is already at"]),
+        (["a.txt", "b.txt", "--topics", "two.tsv"], ["two.tsv, line 2", "'q-ar' is already at two.tsv, line 1"]),
         (["a.txt", "b.txt", "--topics", "bad.tsv"], ["bad.tsv, line 1", "topic<TAB>query"]),
         (["a.txt", "b.txt", "--topics", "few.tsv"], ["topic 'q-ar2': no text of the question (5 such topics)"]),
     ],
@@ -243,7 +247,7 @@ def test_nothing_to_score_against():
 
 
 def test_a_second_writer_is_refused():
-    from pyserini_xqg.core.old_files import exclusive
+    from pyserini_xqg.core.output import exclusive
 
     with exclusive(".page.html.lock", "page.html"), pytest.raises(XqgError, match="another process is writing it"):
         make()

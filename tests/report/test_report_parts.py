@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -9,13 +10,13 @@ from helpers import write_jsonl
 from ir_measures import Qrel
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.report import figures
-from pyserini_xqg.report.gold import Gold, Ranked, judged_gold, rank_question
-from pyserini_xqg.report.inner_products import Products
-from pyserini_xqg.report.payload import Explorer, explorer_data, pack, pack_within, unpack
-from pyserini_xqg.report.results import result_rows
-from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.evaluate.significance import TestOptions
+from pyserini_xqg.report import results
+from pyserini_xqg.report.explorer import Explorer, explorer_data, pack, pack_within, unpack
+from pyserini_xqg.report.products import Products
+from pyserini_xqg.report.rankings import Gold, Ranked, judged_gold, rank_question
 from pyserini_xqg.text.lookup import PassageLookup
+from pyserini_xqg.text.passages import Passage
 
 # --- gold passages ---
 
@@ -82,7 +83,9 @@ def rows_of(first, second, **options):
 
     languages = {query_id: query_id[:2] for query_id in first}
     means = means_by_language(first, languages), means_by_language(second, languages)
-    return {row.name: row for row in result_rows("RR", (first, second), means, languages, **options)}
+    return {
+        row.name: row for row in results.result_rows("RR", (first, second), means, languages, TestOptions(**options))
+    }
 
 
 def test_rows_agree_with_scipy():
@@ -122,44 +125,61 @@ def test_language_of_one_question_is_not_tested():
 # --- plots ---
 
 
-def shapes(svg, name):
-    return [shape for shape in ElementTree.fromstring(svg).iter() if shape.tag == name]
+def shapes(svg):
+    """Tooltip to the path of what it is of, and all texts."""
+    root = ElementTree.fromstring(svg)
+    paths = {
+        about.text: group.find(".//path") for group in root.iter("g") if (about := group.find("title")) is not None
+    }
+    return paths, [text.text for text in root.iter("text")]
+
+
+def height(path):
+    numbers = [float(number) for number in re.findall(r"[-\d.]+", path.get("d"))]
+    return max(numbers[1::2]) - min(numbers[1::2])
 
 
 def test_bars_are_as_tall_as_the_means():
     rows = list(rows_of(values(12, 1), values(12, 2)).values())[:4]
-    svg = figures.bars_svg(rows, ("a & b", "<c>"), 'a "title"')
-    bars = shapes(svg, "rect")
-    means = [mean for row in rows for mean in row.means]
-    heights = [float(bar.get("height")) for bar in bars]
-    assert len(bars) == 8
-    scale = heights[0] / means[0]
-    assert heights == pytest.approx([mean * scale for mean in means], abs=0.2)
-    assert len(shapes(svg, "path")) == 6  # avg has no interval
-    assert [bar.get("class") for bar in bars[:2]] == ["other", "bar"]
+    paths, texts = shapes(results.plot_means(rows, ("a & b", "<c>"), 'a "title"'))
+    assert [row.name for row in rows] == [text for text in texts if text in {row.name for row in rows}]
+    assert len(paths) == 8
+    bars = iter(paths.items())
+    scale = None
+    for number, color in ((0, "var(--other)"), (1, "var(--bar)")):
+        for row in rows:
+            about, path = next(bars)
+            run = ("a & b", "<c>")[number]
+            assert about.startswith(f"{row.name}, {run}: {row.means[number] * 100:.2f}")
+            assert ("[" in about) == (row.name != "avg")  # which has no interval
+            scale = scale or height(path) / row.means[number]
+            assert height(path) == pytest.approx(row.means[number] * scale, rel=1e-3)
+            assert path.get("fill") == color
 
 
 def test_outcomes_and_gains():
     first, second = values(12, 1), values(12, 2)
     rows = list(rows_of(first, second).values())
-    svg = figures.outcomes_svg(rows, "t")
-    counts = [int(text.text) for text in shapes(svg, "text") if text.text.isdigit()]
-    found = [row.comparison for row in rows if row.comparison]
-    assert counts == [count for one in found for count in (one.lost, one.won)]
-    differences = figures.gains(first, second)
-    assert sum(figures.gain_bins(differences)) == sum(bool(gain) for gain in differences)
-    assert figures.is_graded(differences) and not figures.is_graded([1.0, -1.0, 0.0])
-    assert len(shapes(figures.gains_svg(differences, "t"), "rect")) == sum(map(bool, figures.gain_bins(differences)))
-    assert figures.gain_bins([0.3, 0.30001, -0.3, 5, 0.0])[10:14] == [0, 0, 1, 1]
+    _, texts = shapes(results.plot_outcomes(rows, "t"))
+    tests = [row.comparison for row in rows if row.comparison]
+    assert [int(text) for text in texts if text.isdigit()] == [n for one in tests for n in (one.lost, one.won)]
+    differences = results.MeasureResult("R", rows, (first, second)).differences()
+    bins = results.gain_bins(differences)
+    assert sum(bins) == sum(bool(gain) for gain in differences)
+    assert results.is_graded(differences) and not results.is_graded([1.0, -1.0, 0.0])
+    paths, _ = shapes(results.plot_gains(differences, "t"))
+    assert [int(about.split(": ")[1]) for about in paths] == bins
+    assert results.gain_bins([0.3, 0.30001, -0.3, 5, 0.0])[10:14] == [0, 0, 1, 1]
 
 
-def test_nothing_changed_and_nothing_found():
+def test_nothing_changed():
     rows = list(rows_of(dict.fromkeys(values(3, 1), 0.0), dict.fromkeys(values(3, 1), 0.0)).values())
-    for svg in (
-        figures.bars_svg(rows, ("a", "b"), "t"),
-        figures.outcomes_svg(rows, "t"),
-        figures.gains_svg([0.0], "t"),
-    ):
+    plots = [
+        results.plot_means(rows, ("a", "b"), "t"),
+        results.plot_outcomes(rows, "t"),
+        results.plot_gains([0.0], "t"),
+    ]
+    for svg in plots:
         ElementTree.fromstring(svg)
         assert "nan" not in svg.lower() and "inf" not in svg.lower()
 

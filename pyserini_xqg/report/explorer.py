@@ -12,9 +12,9 @@ from typing import Any
 
 from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.evaluate.means import sort_languages
-from pyserini_xqg.report.gold import Ranked, shown
-from pyserini_xqg.report.inner_products import Products
-from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.report.products import Products
+from pyserini_xqg.report.rankings import Ranked, shown_passage
+from pyserini_xqg.text.passages import Passage
 
 DIGITS = 4
 """Significant digits of the largest inner product; the others have as many decimals."""
@@ -139,7 +139,7 @@ def _passage(explorer: Explorer, docid: str, excerpt: int | None) -> tuple[Passa
     """A passage, its text cut if need be, and whether it was."""
     if explorer.passages is None:
         return None, False
-    passage = shown(explorer.passages, docid, "", "shown for")
+    passage = shown_passage(explorer.passages, docid, "", "shown for")
     if excerpt is None or len(passage.text) <= excerpt:
         return passage, False
     return Passage(docid, passage.title, passage.text[:excerpt].rsplit(" ", 1)[0]), True

@@ -101,7 +101,7 @@ def _first_with_answer(ranking: Sequence[str], answers: Sequence[str], passages:
     return None
 
 
-def shown(passages: Any, docid: str, query_id: str, relation: str) -> Any:
+def shown_passage(passages: Any, docid: str, query_id: str, relation: str) -> Any:
     """A passage that has to be there; ``relation`` to the topic is for the message."""
     passage = passages.get(docid)
     if passage is None:

@@ -7,7 +7,7 @@ from report_pages import make, question_of
 
 from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.report.index_vectors import IndexVectors
+from pyserini_xqg.report.products import IndexVectors
 
 QUESTIONS = {"q1": ("ar", "نهر قديم"), "q2": ("fi", "missä joki"), "q3": ("ja", "どこ 川")}
 GOLD = {"q1": "p1", "q2": "p7", "q3": "p11"}
@@ -103,7 +103,6 @@ LAYOUTS = {
     "plain": ["--alpha", "0"],
     "mean": LINEAR,
     "sharded": [*LINEAR, "--shards", "3"],
-    "any": [*LINEAR, "--alpha-at-search"],
     "graph": [*LINEAR, "--factory", "HNSW8"],
     "inverted": [*LINEAR, "--factory", "IVF2,Flat"],
     "routed": [*LINEAR, "--route"],
@@ -225,7 +224,7 @@ def test_index_of_other_passages_and_broken_indexes(tiny_encoder, tmp_path):
     with pytest.raises(XqgError, match="index: has no passage with docid 'p1'"):
         made("--index", tmp_path / "index")
     (tmp_path / "index" / "index").write_bytes(b"nothing")
-    with pytest.raises(XqgError, match="cannot be read as a FAISS index"):
+    with pytest.raises(XqgError, match="index: FAISS refuses it"):
         made("--index", tmp_path / "index")
     (tmp_path / "index" / "index").unlink()
     with pytest.raises(XqgError, match="no FAISS index there"):
