@@ -304,7 +304,7 @@ def _writes(call: ast.Call) -> str:
     owner, name = _called(call)
     if (owner, name) in _MOVING:
         return f"{owner}.{name}"
-    if name in _WRITING:
+    if name in _WRITING and isinstance(call.func, ast.Attribute):  # a method of Path, not core.files.write_text
         return name
     if name in ("open", "fdopen"):
         # Of a path's own method the mode is the first argument.
