@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import random
 import re
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from helpers import assert_one_error, run_command
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate import __main__ as evaluate
@@ -77,12 +76,6 @@ FILES = ["--qrels", "qrels.txt", "--answers", "answers.jsonl", "--passages", "pa
 def scores(capsys, *arguments):
     evaluate.main([*arguments, "--format", "json"])
     return json.loads(capsys.readouterr().out)
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pyserini_xqg.evaluate", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def approximately(expected):
@@ -181,50 +174,13 @@ def test_passages_in_other_forms(files, capsys):
 # --- datasets ---
 
 
-class FakeDataset:
-    def __init__(self, with_qrels=True):
-        self.with_qrels = with_qrels
-        self.opened = 0
-
-    def has_queries(self):
-        return True
-
-    def has_docs(self):
-        return True
-
-    def has_qrels(self):
-        return self.with_qrels
-
-    def queries_cls(self):
-        return namedtuple("Query", "query_id text lang answers")
-
-    def queries_iter(self):
-        return (self.queries_cls()(query_id, "?", lang, tuple(answers)) for query_id, lang, answers, _ in QUESTIONS)
-
-    def qrels_iter(self):
-        qrel = namedtuple("TrecQrel", "query_id doc_id relevance iteration")
-        return (qrel(query_id, docid, 1, "0") for query_id, _, _, docids in QUESTIONS for docid in docids)
-
-    def docs_store(self):
-        self.opened += 1
-        doc = namedtuple("Doc", "doc_id title text")
-
-        class Store:
-            def get(self, docid):
-                return doc(docid, *PASSAGES[docid])
-
-        return Store()
-
-
 @pytest.fixture
-def dataset(monkeypatch):
-    import types
-
-    fake = FakeDataset()
-    module = types.ModuleType("pyserini_xqg.datasets")
-    module.load = {"fake/dev": fake, "fake/answers": FakeDataset(with_qrels=False)}.__getitem__
-    monkeypatch.setitem(sys.modules, "pyserini_xqg.datasets", module)
-    return fake
+def dataset(datasets):
+    queries = [datasets.query("query_id text lang answers", q, "?", lang, tuple(of)) for q, lang, of, _ in QUESTIONS]
+    datasets["fake/answers"] = datasets.make(queries, PASSAGES)
+    qrels = [(query_id, docid) for query_id, _, _, docids in QUESTIONS for docid in docids]
+    datasets["fake/dev"] = datasets.make(queries, PASSAGES, qrels)
+    return datasets["fake/dev"]
 
 
 def test_dataset(files, dataset, capsys):
@@ -244,7 +200,8 @@ def test_dataset_faults(files, dataset):
 
 
 def test_bundled_sample(tmp_path, capsys):
-    datasets = pytest.importorskip("pyserini_xqg.datasets")
+    from pyserini_xqg import datasets
+
     sample = datasets.load("xqg-sample/fi")
     run = tmp_path / "run.txt"
     run.write_text("".join(f"{qrel.query_id} Q0 {qrel.doc_id} 1 1.0 gold\n" for qrel in sample.qrels_iter()))
@@ -306,29 +263,19 @@ def test_fallback_is_marked(files, inexact, capsys):
     assert "punkt" not in "".join(capsys.readouterr())
 
 
-def test_markdown(files, exact, capsys):
-    evaluate.main([*FILES, "--run", "a.txt", "--measures", "R@2kt", "--format", "markdown"])
-    assert capsys.readouterr().out == (
-        "Values x 100; avg is the unweighted mean over languages.\n"
-        "\n"
-        "**R@2kt**\n"
-        "\n"
-        "| run | fi | te | de | avg |\n"
-        "|---|---:|---:|---:|---:|\n"
-        "| a.txt | 50.00 | 100.00 | 0.00 | 50.00 |\n"
-    )
+FORMATS = {
+    "markdown": "Values x 100; avg is the unweighted mean over languages.\n\n**R@2kt**\n\n"
+    "| run | fi | te | de | avg |\n"
+    "|---|---:|---:|---:|---:|\n| a.txt | 50.00 | 100.00 | 0.00 | 50.00 |\n",
+    "csv": "run,measure,language,value\n"
+    "a.txt,R@2kt,fi,0.5\na.txt,R@2kt,te,1.0\na.txt,R@2kt,de,0.0\na.txt,R@2kt,avg,0.5\n",
+}
 
 
-def test_csv(files, exact, capsys):
-    evaluate.main([*FILES, "--run", "a.txt", "--measures", "R@2kt", "--format", "csv"])
-    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    assert rows == [
-        ["run", "measure", "language", "value"],
-        ["a.txt", "R@2kt", "fi", "0.5"],
-        ["a.txt", "R@2kt", "te", "1.0"],
-        ["a.txt", "R@2kt", "de", "0.0"],
-        ["a.txt", "R@2kt", "avg", "0.5"],
-    ]
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(files, exact, capsys, name):
+    evaluate.main([*FILES, "--run", "a.txt", "--measures", "R@2kt", "--format", name])
+    assert capsys.readouterr().out == FORMATS[name]
 
 
 def test_a_language_without_a_counting_topic_has_a_dash(files, exact, capsys):
@@ -634,42 +581,26 @@ def test_no_topic_counts_and_topics_without_a_language(files):
     ],
 )
 def test_faults_are_one_line_and_status_1_and_leave_no_output(files, arguments, message):
-    if "--dataset" in arguments:
-        pytest.importorskip("pyserini_xqg.datasets")
     Path("bad.txt").write_text("te1 Q0 d2 1 9.0\n")
     before = sorted(Path().iterdir())
-    result = command(*arguments, "--output", "scores.txt")
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ") and message in result.stderr and result.stderr.count("\n") == 1
+    assert_one_error(run_command("evaluate", *arguments, "--output", "scores.txt"), message)
     assert sorted(Path().iterdir()) == before
 
 
-def test_command(files):
-    result = command(*FILES, "--run", "a.txt", "--format", "json")
-    assert result.returncode == 0
-    assert json.loads(result.stdout)["a.txt"]["R@2kt"] == approximately(R2)
-
-
-def test_help_and_import_are_light():
+def test_command_and_what_it_does_not_import(files):
     code = (
-        "import sys, pyserini_xqg.evaluate.__main__, pyserini_xqg.evaluate.measures, pyserini_xqg.text.runs;"
-        "print([m for m in ('torch', 'pyserini', 'ir_datasets', 'nltk', 'pandas', 'faiss') if m in sys.modules])"
+        f"import sys, runpy; sys.argv[1:] = {[*FILES, '--run', 'a.txt', '--format', 'json']!r};"
+        "runpy.run_module('pyserini_xqg.evaluate', run_name='__main__');"
+        "sys.exit(str([m for m in ('torch', 'pyserini', 'jnius', 'faiss') if m in sys.modules]))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-    shown = command("--help")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert json.loads(result.stdout)["a.txt"]["R@2kt"] == approximately(R2)
+    assert result.stderr.splitlines()[-1] == "[]"
+
+
+def test_help():
+    shown = run_command("evaluate", "--help")
     assert shown.returncode == 0
     for option in ("--dataset", "--qrels", "--answers", "--passages", "--topic-languages", "--run", "--measures"):
         assert option in shown.stdout
     assert "examples:" in shown.stdout
-
-
-def test_scoring_does_not_import_pyserini_or_torch(files):
-    code = (
-        "import sys; from pyserini_xqg.evaluate.__main__ import main;"
-        f"main({[*FILES, '--run', 'a.txt', '--output', 'out']!r});"
-        "print([m for m in ('torch', 'pyserini', 'jnius', 'faiss') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import sys
-import types
 from bisect import bisect_left
 from collections import namedtuple
 from pathlib import Path
@@ -276,39 +274,43 @@ def test_equality_is_by_cutoff_and_data(collection):
 # --- faults ---
 
 
-@pytest.mark.parametrize("answers", ["Tampere", None, [1914], ["Tampere", None]])
-def test_answers_must_be_lists_of_strings(answers):
-    with pytest.raises(XqgError, match=r"question 'q7'.*not a list of strings"):
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        *((answers, "answers of question 'q7': .* is not a list of strings") for answers in ("Tampere", None, [1914])),
+        *((["Tampere", answer], "question 'q7': an empty answer") for answer in ("", "  ")),
+        (["Tampere", None], "not a list of strings"),
+    ],
+)
+def test_answers_that_are_refused(answers, message):
+    with pytest.raises(XqgError, match=message):
         RecallAtKTokens({"q7": answers}, {})
-
-
-@pytest.mark.parametrize("answer", ["", "  "])
-def test_an_empty_answer_is_refused(answer):
-    with pytest.raises(XqgError, match="question 'q7': an empty answer"):
-        RecallAtKTokens({"q7": ["Tampere", answer]}, {})
 
 
 @pytest.mark.parametrize("cutoff", [0, -2, 2.5, "2"])
 def test_the_cutoff_is_a_positive_integer(cutoff):
     with pytest.raises(XqgError, match="not a positive number"):
         RecallAtKTokens({}, {}) @ cutoff
-
-
-def test_without_a_cutoff():
     with pytest.raises(XqgError, match="measure@2"):
         ir_measures.calc_aggregate([RecallAtKTokens({"q": ["a"]}, {})], [], {})
 
 
 def test_unknown_docids_are_refused():
-    class Store:  # as ir_datasets' docs stores do
-        def get(self, docid):
-            raise KeyError(docid)
+    with pytest.raises(XqgError, match="docid 'd9', ranked for topic 'q', is not among the passages"):
+        score(["a"], ["d9"], {"d1": "text"})
 
-    for passages in ({"d1": "text"}, Store()):
-        with pytest.raises(XqgError, match="docid 'd9', ranked for topic 'q', is not among the passages"):
-            score(["a"], ["d9"], passages)
-    with pytest.raises(XqgError, match="passage 'd1': a dict without a 'text'"):
-        score(["a"], ["d1"], {"d1": {"body": "text"}})
+
+def test_from_dataset(datasets):
+    query = datasets.query("query_id text answers", "q", "Missä?", ("Tampere",))
+    datasets["any"] = datasets.make([query], {"d": ("Nokia", "near Tampere")})
+    recall = RecallAtKTokens.from_dataset("any")
+    assert recall.questions == {"q": ("Tampere",)}
+    assert ir_measures.calc_aggregate([recall @ 2], [], {"q": {"d": 1.0}}) == {recall @ 2: 1.0}
+    datasets["bare"] = datasets.make([query])
+    datasets["no answers"] = datasets.make([datasets.query("query_id text", "q", "Missä?")], {})
+    for name, what in (("bare", "it has no passages"), ("no answers", "its queries have no answers")):
+        with pytest.raises(XqgError, match=f"dataset {name}: {what}"):
+            RecallAtKTokens.from_dataset(name)
 
 
 # --- per language ---
@@ -327,49 +329,3 @@ def test_mean_by_language():
     assert list(means[R @ 10]) == ["fi", "te", "de", "avg"]
     with pytest.raises(XqgError, match="topic '3' has no language"):
         mean_by_language(ir_measures.iter_calc([recall @ 2], [], run), {"1": "te", "2": "te"})
-
-
-# --- datasets ---
-
-
-class FakeDataset:
-    def __init__(self, fields=("query_id", "text", "answers"), docs=True):
-        self.query = namedtuple("Query", fields)
-        self.docs = docs
-
-    def has_queries(self):
-        return True
-
-    def has_docs(self):
-        return self.docs
-
-    def queries_cls(self):
-        return self.query
-
-    def queries_iter(self):
-        yield self.query(*["q", "Missä?", ("Tampere",)][: len(self.query._fields)])
-
-    def docs_store(self):
-        return {"d": namedtuple("Doc", "doc_id title text")("d", "Nokia", "near Tampere")}
-
-
-def use_dataset(monkeypatch, dataset):
-    module = types.ModuleType("pyserini_xqg.datasets")
-    module.load = lambda dataset_id: dataset
-    monkeypatch.setitem(sys.modules, "pyserini_xqg.datasets", module)
-
-
-def test_from_dataset(monkeypatch):
-    use_dataset(monkeypatch, FakeDataset())
-    recall = RecallAtKTokens.from_dataset("any")
-    assert recall.questions == {"q": ("Tampere",)}
-    assert ir_measures.calc_aggregate([recall @ 2], [], {"q": {"d": 1.0}}) == {recall @ 2: 1.0}
-
-
-def test_from_dataset_without_answers_or_passages(monkeypatch):
-    use_dataset(monkeypatch, FakeDataset(fields=("query_id", "text")))
-    with pytest.raises(XqgError, match="dataset any: its queries have no answers"):
-        RecallAtKTokens.from_dataset("any")
-    use_dataset(monkeypatch, FakeDataset(docs=False))
-    with pytest.raises(XqgError, match="dataset any: it has no passages"):
-        RecallAtKTokens.from_dataset("any")
