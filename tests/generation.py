@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from helpers import corpus_records
 
-from pyserini_xqg.generate import options, pipeline
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.generate import __main__ as command
+from pyserini_xqg.generate import pipeline
 
 LANGUAGES = ("fi", "ar")
 PLAIN = ("--device", "cpu", "--dtype", "float32", "--threads", "1", "--max-new-tokens", "6", "--languages", "fi,ar")
@@ -20,7 +22,7 @@ def passages(number, seed=0):
 
 
 def generate(corpus, model, output, *more) -> list[dict]:
-    options.main(["--corpus", str(corpus), "--model", str(model), "--output", str(output), *map(str, more)])
+    command.main(["--corpus", str(corpus), "--model", str(model), "--output", str(output), *map(str, more)])
     return read(output)
 
 
@@ -42,3 +44,10 @@ def interrupt_after(chunks, monkeypatch, *arguments):
         patch.setattr(pipeline, "generate_language", interrupted)
         with pytest.raises(KeyboardInterrupt):
             generate(*arguments)
+
+
+def refused(run, capsys) -> str:
+    """What a command says that ends with an error: in argparse's words, or in its own."""
+    with pytest.raises((XqgError, SystemExit)) as caught:
+        run()
+    return str(caught.value) if isinstance(caught.value, XqgError) else capsys.readouterr().err

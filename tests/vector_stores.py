@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pyserini_xqg.queries.scores import QueryScores, ScoresWriter, new_scores_manifest
+from pyserini_xqg.queries.scores import QueryScores, ScoresWriter
 from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
@@ -63,10 +63,9 @@ def chosen_scores(directory, scores, ranks=None, depth=None) -> QueryScores:
     settings = vector_settings(number, {language: [1] * number for language in scores}, 2, docids)
     round_trip = {"searched": "chosen", "passages": number, "depth": depth} if ranks else None
     ones = {language: np.ones(number, dtype=np.int32) for language in scores}
-    vectors = {language: np.zeros((number, 2), dtype=np.float32) for language in scores}
-    with ScoresWriter(directory, new_scores_manifest(settings, round_trip)) as writer:
+    with ScoresWriter(directory, settings, round_trip) as writer:
         values = {language: np.asarray(some, dtype=np.float32) for language, some in scores.items()}
         places = {language: np.asarray(some, dtype=np.int32) for language, some in (ranks or {}).items()}
-        writer.write(Chunk(docids, np.zeros((number, 2)), {}, ones, vectors), values, places)
-        writer.finish()
+        writer.write(docids, ones, values, places)
+        writer.complete()
     return QueryScores(directory)

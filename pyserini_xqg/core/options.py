@@ -211,6 +211,12 @@ def changed(options: Options, **values: Any) -> Options:
     return dataclasses.replace(options, **here)
 
 
+def check_options(options: Any) -> None:
+    """Check a dataclass of options that was made in Python, for its ``__post_init__``; as :func:`read_options` does."""
+    for place in _places(type(options)):
+        _check(place, getattr(options, place.name))
+
+
 def given(options: Any, *names: str) -> list[str]:
     """Those of the options ``names`` that differ from their defaults, as they are written: ``--max-length``."""
     defaults = {field.name: field.default for field in dataclasses.fields(options)}

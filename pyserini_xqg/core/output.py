@@ -18,22 +18,25 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import fsync_directory, named_errors, partial_path, remove_leftovers, resolved
 from pyserini_xqg.core.kinds import Kind
 
-_EXISTS = "exists. Remove it, choose another --output, or pass --overwrite."
+_EXISTS = "exists. Remove it, choose another {option}, or pass --overwrite."
 
 
-def check_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output that is one of the inputs, lies in one (or in any file), or holds one, also through links."""
+def check_apart(output: str | Path, inputs: Iterable[str | Path], option: str = "--output") -> None:
+    """Refuse an output that is one of the inputs, lies in one (or in any file), or holds one, also through links.
+
+    option : what the output was given as, for the message.
+    """
     target = resolved(output)
     if (above := next(parent for parent in target.parents if parent.exists())) and not above.is_dir():
-        raise XqgError(f"{output}: {above} is a file, so that nothing can lie in it. Choose another --output.")
+        raise XqgError(f"{output}: {above} is a file, so that nothing can lie in it. Choose another {option}.")
     for source in inputs:
         for here in _read_paths(source):
             if target == here or (target.exists() and os.path.samefile(target, here)):
-                raise XqgError(f"{output}: is what is read ({source}). Choose another --output.")
+                raise XqgError(f"{output}: is what is read ({source}). Choose another {option}.")
             if here.is_dir() and target.is_relative_to(here):
-                raise XqgError(f"{output}: lies in {source}, which is read. Choose another --output.")
+                raise XqgError(f"{output}: lies in {source}, which is read. Choose another {option}.")
             if here.is_relative_to(target):
-                raise XqgError(f"{output}: holds {source}, which is read. Choose another --output.")
+                raise XqgError(f"{output}: holds {source}, which is read. Choose another {option}.")
 
 
 def _read_paths(source: str | Path) -> Iterator[Path]:
@@ -43,17 +46,19 @@ def _read_paths(source: str | Path) -> Iterator[Path]:
     yield from (path for path in (here, *map(resolved, links)) if path.exists())
 
 
-def check_file(output: str | Path, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
+def check_file(
+    output: str | Path, overwrite: bool = False, inputs: Iterable[str | Path] = (), option: str = "--output"
+) -> None:
     """Refuse a path that cannot become a file, before any work is done.
 
     Raises :class:`XqgError` for a directory, for a file that exists unless ``overwrite``, and as :func:`check_apart`.
     """
-    check_apart(output, inputs)
+    check_apart(output, inputs, option)
     path = resolved(output)
     if path.is_dir():
-        raise XqgError(f"{output}: is a directory. Name a file as --output.")
+        raise XqgError(f"{output}: is a directory. Name a file as {option}.")
     if path.is_file() and not overwrite:
-        raise XqgError(f"{output} {_EXISTS}")
+        raise XqgError(f"{output} {_EXISTS.format(option=option)}")
 
 
 def check_directory(output: str | Path, kind: Kind, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
@@ -74,7 +79,7 @@ def check_directory(output: str | Path, kind: Kind, overwrite: bool = False, inp
     if foreign and (not kind.is_at(path) or overwrite):
         raise XqgError(_not_ours(output, path, kind, foreign))
     if not overwrite:
-        raise XqgError(f"{output} {_EXISTS}")
+        raise XqgError(f"{output} {_EXISTS.format(option='--output')}")
 
 
 def _not_ours(output: str | Path, path: Path, kind: Kind, foreign: Sequence[str]) -> str:

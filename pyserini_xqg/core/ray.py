@@ -190,7 +190,8 @@ def make_shard(command: ShardedCommand, options: Any, number: int) -> dict[str, 
     values = values_of(options)
     report = ProgressLines(f"shard {number} of {values['shard_num']}", command.unit)
     # It is --engine local that takes a shard's number.
-    mine = changed(options, engine="local", ray_address=None, shard_id=number, overwrite=False)
+    overwrite = values["overwrite"] and not command.begins_anew
+    mine = changed(options, engine="local", ray_address=None, shard_id=number, overwrite=overwrite)
     command.work(mine, str(command.path(values["output"], number)), LOCK_SECONDS, report)
     return {"worker": f"{socket.gethostname()}:{os.getpid()}", "done": report.done, "seconds": report.seconds}
 

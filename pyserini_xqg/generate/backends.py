@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.generate.checkpoints import open_checkpoint
 from pyserini_xqg.generate.sampling import Generator, Sampling
 
 BACKENDS = ("transformers", "ctranslate2")
@@ -40,21 +41,17 @@ def load_generator(
 
     Raises :class:`XqgError`, naming cause and cure, for what cannot be loaded or run here.
     """
-    from pyserini_xqg.generate.checkpoints import open_checkpoint
-
-    sampling = sampling or Sampling()
     if backend not in BACKENDS:
         raise XqgError(f"--backend {backend}: must be one of {', '.join(BACKENDS)}.")
+    kind: Any
     if backend == "ctranslate2":
-        from pyserini_xqg.generate.ctranslate2_backend import CTranslate2Generator
+        from pyserini_xqg.generate.ctranslate2_backend import CTranslate2Generator as kind
 
-        CTranslate2Generator.check_installed()
-        kind: Any = CTranslate2Generator
+        kind.check_installed()
     else:
-        from pyserini_xqg.generate.transformers_backend import TransformersGenerator
-
-        kind = TransformersGenerator
-    generator = kind(open_checkpoint(model, model_type), sampling, device, dtype, batch_tokens, threads)
+        from pyserini_xqg.generate.transformers_backend import TransformersGenerator as kind
+    checkpoint = open_checkpoint(model, model_type)
+    generator = kind(checkpoint, sampling or Sampling(), device, dtype, batch_tokens, threads)
     if generator.device == "cpu":
         keep_freed_memory()
     return generator

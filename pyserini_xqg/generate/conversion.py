@@ -10,8 +10,14 @@ from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, write_json
-from pyserini_xqg.core.old_files import exclusive, whole_directory
+from pyserini_xqg.core.kinds import Kind, seal
+from pyserini_xqg.core.output import exclusive, write_directory
 from pyserini_xqg.generate.checkpoints import Checkpoint
+from pyserini_xqg.generate.tokens import LanguageTokens
+
+CONVERSION = Kind(
+    "conversion for CTranslate2", "xqg-conversion.json", "pyserini-xqg conversion", 2, "generate --backend ctranslate2"
+)
 
 _PROBE = ("Generate a question for this passage: The river runs past a town.", "Where does the river run?")
 _TOLERANCE = 0.05  # mean difference of a token's log-probability, in float32
@@ -38,13 +44,13 @@ def converted(checkpoint: Checkpoint, fingerprint: str, precision: str) -> Path:
 
     name = re.sub(r"[^A-Za-z0-9.]+", "-", checkpoint.name).strip("-")[-40:]
     version = ".".join(ctranslate2.__version__.split(".")[:2])
-    path = cache_directory() / f"{name}-{fingerprint[:16]}-{precision}-{version}"
-    if path.is_dir():
-        return path
-    with exclusive(path.with_name(f".{path.name}.converting"), path, wait=_WAIT):
-        if not path.is_dir():
-            with whole_directory(path) as partial:
-                _convert(checkpoint, partial, precision)
+    path = cache_directory() / f"{name}-{fingerprint[:16]}-{precision}-{version}-{CONVERSION.version}"
+    if not CONVERSION.is_at(path):
+        with exclusive(path.with_name(f".{path.name}.converting"), path, wait=_WAIT):
+            if not CONVERSION.is_at(path):
+                with write_directory(path, CONVERSION) as partial:
+                    _convert(checkpoint, partial, precision)
+                    seal(partial, CONVERSION, {"model": checkpoint.name, "fingerprint": fingerprint})
     return path
 
 
@@ -89,8 +95,6 @@ def _convert(checkpoint: Checkpoint, directory: Path, precision: str) -> None:
 
 def _start_token(checkpoint: Checkpoint) -> str | None:
     """What decoding starts from; None where that is the language's token, which is given with each prompt."""
-    from pyserini_xqg.generate.language_tokens import LanguageTokens
-
     start = checkpoint.decoder_start_id
     if start is None or LanguageTokens(checkpoint.tokenizer).is_language(start):
         return None

@@ -14,8 +14,8 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
-from pyserini_xqg.generate.loaded import LoadedCheckpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
+from pyserini_xqg.generate.tokens import LoadedCheckpoint
 from pyserini_xqg.vectors.embedding import batches_by_length
 
 BATCH_TOKENS_CPU = 24576

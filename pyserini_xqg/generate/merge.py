@@ -1,25 +1,25 @@
-"""``python -m pyserini_xqg.queries merge``: the shards of generated queries joined to the file of one process."""
+"""The shards of generated queries joined to the file of one process: ``python -m pyserini_xqg.queries merge``."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.core.cli import HelpFormatter, progress, say
+from pyserini_xqg.core.chunks import rows_done
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_json
-from pyserini_xqg.core.old_files import exclusive, full_disk_named, write_whole
-from pyserini_xqg.core.old_journal import rows_done
+from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.options import option
+from pyserini_xqg.core.output import check_apart, check_file, exclusive
 from pyserini_xqg.core.shards import ShardKind, ordered_shards, unfinished_shard
 from pyserini_xqg.generate.output import (
-    MANIFEST_NAME,
-    WORK_KIND,
+    WORK,
     add_counts,
-    check_queries_output,
+    check_sidecar,
     generation_differences,
     lock_path,
     new_counts,
@@ -28,16 +28,28 @@ from pyserini_xqg.generate.output import (
     sidecar_path,
     warn_of_versions,
     work_directory,
+    write_sidecar,
 )
-from pyserini_xqg.generate.report import summary_lines
+from pyserini_xqg.generate.progress import summary_lines
 
 _BLOCK = 1 << 22
 
 
+@dataclass(frozen=True)
+class MergeQueriesOptions:
+    """Options of ``queries merge``."""
+
+    shards: tuple[str, ...] = option(
+        help="files of the shards, in any order", metavar="SHARD", positional=True, several=True
+    )
+    output: str = option(help="the file to make", metavar="FILE")
+    overwrite: bool = option(False, "replace an output that exists")
+
+
 def _read_shard(path: str | Path) -> dict[str, Any]:
     work = work_directory(path)
-    if (work / MANIFEST_NAME).exists() and "shard" in (manifest := read_json(work / MANIFEST_NAME)):
-        raise unfinished_shard(path, manifest, rows_done(work, WORK_KIND), QUERY_SHARDS)
+    if WORK.is_at(work) and "shard" in (manifest := WORK.read(work)):
+        raise unfinished_shard(path, manifest, rows_done(work, WORK), QUERY_SHARDS)
     if not Path(path).exists():
         raise XqgError(f"{path}: no such file. Pass the files that generate --shard-id … wrote.")
     return read_sidecar(path)
@@ -51,10 +63,13 @@ QUERY_SHARDS = ShardKind(
 def merge_queries(shards: Sequence[str | Path], output: str | Path, *, overwrite: bool = False) -> None:
     """Join the shards of generated queries, given in any order, to the file ``output``; they stay as they are.
 
-    Raises :class:`XqgError` if the shards do not make one file or are damaged, if the output exists (unless
-    ``overwrite``), and if the disk is full.
+    Raises :class:`XqgError` if the shards do not make one file or are damaged, if the output is one of them or exists
+    (unless ``overwrite``), and if the disk is full.
     """
-    check_queries_output(output, overwrite)
+    inputs = [path for shard in shards for path in (shard, sidecar_path(shard))]
+    check_apart(sidecar_path(output), inputs)
+    check_sidecar(output)
+    check_file(output, overwrite, inputs)
     ordered = ordered_shards(shards, QUERY_SHARDS)
     manifest = {key: value for key, value in ordered[0][1].items() if key not in ("counts", "bytes", "sha256", "shard")}
     counts = new_counts(manifest["languages"])
@@ -62,45 +77,29 @@ def merge_queries(shards: Sequence[str | Path], output: str | Path, *, overwrite
         add_counts(counts, sidecar["counts"])
         warn_of_versions(output, manifest["versions"], sidecar["versions"], f"in shard {sidecar['shard']['id']}")
     size = sum(sidecar["bytes"] for _, sidecar in ordered)
+    merged = hashlib.sha256()
     with (
-        full_disk_named(output, "Free some space and run the command again."),
         exclusive(lock_path(output), output),
         progress(total=size, unit="bytes", description="merging") as bar,
+        write_file(output, "wb") as out,
     ):
-        check_queries_output(output, overwrite)
-        digest = hashlib.sha256()
-        with write_whole(output, "wb") as out:
-            for path, sidecar in ordered:
-                _copy_checked(path, sidecar, out, digest, bar)
-            write_json(sidecar_path(output), new_sidecar(manifest, counts, size, digest.hexdigest()))
+        for path, sidecar in ordered:
+            _copy_checked(path, sidecar, out, merged, bar)
+        write_sidecar(output, new_sidecar(manifest, counts, size, merged.hexdigest()))
     for line in summary_lines(str(output), {**manifest, "counts": counts}):
         say(line)
 
 
-def _copy_checked(path: str | Path, sidecar: Mapping[str, Any], out: Any, digest: Any, bar: Any) -> None:
-    own = hashlib.sha256()
+def _copy_checked(path: str | Path, sidecar: Mapping[str, Any], out: Any, merged: Any, bar: Any) -> None:
+    shard = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(_BLOCK):
             out.write(block)
-            own.update(block)
-            digest.update(block)
+            shard.update(block)
+            merged.update(block)
             bar.update(len(block))
-    if own.hexdigest() != sidecar["sha256"]:
+    if shard.hexdigest() != sidecar["sha256"]:
         raise XqgError(
             f"{path}: is not what pyserini_xqg.generate wrote (its SHA-256 is another than in {sidecar_path(path)}). "
             "Copy the shard again, or generate it again with --overwrite."
         )
-
-
-def add_merge_parser(subparsers: Any) -> None:
-    """Add ``merge`` to the sub-commands of ``pyserini_xqg.queries``."""
-    text = "join all shards of generated queries to one file, checking their checksums; the shards stay"
-    parser = subparsers.add_parser("merge", help=text, description=text, formatter_class=HelpFormatter)
-    parser.add_argument("shards", nargs="+", metavar="SHARD", help="files of the shards, in any order")
-    parser.add_argument("--output", required=True, metavar="FILE", help="the file to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
-    parser.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> None:
-    merge_queries(args.shards, args.output, overwrite=args.overwrite)

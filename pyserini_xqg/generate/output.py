@@ -1,40 +1,38 @@
-"""The file that generation writes, its sidecar, and the directory in which both grow.
+"""The file that generation writes, its description, and the directory in which both grow.
 
 While the work goes on::
 
     <output>.work/generation.json     settings
     <output>.work/queries.jsonl       passages with their queries, committed chunk by chunk
-    <output>.work/chunks.jsonl        see pyserini_xqg.core.job
+    <output>.work/chunks.jsonl        see pyserini_xqg.core.chunks
 
 In the end ``queries.jsonl`` is renamed to ``<output>``, with its sidecar ``<output>.json``: settings, counts, SHA-256.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.core.chunks import ChunkJob, ChunkKind, rows_done
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import fsync_directory, read_json, write_json
-from pyserini_xqg.core.old_files import check_output, read_described
-from pyserini_xqg.core.old_journal import Journal, JournalKind, check_new_journal, differing, rows_done, stored_chunks
+from pyserini_xqg.core.files import fsync_directory, named_errors, resolved, sha256_file
+from pyserini_xqg.core.job import CONTINUES, check_job
+from pyserini_xqg.core.kinds import Kind, differing
+from pyserini_xqg.core.output import check_apart, check_directory, check_file
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.text.quality import REASONS
 from pyserini_xqg.vectors.manifest import package_versions
 
 QUERIES_NAME = "queries.jsonl"
-MANIFEST_NAME = "generation.json"
-QUERIES_FORMAT = "pyserini-xqg generated queries"
-FORMAT_VERSION = 1
 EXAMPLES = 5
 """Docids named for passages with fewer queries and for inputs that were cut; all are counted."""
 
-_NOT_COMPARED = ("versions.", "sidecar.", "counts.", "bytes", "sha256")
+_UNCOMPARED = ("versions.", "sidecar.", "counts.", "bytes", "sha256", "complete", "files", "manifest_sha256", "format")
 
 
 def generation_differences(there: Mapping[str, Any], now: Mapping[str, Any], word: str = "now") -> list[str]:
@@ -42,39 +40,73 @@ def generation_differences(there: Mapping[str, Any], now: Mapping[str, Any], wor
     old, new = (manifest.get("generator") or {} for manifest in (there, now))
     moved = "fingerprint" in old and old.get("fingerprint") == new.get("fingerprint")
     # The same checkpoint may lie elsewhere now.
-    return differing(there, now, word, (*_NOT_COMPARED, "generator.model") if moved else _NOT_COMPARED)
+    return differing(there, now, word, (*_UNCOMPARED, "generator.model") if moved else _UNCOMPARED)
 
 
-WORK_KIND = JournalKind(
-    MANIFEST_NAME,
-    "unfinished work of pyserini_xqg.generate",
-    "generation",
-    ("rows", "bytes", "counts", "sha256"),
-    "Remove the directory to begin anew.",
-    "remove the directory to begin anew",
-    generation_differences,
+WORK = ChunkKind(
+    "work of pyserini_xqg.generate",
+    "generation.json",
+    "pyserini-xqg generation",
+    2,
+    "pyserini_xqg.generate (remove the directory to begin anew)",
+    compare=generation_differences,
+    entry=("rows", "bytes", "counts", "sha256"),
 )
+
+
+def sidecar_kind(
+    output: str | Path, content: str = "generated queries", made_by: str = "pyserini_xqg.generate"
+) -> Kind:
+    """The kind of description that lies beside an output, in :func:`sidecar_path`."""
+    return Kind(f"description of {content}", sidecar_path(output).name, f"pyserini-xqg {content}", 2, made_by)
+
+
+def sidecar_path(output: str | Path) -> Path:
+    """The description beside an output; beside its target if the output is a symbolic link."""
+    return Path(f"{_target(output)}.json")
+
+
+def read_sidecar(output: str | Path, **kind: str) -> dict[str, Any]:
+    """The description of an output; :class:`XqgError` for one without, of another version, or changed since."""
+    return sidecar_kind(output, **kind).read(sidecar_path(output).parent)
+
+
+def write_sidecar(output: str | Path, sidecar: Mapping[str, Any], **kind: str) -> None:
+    """Write the description of an output."""
+    described = sidecar_kind(output, **kind)
+    described.write(sidecar_path(output).parent, described.new(sidecar))
+
+
+def check_sidecar(output: str | Path, **kind: str) -> None:
+    """Refuse an output beside which another file has the name of its description."""
+    if sidecar_path(output).exists():
+        try:
+            read_sidecar(output, **kind)
+        except XqgError as error:
+            raise XqgError(
+                f"{sidecar_path(output)} exists and is no {sidecar_kind(output, **kind).noun} ({error}) Move it away, "
+                "or choose another --output."
+            ) from error
+
+
+def work_directory(output: str | Path) -> Path:
+    """Where an output grows."""
+    return Path(f"{_target(output)}.work")
+
+
+def lock_path(output: str | Path) -> Path:
+    """Held by whoever writes an output; stays behind as an empty file."""
+    return _target(output).with_name(f".{_target(output).name}.lock")
+
+
+def _target(output: str | Path) -> Path:
+    return resolved(output) if Path(output).is_symlink() else Path(output)
 
 
 def warn_of_versions(output: str | Path, there: Mapping[str, str], now: Mapping[str, str], word: str) -> None:
     """Say that parts of an output come from different releases, whose queries may differ for the same seed."""
     if differences := differing(there, now, word):
         say(f"{output}: warning: parts of it are made by different releases: {'; '.join(differences)}")
-
-
-def work_directory(output: str | Path) -> Path:
-    """Where an output grows."""
-    return Path(f"{output}.work")
-
-
-def sidecar_path(output: str | Path) -> Path:
-    """The description beside an output."""
-    return Path(f"{output}.json")
-
-
-def lock_path(output: str | Path) -> Path:
-    """Held by whoever writes an output; stays behind as an empty file."""
-    return Path(output).with_name(f".{Path(output).name}.lock")
 
 
 def new_counts(languages: Sequence[str]) -> dict[str, Any]:
@@ -127,108 +159,106 @@ def passage_line(passage: Passage, queries: Mapping[str, Sequence[str]], queries
 
 
 def check_queries_output(
-    output: str | Path, overwrite: bool, manifest: Mapping[str, Any] | None = None, partial: bool = False
-) -> None:
-    """Refuse an output that cannot be written, before any work is done.
+    output: str | Path,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    inputs: Iterable[str | Path] = (),
+) -> dict[str, Any] | None:
+    """Refuse an output that cannot be written; returns the sidecar of one that is finished, with these settings.
 
-    ``manifest`` is compared with half-done work of which something is committed; if it is ``partial``, in the entries
-    that it has.
+    ``settings`` are compared as far as they are known: None before anything is read. Unfinished work in which nothing
+    is committed has no settings yet.
     """
-    output = Path(output)
-    work, sidecar = work_directory(output), sidecar_path(output)
-    if output.is_dir():
-        raise XqgError(f"{output} is a directory. Name a file as --output, such as {output / 'queries.jsonl'}.")
-    if sidecar.exists() and not _is_sidecar(sidecar):
-        raise XqgError(
-            f"{sidecar} exists and describes no generated queries. Move it away, or choose another --output."
-        )
-    if not _is_published(work):
-        check_output(output, overwrite)
-    if manifest is not None and not overwrite and (work / MANIFEST_NAME).exists():
-        there = read_json(work / MANIFEST_NAME)
-        if partial:
-            manifest = {**there, **manifest}
-        if "sidecar" not in there and not rows_done(work, WORK_KIND):
-            manifest = None  # nothing is lost if it begins anew
-    check_new_journal(work, WORK_KIND, overwrite, manifest)
+    target, work, inputs = _target(output), work_directory(output), list(inputs)
+    for path in (target, work, sidecar_path(output)):
+        check_apart(path, inputs)
+    if target.exists() and not target.is_file():
+        raise XqgError(f"{output}: is a directory or a device. Name a file as --output, such as queries.jsonl.")
+    check_sidecar(output)
+    finished = None
+    if target.exists() and not overwrite and not _is_published(work):
+        if not sidecar_path(output).exists():
+            check_file(target)
+        finished = read_sidecar(output)
+        if differences := generation_differences(finished, {**finished, **(settings or {})}):
+            raise XqgError(
+                f"{output} exists, generated otherwise: {'; '.join(differences)}. Choose another --output, or pass "
+                "--overwrite."
+            )
+    if not WORK.is_at(work) or overwrite:
+        check_directory(work, WORK, overwrite)
+        return finished
+    there = WORK.read(work)
+    # Nothing is lost if work without a chunk begins anew.
+    compared = settings is not None and (there["complete"] or rows_done(work, WORK) > 0)
+    check_job(work, WORK, {**there, **settings} if compared else None)
+    return finished
 
 
 def _is_published(work: Path) -> bool:
     """True if all that is left to do is to remove the directory."""
-    path = work / MANIFEST_NAME
-    return path.exists() and not (work / QUERIES_NAME).exists() and "sidecar" in read_json(path)
+    return WORK.is_at(work) and WORK.read(work)["complete"] and not (work / QUERIES_NAME).exists()
 
 
-def _is_sidecar(path: Path) -> bool:
-    try:
-        return read_json(path).get("format") == QUERIES_FORMAT
-    except XqgError:
-        return False
-
-
-class QueriesWriter(Journal):
-    """Writes the passages of a corpus, or of a shard, with their queries; continues what is half done.
+class QueriesWriter(ChunkJob):
+    """Writes the passages of a corpus, or of a shard, with their queries; continues what is unfinished.
 
     settings : what decides the queries; ``corpus`` has the number of passages, ``languages`` names the counted ones.
-    overwrite : replace an output; half-done work with the same settings is continued all the same, for the file comes
+    overwrite : replace an output; unfinished work with the same settings is continued all the same, for the file comes
     out the same.
 
-    Use as a context manager. Raises :class:`XqgError` as :class:`Journal` does.
+    Use as a context manager. Raises :class:`XqgError` as :class:`~pyserini_xqg.core.chunks.ChunkJob` does.
     """
 
     def __init__(
-        self, output: str | Path, settings: Mapping[str, Any], overwrite: bool = False, wait: float = 0
+        self,
+        output: str | Path,
+        settings: Mapping[str, Any],
+        overwrite: bool = False,
+        wait: float = 0,
+        inputs: Iterable[str | Path] = (),
     ) -> None:
-        output = Path(output)
-        manifest = {"format": QUERIES_FORMAT, "format_version": FORMAT_VERSION, **settings}
-        self.counts = new_counts(manifest["languages"])
+        self.target = _target(output)
+        self.settings = dict(settings)
+        self.counts = new_counts(settings["languages"])
+        self._replaces = overwrite
+        self._versions = package_versions("ctranslate2")
+        described = {key: value for key, value in settings.items() if key != "shard" or value}
+        described["versions"] = self._versions
         super().__init__(
-            work_directory(output),
-            WORK_KIND,
-            manifest,
-            {QUERIES_NAME: b""},
-            _chunk_sizes,
-            overwrite=overwrite,
-            wait=wait,
-            lock=lock_path(output),
-            output=output,
+            work_directory(output), WORK, described, {QUERIES_NAME: b""}, _chunk_sizes, wait=wait, inputs=inputs
         )
 
     @property
     def rows(self) -> int:
         """Passages that there will be."""
-        return self.manifest["shard"]["rows"] if "shard" in self.manifest else self.manifest["corpus"]["passages"]
+        return (self.manifest.get("shard") or self.manifest["corpus"]).get("rows", self.manifest["corpus"]["passages"])
 
-    def _check(self) -> None:
-        check_queries_output(self.output, self.overwrite, self.manifest)
+    @property
+    def lock(self) -> Path:
+        """Beside the output, for the directory goes in the end."""
+        return lock_path(self.target)
 
-    def _clear(self) -> None:
-        """Left to :meth:`_open`: work with the same settings is continued."""
+    def disk_named(self) -> Any:
+        """A full disk becomes an error that names the output and says how to go on."""
+        return named_errors(self.target, CONTINUES)
 
-    def _there(self) -> dict[str, Any]:
-        try:
-            return read_json(self.directory / MANIFEST_NAME)
-        except XqgError:
-            return {}
+    def check(self) -> None:
+        """Refuse what cannot be written or continued; nothing is changed."""
+        if check_queries_output(self.target, self._replaces, self.settings, self._inputs):
+            check_file(self.target)
 
-    def _start(self) -> None:
-        self.manifest["versions"] = package_versions("ctranslate2")
-        super()._start()
+    def _begin(self) -> None:
+        if WORK.is_at(self.directory) and WORK.differences(WORK.read(self.directory), self.manifest):
+            self.clear()  # check has let it pass: nothing is committed, or it is to be replaced
+        super()._begin()
+        warn_of_versions(self.target, self.manifest["versions"], self._versions, "now")
+        if self.finished:  # interrupted while it was published
+            self.counts, self.rows_done = self.manifest["sidecar"]["counts"], self.rows
 
-    def _open(self) -> None:
-        if generation_differences(self._there(), self.manifest):
-            super()._clear()
-            self._start()
-        self.manifest = self._there()
-        warn_of_versions(self.output, self.manifest["versions"], package_versions("ctranslate2"), "now")
-        if "sidecar" in self.manifest:  # interrupted while it was published
-            self.counts = self.manifest["sidecar"]["counts"]
-            self.rows_done = self.rows
-        else:
-            super()._open()
-
-    def _count(self, entry: Mapping[str, Any]) -> None:
-        super()._count(entry)
+    def count(self, entry: Mapping[str, Any]) -> None:
+        """Note a committed chunk, with what was counted in it."""
+        super().count(entry)
         add_counts(self.counts, entry["counts"])
 
     def write(self, lines: Sequence[str], counts: Mapping[str, Any]) -> None:
@@ -237,36 +267,31 @@ class QueriesWriter(Journal):
         self.append({"rows": len(lines), "bytes": len(data), "counts": _occurring(counts)}, {QUERIES_NAME: data})
 
     def finish(self) -> dict[str, Any]:
-        """Make the output and its sidecar appear; returns the sidecar. Every passage must have been written."""
-        if self.rows_done != self.rows:
-            raise XqgError(
-                f"{self.output}: {self.rows_done:,} of {self.rows:,} passages were written. The corpus changed while "
-                "it was read; run the command again."
-            )
-        with self.full_disk_named():
-            if "sidecar" not in self.manifest:
-                self.manifest["sidecar"] = new_sidecar(self.manifest, self.counts, *self._checked_sum())
-                write_json(self.directory / MANIFEST_NAME, self.manifest)
-            if (self.directory / QUERIES_NAME).exists():
-                write_json(sidecar_path(self.output), self.manifest["sidecar"])
-                os.replace(self.directory / QUERIES_NAME, self.output)
-                fsync_directory(self.output.parent)
-        super()._clear()
-        self.directory.rmdir()
-        return self.manifest["sidecar"]
+        """Make the output and its sidecar appear; returns the sidecar.
 
-    def _checked_sum(self) -> tuple[int, str]:
-        """Bytes and SHA-256 of the whole file; every chunk must still be what was committed."""
-        digest, size = hashlib.sha256(), 0
-        for chunk in stored_chunks(self.directory, WORK_KIND, {QUERIES_NAME: 0}, _chunk_sizes):
-            if chunk.damaged():
+        Raises :class:`XqgError` unless every passage was written, and lies on the disk as it was written.
+        """
+        grown, resumed = self.directory / QUERIES_NAME, self.finished
+        with self.disk_named():
+            if not resumed:
+                self._check_lengths()
+                sha256 = sha256_file(grown)
+                size = self._committed_bytes(QUERIES_NAME)
+                super().finish(self.rows, sidecar=new_sidecar(self.manifest, self.counts, size, sha256))
+            sidecar = self.manifest["sidecar"]
+            published = self.target if resumed and not grown.exists() else grown
+            if not published.exists() or (resumed and sha256_file(published) != sidecar["sha256"]):
                 raise XqgError(
-                    f"{self.directory / QUERIES_NAME}: damaged in the lines of passages {chunk.first + 1:,} to "
-                    f"{chunk.first + chunk.entry['rows']:,}. Check the disk, and {WORK_KIND.anew}."
+                    f"{published}: is missing, or was changed after it was written. Remove {self.directory} and run "
+                    "the command again."
                 )
-            size += len(chunk.data[QUERIES_NAME] or b"")
-            digest.update(chunk.data[QUERIES_NAME] or b"")
-        return size, digest.hexdigest()
+            if published == grown:
+                write_sidecar(self.target, sidecar)
+                os.replace(grown, self.target)
+                fsync_directory(self.target.parent)
+            self.clear()
+            self.directory.rmdir()
+        return sidecar
 
 
 def _chunk_sizes(entry: Mapping[str, Any]) -> dict[str, int]:
@@ -275,13 +300,12 @@ def _chunk_sizes(entry: Mapping[str, Any]) -> dict[str, int]:
 
 def new_sidecar(manifest: Mapping[str, Any], counts: Mapping[str, Any], size: int, sha256: str) -> dict[str, Any]:
     """The description of a finished output."""
-    settings = {key: value for key, value in manifest.items() if key not in ("versions", "sidecar")}
+    left_out = ("format", "format_version", "versions", "sidecar", "complete", "files", "manifest_sha256")
+    settings = {key: value for key, value in manifest.items() if key not in left_out}
     return {**settings, "counts": dict(counts), "bytes": size, "sha256": sha256, "versions": manifest["versions"]}
 
 
-def read_sidecar(output: str | Path) -> dict[str, Any]:
-    """The description of generated queries; :class:`XqgError` for an output without one, or of another version."""
-    path = sidecar_path(output)
-    if not path.exists():
-        raise XqgError(f"{path}: no such file, so {output} is not known to be what pyserini_xqg.generate wrote.")
-    return read_described(path, QUERIES_FORMAT, FORMAT_VERSION, "Generate again.")
+def is_whole(output: str | Path, sidecar: Mapping[str, Any]) -> bool:
+    """Whether an output has the bytes that its sidecar says."""
+    path = Path(output)
+    return path.is_file() and path.stat().st_size == sidecar["bytes"] and sha256_file(path) == sidecar["sha256"]

@@ -4,74 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.core.chunks import chunks_of
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.shards import Shard
+from pyserini_xqg.generate.options import CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK, GenerateOptions, Plan
 from pyserini_xqg.generate.output import (
     EXAMPLES,
     QueriesWriter,
     check_queries_output,
-    generation_differences,
+    is_whole,
     new_counts,
     passage_line,
-    read_sidecar,
-    sidecar_path,
 )
+from pyserini_xqg.generate.progress import GenerationProgress
 from pyserini_xqg.generate.prompts import build_prompt
-from pyserini_xqg.generate.report import Report
 from pyserini_xqg.generate.sampling import Generator
-from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage
-from pyserini_xqg.text.quality import QualityOptions, refusal
-
-QUALITY_CHECKS = ("resample", "drop", "off")
-CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK = 32, 128, 512
-"""Passages in a chunk: as many as fill batches, and few enough that little is lost and progress soon known."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be generated from every passage.
-
-    languages : ISO 639-1 codes. num_queries : queries a passage and language. prompt : see
-    :func:`pyserini_xqg.generate.prompts.check_prompt`. quality_check : ``resample`` asks again for refused queries,
-    in at most ``tries`` rounds, the first included; ``drop`` leaves them out; ``off`` refuses empty ones alone.
-    """
-
-    languages: Sequence[str]
-    num_queries: int
-    prompt: str
-    seed: int
-    quality_check: str
-    tries: int
-    rules: QualityOptions
-    queries_only: bool = False
-
-    def settings(self) -> dict[str, Any]:
-        """JSON values, as the manifest and the sidecar have them."""
-        return {
-            "languages": list(self.languages),
-            "num_queries": self.num_queries,
-            "prompt": self.prompt,
-            "seed": self.seed,
-            "quality_check": self.quality_check,
-            "tries": self.tries,
-            "quality": None if self.quality_check == "off" else self.rules.to_dict(),
-            "queries_only": self.queries_only,
-        }
-
-    def refusal(self, text: str, finished: bool, language: str, passage: str, accepted: Sequence[str]) -> str | None:
-        """Why a candidate is not taken, or None."""
-        if self.quality_check == "off":
-            return None if text else "empty"
-        if text and not finished:
-            return "too_long"
-        return refusal(text, language, passage, accepted, self.rules)
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage, scan_once
 
 
 def derive_seed(seed: int, chunk: int, language: str, round_: int) -> int:
@@ -101,8 +55,8 @@ def generate_language(
             break
         numbers = [plan.num_queries - len(accepted[row]) for row in missing]
         seed = derive_seed(plan.seed, chunk, language, round_)
-        found = generator.generate([prompts[row] for row in missing], numbers, seed)
-        for row, candidates in zip(missing, found, strict=True):
+        generated = generator.generate([prompts[row] for row in missing], numbers, seed)
+        for row, candidates in zip(missing, generated, strict=True):
             for candidate in candidates:
                 text = " ".join(candidate.text.split())
                 counts["candidates"][language] += 1
@@ -120,6 +74,41 @@ def generate_language(
     return accepted
 
 
+def check_corpus(
+    options: GenerateOptions, plan: Plan, output: str | Path, directory: str | Path | None = None
+) -> tuple[Corpus, CorpusSummary]:
+    """Check the corpus, and all that can be told before the model is loaded.
+
+    What the check found is kept in ``directory`` for other shards, if one is named.
+    """
+    corpus = Corpus(options.corpus)
+    summary = scan_once(corpus, directory) if directory else corpus.scan()
+    _check_languages(corpus, summary, plan)
+    check_queries_output(output, options.overwrite, {"corpus": _corpus_settings(summary), **plan.settings()})
+    return corpus, summary
+
+
+def generate_from_options(options: GenerateOptions, output: str | Path, **how: Any) -> dict[str, Any]:
+    """Generate what the options describe, or the shard that they name; ``how`` goes to :func:`generate_corpus`."""
+    plan, shard = options.settled_plan(), options.shards.shard
+    corpus, summary = check_corpus(options, plan, output, Path(output).parent if shard else None)
+    generator = options.load()
+    described = generator.describe()
+    say(f"{described['model']}: {described['backend']}, {described['dtype']} on {generator.device}")
+    return generate_corpus(
+        corpus,
+        summary,
+        generator,
+        plan,
+        output,
+        chunk_size=options.chunk_size,
+        shard=shard,
+        overwrite=options.overwrite,
+        inputs=options.inputs,
+        **how,
+    )
+
+
 def generate_corpus(
     corpus: Corpus,
     summary: CorpusSummary,
@@ -132,73 +121,73 @@ def generate_corpus(
     overwrite: bool = False,
     reuse: bool = False,
     wait: float = 0,
-    report: Report | None = None,
+    inputs: Sequence[str] = (),
+    progress: GenerationProgress | None = None,
 ) -> dict[str, Any]:
     """Write the passages of a corpus, or of a ``shard``, with generated queries to ``output``; returns its sidecar.
 
-    Half-done work with the same settings is continued. With ``reuse``, a complete output with the same settings is
-    left as it is. ``wait`` is for how many seconds another process may still hold the output. ``summary`` is what
-    :meth:`Corpus.scan` found. ``chunk_size`` None: see :func:`default_chunk_size`.
+    Unfinished work with the same settings is continued; a finished output with the same settings is left as it is, also
+    with ``overwrite`` if ``reuse``. ``wait`` is for how many seconds another process may still hold the output.
+    ``summary`` is what :meth:`Corpus.scan` found. ``chunk_size`` None: see :func:`default_chunk_size`.
 
-    Raises :class:`XqgError` for an output that cannot be written, and if the corpus has queries in these languages.
+    Raises :class:`XqgError` for an output that cannot be written, or is one of ``inputs``.
     """
-    check_languages(corpus, summary, plan)
     chunk_size = chunk_size or default_chunk_size(generator)
     settings: dict[str, Any] = {
-        "corpus": corpus_settings(summary),
+        "corpus": _corpus_settings(summary),
         "generator": generator.describe(),
         **plan.settings(),
         "chunk_size": chunk_size,
+        "shard": shard.manifest(summary.passages, chunk_size) if shard else None,
     }
-    first, last = 0, summary.passages
-    if shard:
-        settings["shard"] = shard.manifest(summary.passages, chunk_size)
-        first, last = shard.rows(summary.passages, chunk_size)
-    if reuse and (sidecar := _reusable(output, settings, overwrite)):
-        say(f"{output}: complete, with these settings; used as it is")
-        return sidecar
-    report = report or Report(str(output))
-    with QueriesWriter(output, settings, overwrite, wait) as writer:
+    if finished := _finished(output, settings, overwrite, reuse, inputs):
+        return finished
+    first, last = shard.rows(summary.passages, chunk_size) if shard else (0, summary.passages)
+    progress = progress or GenerationProgress(str(output))
+    with QueriesWriter(output, settings, overwrite, wait, inputs) as writer:
         if writer.rows_done:
             say(f"{output}: continues after {writer.rows_done:,} of {writer.rows:,} passages")
-        report.begin(plan.languages, plan.num_queries, writer.rows, writer.rows_done)
-        with report:
+        progress.begin(plan.languages, plan.num_queries, writer.rows, writer.rows_done)
+        with progress:
             rows = islice(corpus, first + writer.rows_done, last)
-            number = (first + writer.rows_done) // chunk_size
-            while passages := list(islice(rows, chunk_size)):
+            done = (first + writer.rows_done) // chunk_size
+            for number, passages in enumerate(chunks_of(rows, chunk_size), start=done):
                 counts = new_counts(plan.languages)
                 queries: dict[str, list[list[str]]] = {}
                 for language in plan.languages:
                     started = time.monotonic()
                     queries[language] = generate_language(generator, passages, language, plan, number, counts)
-                    report.add(language, len(passages), counts["queries"][language], time.monotonic() - started)
-                    report.name_cut(counts["examples"]["cut_inputs"], generator.max_input_length)
-                writer.write(list(_lines(passages, queries, plan.queries_only)), counts)
-                report.committed(writer.rows_done)
-                number += 1
-            sidecar = writer.finish()
-    report.summarize(sidecar)
+                    progress.add(language, len(passages), counts["queries"][language], time.monotonic() - started)
+                    progress.name_cut(counts["examples"]["cut_inputs"], generator.max_input_length)
+                lines = [
+                    passage_line(passage, {code: queries[code][row] for code in queries}, plan.queries_only)
+                    for row, passage in enumerate(passages)
+                ]
+                writer.write(lines, counts)
+                progress.committed(writer.rows_done)
+        sidecar = writer.finish()
+    progress.summarize(sidecar)
     return sidecar
 
 
-def _lines(
-    passages: Sequence[Passage], queries: Mapping[str, Sequence[Sequence[str]]], queries_only: bool
-) -> Iterator[str]:
-    for row, passage in enumerate(passages):
-        yield passage_line(passage, {language: queries[language][row] for language in queries}, queries_only)
-
-
-def _reusable(output: str | Path, settings: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    if not (Path(output).exists() and sidecar_path(output).exists()):
+def _finished(
+    output: str | Path, settings: dict[str, Any], overwrite: bool, reuse: bool, inputs: Sequence[str]
+) -> dict[str, Any] | None:
+    """The sidecar of an output that is finished, with these settings, and to be left as it is."""
+    try:
+        sidecar = check_queries_output(output, overwrite and not reuse, settings, inputs)
+    except XqgError:
+        if not overwrite:
+            raise
         return None
-    sidecar = read_sidecar(output)
-    there = {name: value for name, value in sidecar.items() if name not in ("format", "format_version")}
-    differences = generation_differences(there, settings)
-    if differences and not overwrite:
-        raise XqgError(
-            f"{output}: generated otherwise: {'; '.join(differences)}. Choose another --output, or pass --overwrite."
-        )
-    return None if differences else sidecar
+    if sidecar is None:
+        return None
+    if not is_whole(output, sidecar):
+        if overwrite:
+            return None
+        raise XqgError(f"{output}: was changed since it was generated. Move it away, or pass --overwrite.")
+    say(f"{output}: complete, with these settings; left as it is")
+    return sidecar
 
 
 def default_chunk_size(generator: Generator) -> int:
@@ -208,12 +197,12 @@ def default_chunk_size(generator: Generator) -> int:
     return CTRANSLATE2_CPU_CHUNK if generator.describe()["backend"] == "ctranslate2" else CPU_CHUNK
 
 
-def corpus_settings(summary: CorpusSummary) -> dict[str, Any]:
+def _corpus_settings(summary: CorpusSummary) -> dict[str, Any]:
     """What identifies a corpus in the manifest."""
     return {"passages": summary.passages, "sha256": summary.sha256}
 
 
-def check_languages(corpus: Corpus, summary: CorpusSummary, plan: Plan) -> None:
+def _check_languages(corpus: Corpus, summary: CorpusSummary, plan: Plan) -> None:
     """Refuse languages in which the corpus has generated queries already."""
     if not (there := [language for language in plan.languages if language in summary.queries]):
         return
@@ -223,9 +212,3 @@ def check_languages(corpus: Corpus, summary: CorpusSummary, plan: Plan) -> None:
         f"{corpus.source}: has generated queries in {', '.join(there)} already. {cure} to add those alone (what is "
         "there is kept), or pass a corpus without them."
     )
-
-
-def check_half_done(output: str | Path, overwrite: bool, summary: CorpusSummary, plan: Plan) -> None:
-    """Refuse to continue half-done work with other settings, as far as they are known without the model."""
-    known = {"corpus": corpus_settings(summary), **plan.settings()}
-    check_queries_output(output, overwrite, known, partial=True)

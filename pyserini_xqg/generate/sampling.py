@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.options import at_least, between, check_options, option
 
 PAPER_PROMPT = "Generate a {language} question for this passage: {title} {text}"
 """The prompt of the paper's checkpoints (ielab/xQG4xDR); ``{language}`` is the English name."""
@@ -14,37 +14,38 @@ PAPER_PROMPT = "Generate a {language} question for this passage: {title} {text}"
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. The defaults are the paper's: top-k 10, up to 64 new tokens.
+    """Sampling
 
-    top_k : choose among the k likeliest tokens; 0 for all. top_p : among the likeliest that make up this probability.
-    temperature : above 1 flatter, below 1 sharper. num_beams : above 1 is beam search, without sampling; the
-    queries of a passage are then the best beams. max_new_tokens : tokens of a query. max_input_length : tokens kept
-    of a prompt; None for the model's own limit.
-
-    Raises :class:`XqgError` for values out of range.
+    How the next token is chosen. The defaults are the paper's: top-k 10, up to 64 new tokens.
+    Raises :class:`~pyserini_xqg.core.errors.XqgError` for values out of range.
     """
 
-    top_k: int = 10
-    top_p: float = 1.0
-    temperature: float = 1.0
-    num_beams: int = 1
-    max_new_tokens: int = 64
-    max_input_length: int | None = None
+    top_k: int = option(10, "sample among the K likeliest tokens; 0: all", metavar="K", check=at_least(0))
+    top_p: float = option(
+        1.0, "sample among the likeliest tokens that make up P", metavar="P", check=between(0, 1, above=True)
+    )
+    temperature: float = option(
+        1.0,
+        "above 1 flatter, below 1 sharper",
+        metavar="T",
+        check=lambda value: None if value > 0 else "a number above 0",
+    )
+    num_beams: int = option(
+        1,
+        "above 1: beam search instead of sampling, the best beams are the queries",
+        metavar="N",
+        check=at_least(1),
+    )
+    max_new_tokens: int = option(64, "most tokens of a query", metavar="TOKENS", check=at_least(1))
+    max_input_length: int | None = option(
+        None,
+        "tokens kept of a prompt; longer ones are cut and counted (default: the model's limit)",
+        metavar="TOKENS",
+        check=at_least(1),
+    )
 
     def __post_init__(self) -> None:
-        checks = {
-            "top_k": self.top_k >= 0,
-            "top_p": 0 < self.top_p <= 1,
-            "temperature": self.temperature > 0,
-            "num_beams": self.num_beams >= 1,
-            "max_new_tokens": self.max_new_tokens >= 1,
-            "max_input_length": self.max_input_length is None or self.max_input_length >= 1,
-        }
-        for name, good in checks.items():
-            if not good:
-                wanted = {"top_k": "0 or more", "top_p": "above 0 and at most 1", "temperature": "above 0"}
-                option = "--" + name.replace("_", "-")
-                raise XqgError(f"{option} {getattr(self, name)}: must be {wanted.get(name, 'at least 1')}.")
+        check_options(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, in the order of the fields."""
@@ -78,9 +79,10 @@ class Candidate:
 
 
 class Generator(Protocol):
-    """A loaded model with its backend."""
+    """A loaded model with its backend. max_input_length : tokens kept of a prompt."""
 
     device: str
+    max_input_length: int
 
     def describe(self) -> dict[str, Any]:
         """All that decides which queries come out (model, its fingerprint, backend, precision, sampling), as JSON."""
@@ -88,11 +90,6 @@ class Generator(Protocol):
 
     def input_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
         """Tokens of each prompt before it is cut; those above :attr:`max_input_length` will be cut."""
-        ...
-
-    @property
-    def max_input_length(self) -> int:
-        """Tokens kept of a prompt."""
         ...
 
     def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.checkpoints import Checkpoint
-from pyserini_xqg.generate.loaded import LoadedCheckpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
+from pyserini_xqg.generate.tokens import LoadedCheckpoint
 from pyserini_xqg.vectors.embedding import batches_by_length
 from pyserini_xqg.vectors.settings import choose_precision, resolve_device
 

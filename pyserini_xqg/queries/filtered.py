@@ -1,23 +1,25 @@
-"""The corpus without the queries that a filter drops: a file that appears whole, with its sidecar."""
+"""What a filter writes: the corpus without the queries that it drops, with its sidecar; and that corpus's store."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pyserini_xqg.core.cli import progress
+import numpy as np
+
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, sha256_file, write_json
-from pyserini_xqg.core.old_files import check_output, exclusive, full_disk_named, write_whole
-from pyserini_xqg.generate.output import sidecar_path
-from pyserini_xqg.queries.scores import QueryScores
+from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.output import check_apart, check_file, exclusive
+from pyserini_xqg.generate.output import check_sidecar, is_whole, lock_path, read_sidecar, sidecar_path, write_sidecar
+from pyserini_xqg.queries.scores import QueryScores, corpus_facts
+from pyserini_xqg.queries.scoring import store_chunks
 from pyserini_xqg.queries.selection import (
     KEPT,
     LOW,
@@ -30,43 +32,52 @@ from pyserini_xqg.queries.selection import (
 )
 from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.vectors.manifest import package_versions
+from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.store_writer import StoreWriter
 
-FILTER_FORMAT = "pyserini-xqg filtered queries"
+FILTERED = {"content": "filtered queries", "made_by": "pyserini_xqg.queries filter"}
+_NAMES = {KEPT: "kept", LOW: "low_score", NOT_RETRIEVED: "not_retrieved"}
 
 
 def filter_queries(
-    corpus: Corpus, scores: QueryScores, selection: Selection, output: str | Path, *, overwrite: bool = False
+    corpus: Corpus,
+    scores: QueryScores,
+    selection: Selection,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path] = (),
 ) -> dict[str, Any]:
     """Write the corpus with the queries that are kept to ``output``, whole or not at all; returns the sidecar.
 
     The sidecar ``<output>.json`` holds settings, thresholds and counts. Passages keep their order, and stay in the
     file where no query of theirs is left. ``scores`` must be those of this corpus (:meth:`QueryScores.check_corpus`).
-    Raises :class:`XqgError` for an output that exists, and for scores without the ranks of a round trip.
+    An output that the same filter wrote, and nobody changed, is left as it is. Raises :class:`XqgError` for another one
+    that exists, and for scores without the ranks of a round trip.
     """
-    check_filter_output(output, overwrite)
     settings = describe_filter(corpus, scores, selection)
-    names = {KEPT: "kept", LOW: "low_score", NOT_RETRIEVED: "not_retrieved"}
+    if not overwrite and (sidecar := _finished(output, settings)):
+        say(f"{output}: complete, with these settings; left as it is")
+        return sidecar
+    check_filter_output(output, overwrite, inputs)
     counts = {
-        language: {"queries": 0, **dict.fromkeys(names.values(), 0), "passages_left_without": 0}
+        language: Counter(dict.fromkeys(("queries", *_NAMES.values(), "passages_left_without"), 0))
         for language in scores.languages
     }
     passages = {"passages": 0, "without_queries_before": 0, "left_without_queries": 0}
-    streams = verdicts_by_language(scores, selection)
-    changed = f"{corpus.source}: changed while it was read. Run the command again."
-    with _whole_output(output) as hashed:
-        lines = _text(hashed, str(output).endswith(".gz"))
-        with lines as out, progress(total=scores.passages, unit="passages", description="filtering") as bar:
+    judged = verdicts_by_language(scores, selection)
+    bar = progress(total=scores.passages, unit="passages", description="filtering")
+    with exclusive(lock_path(output), output), write_file(output, "wb") as raw, bar:
+        written = _Hashing(raw)
+        with _lines(written, str(output).endswith(".gz")) as out:
             for passage in corpus:
                 kept = {}
                 for language, texts in passage.queries.items():
-                    found = list(islice(streams[language], len(texts)))
-                    if len(found) != len(texts):
-                        raise XqgError(changed)
                     count = counts[language]
+                    here = judged[language][count["queries"] : count["queries"] + len(texts)].tolist()
                     count["queries"] += len(texts)
-                    for verdict in found:
-                        count[names[verdict]] += 1
-                    if some := [text for text, verdict in zip(texts, found, strict=True) if verdict == KEPT]:
+                    count.update(_NAMES[verdict] for verdict in here)
+                    if some := [text for text, verdict in zip(texts, here, strict=False) if verdict == KEPT]:
                         kept[language] = some
                     else:
                         count["passages_left_without"] += 1
@@ -74,22 +85,22 @@ def filter_queries(
                 passages["without_queries_before"] += not passage.queries
                 passages["left_without_queries"] += bool(passage.queries) and not kept
                 record = {"docid": passage.docid, "title": passage.title, "text": passage.text}
-                out.write(json.dumps({**record, "generated_queries": kept}, ensure_ascii=False) + "\n")
+                line = json.dumps({**record, "generated_queries": kept}, ensure_ascii=False) + "\n"
+                out.write(line.encode("utf-8"))
                 bar.update()
-        if passages["passages"] != scores.passages or any(next(left, None) is not None for left in streams.values()):
-            raise XqgError(changed)
+        read = {language: count["queries"] for language, count in counts.items()}
+        if passages["passages"] != scores.passages or read != scores.queries:
+            raise XqgError(f"{corpus.source}: changed while it was read. Run the command again.")
         sidecar = {
-            "format": FILTER_FORMAT,
-            "format_version": 1,
             **settings,
             "quantiles": {language: quantiles(scores, language) for language in scores.languages},
-            "queries": counts,
+            "queries": {language: dict(count) for language, count in counts.items()},
             "passages": passages,
-            "bytes": hashed.bytes,
-            "sha256": hashed.sha256,
+            "bytes": written.bytes,
+            "sha256": written.hash.hexdigest(),
             "versions": package_versions(),
         }
-        write_json(sidecar_path(output), sidecar)  # first: where there is an output, its sidecar is there too
+        write_sidecar(output, sidecar, **FILTERED)  # first: where there is an output, its sidecar is there too
     return sidecar
 
 
@@ -106,61 +117,79 @@ def describe_filter(corpus: Corpus, scores: QueryScores, selection: Selection) -
     }
 
 
-def finished_before(output: str | Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def _finished(output: str | Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The sidecar of an output that the same filter wrote and nobody changed; None where there is none."""
     if not Path(output).exists() or not sidecar_path(output).exists():
         return None
-    sidecar = read_json(sidecar_path(output))
+    sidecar = read_sidecar(output, **FILTERED)
     same = all(sidecar.get(name) == value for name, value in settings.items())
-    return sidecar if same and sidecar.get("sha256") == sha256_file(output) else None
+    return sidecar if same and is_whole(output, sidecar) else None
 
 
-def check_filter_output(output: str | Path, overwrite: bool) -> None:
-    """Refuse an output that exists, or whose sidecar's place another file has."""
-    sidecar = sidecar_path(output)
-    if sidecar.exists() and read_json(sidecar).get("format") != FILTER_FORMAT:
-        raise XqgError(f"{sidecar} exists and does not come from a filter. Move it away, or choose another --output.")
-    check_output(output, overwrite)
+def check_filter_output(output: str | Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse an output that exists, or is an input, or whose sidecar's place another file has."""
+    inputs = list(inputs)
+    check_apart(sidecar_path(output), inputs)
+    check_sidecar(output, **FILTERED)
+    check_file(output, overwrite, inputs)
 
 
-class _Hashed(io.RawIOBase):
-    """Passes bytes on to a file and hashes them; the file stays open when this is closed."""
+class _Hashing:
+    """Passes bytes on to a file and hashes them."""
 
     def __init__(self, raw: IO[bytes]) -> None:
-        self._raw, self._hash, self.bytes = raw, hashlib.sha256(), 0
-
-    def writable(self) -> bool:
-        return True
+        self._raw, self.hash, self.bytes = raw, hashlib.sha256(), 0
 
     def write(self, data: Any) -> int:
         self._raw.write(data)
-        self._hash.update(data)
+        self.hash.update(data)
         self.bytes += len(data)
         return len(data)
 
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def flush(self) -> None:
+        self._raw.flush()
 
 
 @contextmanager
-def _whole_output(output: str | Path) -> Iterator[_Hashed]:
-    """A file that appears whole; one process at a time writes it, and what a killed one left is removed."""
-    path = Path(output)
-    cure = "Free some space and run the command again: the scores are kept."
-    with full_disk_named(path, cure), exclusive(path.with_name(f".{path.name}.lock"), path):
-        for leftover in path.parent.glob(f".{path.name}.*.partial"):
-            leftover.unlink()
-        with write_whole(path, "wb") as raw:
-            yield _Hashed(raw)
+def _lines(out: _Hashing, gzipped: bool) -> Iterator[Any]:
+    """What lines are written to, gzipped or not; the same lines give the same bytes."""
+    if not gzipped:
+        yield out
+        return
+    with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as compressed:
+        yield compressed
 
 
-@contextmanager
-def _text(raw: _Hashed, gzipped: bool) -> Iterator[IO[str]]:
-    """UTF-8 text into a binary file, gzipped or not; the same text gives the same bytes."""
-    with ExitStack() as stack:
-        if gzipped:
-            binary: Any = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
-        else:
-            binary = io.BufferedWriter(raw, 1 << 20)
-        yield stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8", newline="\n"))
+_NOT_SETTINGS = ("format", "format_version", "complete", "manifest_sha256", "files")
+
+
+def write_filtered_store(
+    store: EmbeddingStore, scores: QueryScores, selection: Selection, filtered: Corpus, output: str | Path
+) -> None:
+    """Write to ``output`` the store that encoding ``filtered`` would make; continues an unfinished one.
+
+    Its vectors are those of ``store``: nothing is encoded. Each query's vector is kept. Raises :class:`XqgError` as
+    :class:`StoreWriter` does.
+    """
+    summary = filtered.scan()
+    settings = {name: value for name, value in store.manifest.items() if name not in _NOT_SETTINGS}
+    settings |= {"corpus": corpus_facts(summary), "most_queries": summary.most_queries}
+    judged = {language: verdict == KEPT for language, verdict in verdicts_by_language(scores, selection).items()}
+    total = {language: int(kept.sum()) for language, kept in judged.items() if kept.any()}
+    if total != summary.queries:
+        raise XqgError(f"{filtered.source}: is not what was filtered from {store.directory}. Filter it again.")
+
+    def keep(language: str, first: int, number: int) -> np.ndarray:
+        return judged[language][first : first + number]
+
+    with (
+        StoreWriter(output, settings, inputs=[store.directory, scores.directory, filtered.source]) as writer,
+        progress(total=store.passages, unit="passages", description="filtered store") as bar,
+    ):
+        if not writer.finished:
+            bar.update(writer.rows_done)
+            for chunk in store_chunks(store, writer.rows_done, list(total), keep):
+                writer.write(chunk)
+                bar.update(len(chunk.docids))
+            writer.complete()
+    say(f"{output}: the store of {filtered.source}, {sum(summary.queries.values()):,} queries")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.core.cli import HelpFormatter, positive, progress
+from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json
-from pyserini_xqg.core.languages import parse_languages
-from pyserini_xqg.core.old_files import write_whole
-from pyserini_xqg.core.options import add_options, read_options
+from pyserini_xqg.core.files import read_json, write_file
+from pyserini_xqg.core.options import at_least, between, group, option
+from pyserini_xqg.core.output import check_file
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
-from pyserini_xqg.text.corpus import Corpus, CorpusSummary
-from pyserini_xqg.text.language_check import resolve_check
+from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, CorpusSummary, QuerySelection
 from pyserini_xqg.text.quality import QualityOptions
 
 HELP = "describe generated queries: counts, lengths, duplicates, languages, overlap with the passages, examples"
@@ -32,6 +30,66 @@ examples:
   python -m pyserini_xqg.queries report passages.jsonl --queries queries.jsonl --format json
   python -m pyserini_xqg.queries report queries.jsonl --sample 0.01     a hundredth of the passages
 """
+
+
+@dataclass(frozen=True)
+class QueryReportOptions:
+    """Options of ``queries report``."""
+
+    corpus: str = option(
+        help="passages with generated queries: JSONL file (.gz too), directory of them, or irds:<dataset-id>",
+        metavar="FILE",
+        positional=True,
+    )
+    queries: tuple[str, ...] = option(
+        (),
+        "files with generated queries apart from the passages: lines of docid, generated_queries",
+        metavar="PATH",
+        several=True,
+    )
+    read: QuerySelection = group(QuerySelection, without=("max_queries",))
+    format: str = option("text", "what is printed", choices=("text", "json"))
+    html: str | None = option(None, "write one page with plots as well; it needs no network", metavar="PATH")
+    overwrite: bool = option(False, "replace the page if it exists")
+    examples: int = option(3, "examples per language, and per kind of finding", metavar="N", check=at_least(1))
+    sample: float = option(
+        1.0,
+        "look at this share of the passages, above 0 to 1",
+        metavar="SHARE",
+        check=between(0, 1, above=True),
+    )
+    seed: int = option(0, "seed of examples and sample (default: 0)", metavar="N")
+    quality: QualityOptions = group(QualityOptions)
+
+    @property
+    def sources(self) -> list[str]:
+        """What is read."""
+        return [self.corpus, *self.queries]
+
+
+def run_report(options: QueryReportOptions) -> None:
+    """Print the report, and write the page."""
+    if options.html:
+        inputs = [path for path in options.sources if not path.startswith(IRDS_PREFIX)]
+        check_file(options.html, options.overwrite, inputs, "--html")
+    corpus = Corpus(options.corpus, options.queries, options.read.languages)
+    checked = scan_queries(corpus)
+    rules = options.quality.resolved(list(checked.queries))
+    report = describe_queries(
+        corpus, checked, rules, examples=options.examples, seed=options.seed, sample=options.sample
+    )
+    report["generation"] = generation_counts(options.sources)
+    if options.html:
+        from pyserini_xqg.queries.report_html import html_page
+
+        with write_file(options.html) as out:
+            out.write(html_page(report))
+    if options.format == "json":
+        print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        from pyserini_xqg.queries.report_text import text_lines
+
+        print("\n".join(text_lines(report)))
 
 
 def scan_queries(corpus: Corpus) -> CorpusSummary:
@@ -108,75 +166,3 @@ def generation_counts(sources: Sequence[str | Path]) -> dict[str, dict[str, Any]
         if isinstance(counts, dict) and "refused" in counts:
             found[str(source)] = {name: counts[name] for name in _GENERATION_COUNTS if name in counts}
     return found
-
-
-def _check_page(path: Path, overwrite: bool, sources: Sequence[str]) -> None:
-    """Refuse a page that exists, or that would take the place of an input, before any work is done."""
-    if any(path.exists() and Path(source).exists() and path.samefile(source) for source in sources):
-        raise XqgError(f"{path} is an input. Choose another --html.")
-    if path.is_dir():
-        raise XqgError(f"{path} is a directory. Give --html the name of a file.")
-    if path.exists() and not overwrite:
-        raise XqgError(f"{path} exists. Remove it, choose another --html, or pass --overwrite.")
-
-
-def _share(value: str) -> float:
-    """An argparse type: above 0 and at most 1."""
-    number = float(value)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{value} is not above 0 and at most 1")
-    return number
-
-
-def add_report_parser(subparsers: Any) -> None:
-    """Add the ``report`` command to ``python -m pyserini_xqg.queries``; its ``run`` is :func:`run_report`."""
-    parser = subparsers.add_parser("report", help=HELP, description=DESCRIPTION, formatter_class=HelpFormatter)
-    parser.set_defaults(run=run_report)
-    parser.add_argument(
-        "corpus",
-        metavar="FILE",
-        help="passages with generated queries: JSONL file (.gz too), directory of them, or irds:<dataset-id>",
-    )
-    parser.add_argument(
-        "--queries",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="files with generated queries apart from the passages: lines of docid, generated_queries",
-    )
-    parser.add_argument("--languages", metavar="CODES", help="only these, such as ar,fi (default: all that occur)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="what is printed")
-    parser.add_argument("--html", metavar="PATH", help="write one page with plots as well; it needs no network")
-    parser.add_argument("--overwrite", action="store_true", help="replace the page if it exists")
-    parser.add_argument(
-        "--examples", type=positive, default=3, metavar="N", help="examples per language, and per kind of finding"
-    )
-    parser.add_argument(
-        "--sample", type=_share, default=1.0, metavar="SHARE", help="look at this share of the passages, above 0 to 1"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of examples and sample (default: 0)")
-    add_options(parser.add_argument_group("quality of the queries"), QualityOptions)
-
-
-def run_report(args: argparse.Namespace) -> None:
-    """Print the report, and write the page."""
-    languages = parse_languages(args.languages) if args.languages else None
-    if args.html:
-        _check_page(Path(args.html), args.overwrite, [args.corpus, *args.queries])
-    rules = read_options(QualityOptions, args).resolved(())
-    corpus = Corpus(args.corpus, args.queries, languages)
-    checked = scan_queries(corpus)
-    resolve_check(rules.language_check, list(checked.queries))
-    report = describe_queries(corpus, checked, rules, examples=args.examples, seed=args.seed, sample=args.sample)
-    report["generation"] = generation_counts([args.corpus, *args.queries])
-    if args.html:
-        from pyserini_xqg.queries.report_html import html_page
-
-        with write_whole(args.html) as out:
-            out.write(html_page(report))
-    if args.format == "json":
-        print(json.dumps(report, ensure_ascii=False, indent=2))
-    else:
-        from pyserini_xqg.queries.report_text import text_lines
-
-        print("\n".join(text_lines(report)))

@@ -7,7 +7,7 @@ harm and the order of the passages decides nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +15,11 @@ import numpy as np
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_lines
 from pyserini_xqg.vectors.fit import TOLERANCE, check_shards, probe_distance
 from pyserini_xqg.vectors.manifest import (
     MANIFEST_NAME,
     ROUTED,
     SHARDED,
-    index_parts,
     read_encoder_manifest,
     read_manifest,
 )
@@ -94,42 +92,33 @@ class IndexRanker:
     """
 
     def __init__(self, directory: str | Path, depth: int, probe: dict[str, Any]) -> None:
+        from pyserini_xqg.vectors.faiss_index import open_index
+
         self.directory, self.depth = Path(directory), depth
-        places = self._check(probe)
-        self.index = _open(places)
+        self._check(probe)
+        self.index, docids = open_index(directory)
         if self.index.d != probe["dimension"]:
             raise XqgError(
                 f"{directory}: its vectors have {self.index.d} dimensions, the encoder's {probe['dimension']}. Pass an "
-                "index of the same encoder, built without --alpha-at-search."
+                "index of the same encoder."
             )
-        digest = hashlib.sha256()
-        hashes = np.fromiter((hash(docid) for docid in _docids(places, digest)), dtype=np.int64)
-        self._digest = digest.hexdigest()
-        if len(hashes) != self.index.ntotal:
-            raise XqgError(
-                f"{directory}: its docid has {len(hashes):,} lines, its index {self.index.ntotal:,} vectors. Build the "
-                "index again."
-            )
-        # 16 bytes a docid, where the docids themselves would take a hundred.
-        self._order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._order]
-        if (self._hashes[1:] == self._hashes[:-1]).any():
+        self._digest = hashlib.sha256("".join(f"{docid}\n" for docid in docids).encode("utf-8")).hexdigest()
+        self._row = {docid: row for row, docid in enumerate(docids)}
+        if len(self._row) != len(docids):
             raise XqgError(f"{directory}: a docid is in it twice. Build the index from distinct docids.")
 
-    def _check(self, probe: dict[str, Any]) -> list[Path]:
-        """Directories of the index files, once the manifests have been found to fit."""
+    def _check(self, probe: dict[str, Any]) -> None:
+        """Refuse an index whose manifests do not fit."""
         manifest = read_manifest(self.directory)
         if manifest is None:
-            return [self.directory]
+            return
         if manifest["layout"] == ROUTED:
             raise XqgError(
                 f"{self.directory}: a routed index ({', '.join(manifest['languages'])}), whose passages hold generated "
                 "queries. Pass a plain one: pyserini_xqg.index --alpha 0."
             )
-        places = [self.directory]
         if manifest["layout"] == SHARDED:
             check_shards(self.directory, manifest)
-            places = index_parts(self.directory, manifest)
         described = read_encoder_manifest(self.directory)
         if (distance := probe_distance(described["probe"], probe)) > TOLERANCE:
             config = EncoderConfig.from_dict(described["encoder"], str(self.directory / MANIFEST_NAME))
@@ -142,7 +131,6 @@ class IndexRanker:
                 f"{self.directory}: has alpha {described['augmentation']['alpha']:g}, so queries help to retrieve "
                 "themselves; an index with --alpha 0 judges them by the passages alone"
             )
-        return places
 
     def describe(self) -> dict[str, Any]:
         """As in :class:`Ranker`."""
@@ -156,15 +144,13 @@ class IndexRanker:
 
     def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
         """As in :class:`Ranker`; :class:`XqgError` for a passage that is not in the index."""
-        wanted = np.fromiter(map(hash, docids), dtype=np.int64, count=len(docids))
-        at = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
-        missing = np.flatnonzero(self._hashes[at] != wanted)
-        if len(missing):
+        try:
+            return np.array([self._row[docid] for docid in docids], dtype=np.int64)
+        except KeyError as error:
             raise XqgError(
-                f"{self.directory}: has no passage with docid {docids[missing[0]]!r}. Pass an index that holds the "
-                "passages of the queries."
-            )
-        return self._order[at]
+                f"{self.directory}: has no passage with docid {error}. Pass an index that holds the passages of the "
+                "queries."
+            ) from error
 
     def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """As in :class:`Ranker`."""
@@ -176,30 +162,3 @@ class IndexRanker:
             better = np.count_nonzero(scores[query] > scores[query, place][:, None], axis=1)
             ranks[first + query] = better + 1
         return ranks
-
-
-def _open(places: Sequence[Path]) -> Any:
-    """The FAISS index, of several files as one."""
-    import faiss
-
-    from pyserini_xqg.vectors import faiss_index
-
-    indexes = []
-    for place in places:
-        path = place / "index"
-        if not path.exists():
-            raise XqgError(f"{place}: no FAISS index there (index is missing). Pass the directory that holds it.")
-        try:
-            mapped = faiss_index.mapping_wanted()
-            indexes.append(faiss_index.read_mapped(path) if mapped else faiss.read_index(str(path)))
-        except RuntimeError as error:  # FAISS's, with its own source lines in front
-            reason = str(error).split("failed: ")[-1]
-            raise XqgError(f"{path}: cannot be read as a FAISS index ({reason}). Build the index again.") from error
-    return indexes[0] if len(indexes) == 1 else faiss_index.Shards(indexes)
-
-
-def _docids(places: Sequence[Path], digest: Any) -> Iterable[str]:
-    for place in places:
-        for _, docid in read_lines(place / "docid"):
-            digest.update(docid.encode("utf-8") + b"\n")
-            yield docid

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyserini_xqg.core.chunks import chunks_of
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.queries.scores import ScoresWriter, corpus_differences, corpus_facts, has_scores, new_scores_manifest
+from pyserini_xqg.queries.scores import ScoresWriter, corpus_differences, corpus_facts
 from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusSummary
 from pyserini_xqg.vectors.encoding import encode_chunk
 from pyserini_xqg.vectors.store import EmbeddingStore
-from pyserini_xqg.vectors.store_writer import Chunk
+from pyserini_xqg.vectors.store_writer import Chunk, centroids
 
 if TYPE_CHECKING:
     from pyserini_xqg.queries.round_trip import Ranker
@@ -32,11 +32,12 @@ def score_corpus(
     fields: Sequence[str] = FIELDS,
     chunk_size: int = 1024,
     ranker: Ranker | None = None,
+    inputs: Sequence[str] = (),
 ) -> None:
-    """Encode passages and queries chunk by chunk and keep their scores in ``directory``; continues a half-done one.
+    """Encode passages and queries chunk by chunk and keep their scores in ``directory``; continues unfinished ones.
 
     ``summary`` is what :meth:`Corpus.scan` found. Complete scores of the same corpus and encoder are left as they are.
-    Raises :class:`XqgError` where ``directory`` holds other scores or something else.
+    Raises :class:`XqgError` where ``directory`` holds other scores or something else, or is one of ``inputs``.
     """
     say(f"{embedder.config.describe()}: {embedder.precision} on {embedder.device}")
     settings = {
@@ -52,34 +53,23 @@ def score_corpus(
     }
 
     def chunks(done: int) -> Iterator[Chunk]:
-        passages = islice(corpus, done, None)
-        while some := list(islice(passages, chunk_size)):
-            yield encode_chunk(embedder, some, list(summary.queries), fields, keep_query_vectors=True)
+        for passages in chunks_of(islice(corpus, done, None), chunk_size):
+            yield encode_chunk(embedder, passages, list(summary.queries), fields, keep_query_vectors=True)
 
-    _score(directory, settings, chunks, ranker)
+    _score(directory, settings, chunks, ranker, inputs)
 
 
-def score_store(store: EmbeddingStore, directory: str | Path, *, ranker: Ranker | None = None) -> None:
+def score_store(
+    store: EmbeddingStore, directory: str | Path, *, ranker: Ranker | None = None, inputs: Sequence[str] = ()
+) -> None:
     """The same from the vectors of a store that keeps each query's: nothing is encoded.
 
     Raises :class:`XqgError` for a store without them, and as :func:`score_corpus` does.
     """
-    manifest = store.manifest
-    check_query_vectors(store)
-    settings = {name: manifest[name] for name in ("encoder", "fields", "dimension", "dtype")}
-    settings["precision"] = manifest.get("precision", "float32")
-    settings["chunk_size"] = manifest.get("chunk_size", 1024)
-    settings |= {"corpus": manifest["corpus"], "probe": manifest["probe"]}
-    _score(directory, settings, lambda done: store_chunks(store, done, settings["chunk_size"]), ranker)
-
-
-def check_query_vectors(store: EmbeddingStore) -> None:
-    """Refuse a store that has no vector for each query."""
-    if not store.manifest["keep_query_vectors"]:
-        raise XqgError(
-            f"{store.directory}: keeps sums, not each query's vector. Encode again with --keep-query-vectors, or pass "
-            "--encoder instead of --store."
-        )
+    store.check_query_vectors()
+    names = ("encoder", "fields", "dimension", "dtype", "precision", "chunk_size", "corpus", "probe")
+    settings = {name: store.manifest[name] for name in names}
+    _score(directory, settings, lambda done: store_chunks(store, done), ranker, [*inputs, str(store.directory)])
 
 
 def check_store_corpus(store: EmbeddingStore, summary: CorpusSummary) -> None:
@@ -91,24 +81,22 @@ def check_store_corpus(store: EmbeddingStore, summary: CorpusSummary) -> None:
         )
 
 
-def store_chunks(store: EmbeddingStore, first: int, rows: int) -> Iterator[Chunk]:
-    """Yield the vectors of passages and queries, float32, from row ``first`` on, ``rows`` passages at a time."""
-    languages = store.languages
-    passages = store.array("passages")
-    counts = {language: store.array(f"count.{language}") for language in languages}
-    vectors = {language: store.array(f"vectors.{language}") for language in languages}
-    query = {language: int(counts[language][:first].sum()) for language in languages}
+def store_chunks(
+    store: EmbeddingStore, done: int = 0, languages: Sequence[str] | None = None, keep: Any = None
+) -> Iterator[Chunk]:
+    """Yield the chunks of a store, with all query vectors, without those of the ``done`` first passages.
+
+    ``languages`` and ``keep`` as :meth:`EmbeddingStore.blocks` has them; all by default.
+    """
+    rows = store.manifest["chunk_size"]
+    chosen = store.languages if languages is None else languages
     with open(store.docids_path, encoding="utf-8", newline="\n") as lines:
-        docids = islice((line.rstrip("\n") for line in lines), first, None)
-        for start in range(first, store.passages, rows):
-            here = slice(start, start + rows)
-            number = {language: np.array(counts[language][here]) for language in languages}
-            own = {}
-            for language in languages:
-                end = query[language] + int(number[language].sum())
-                own[language] = np.array(vectors[language][query[language] : end], dtype=np.float32)
-                query[language] = end
-            yield Chunk(list(islice(docids, rows)), np.array(passages[here], dtype=np.float32), {}, number, own)
+        docids = chunks_of((line.rstrip("\n") for line in lines), rows)
+        blocks = store.blocks(chosen, vectors=True, keep=keep, block_bytes=4 * store.dimension * rows)
+        for names, block in zip(docids, blocks, strict=True):
+            if block.first >= done:
+                found = centroids(block.sums, block.counts)
+                yield Chunk(names, block.passages, block.sums, block.counts, block.vectors, found)
 
 
 def score_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
@@ -120,9 +108,9 @@ def score_chunk(chunk: Chunk) -> dict[str, np.ndarray]:
     """
     scores = {}
     for language, vectors in chunk.vectors.items():
-        own = np.repeat(chunk.passages, chunk.counts[language], axis=0)
+        passages = np.repeat(chunk.passages, chunk.counts[language], axis=0)
         with np.errstate(over="ignore"):  # infinities are refused where scores are written
-            scores[language] = np.einsum("ij,ij->i", own, vectors, dtype=np.float64).astype(np.float32)
+            scores[language] = np.einsum("ij,ij->i", passages, vectors, dtype=np.float64).astype(np.float32)
     return scores
 
 
@@ -131,28 +119,27 @@ def _score(
     settings: Mapping[str, Any],
     chunks: Callable[[int], Iterator[Chunk]],
     ranker: Ranker | None,
+    inputs: Sequence[str],
 ) -> None:
     """Score what ``chunks(passages done)`` yields, unless ``directory`` has all of it already."""
-    manifest = new_scores_manifest(settings, ranker.describe() if ranker else None)
-    if has_scores(directory, manifest):
-        say(f"{directory}: complete scores of this corpus and encoder, used as they are")
-        return
     total = settings["corpus"]["passages"]
-    with ExitStack() as stack:
-        writer = stack.enter_context(ScoresWriter(directory, manifest))
-        bar = stack.enter_context(progress(total=total, unit="passages", description="scoring"))
+    with ScoresWriter(directory, settings, ranker.describe() if ranker else None, inputs=inputs) as writer:
+        if writer.finished:
+            say(f"{directory}: complete scores of this corpus and encoder, used as they are")
+            return
         row = writer.rows_done
         if row:
             say(f"{directory}: continues after {row:,} of {total:,} passages")
-        bar.update(row)
-        bar.initial = row  # the rate is that of this process
-        for chunk in chunks(row):
-            ranks = {}
-            if ranker:
-                rows = ranker.rows(chunk.docids, row)
-                for language, vectors in chunk.vectors.items():
-                    ranks[language] = ranker.ranks(vectors, np.repeat(rows, chunk.counts[language]))
-            writer.write(chunk, score_chunk(chunk), ranks)
-            row += len(chunk.docids)
-            bar.update(len(chunk.docids))
-        writer.finish()
+        with progress(total=total, unit="passages", description="scoring") as bar:
+            bar.update(row)
+            bar.initial = row  # the rate is that of this process
+            for chunk in chunks(row):
+                ranks = {}
+                if ranker:
+                    rows = ranker.rows(chunk.docids, row)
+                    for language, vectors in chunk.vectors.items():
+                        ranks[language] = ranker.ranks(vectors, np.repeat(rows, chunk.counts[language]))
+                writer.write(chunk.docids, chunk.counts, score_chunk(chunk), ranks)
+                row += len(chunk.docids)
+                bar.update(len(chunk.docids))
+        writer.complete()

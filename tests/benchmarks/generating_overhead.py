@@ -20,7 +20,8 @@ from pathlib import Path
 from common import DATA
 
 from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
-from pyserini_xqg.generate import options, pipeline
+from pyserini_xqg.generate import pipeline
+from pyserini_xqg.generate.options import GenerateOptions
 from pyserini_xqg.generate.sampling import Candidate, Prompt
 
 
@@ -78,9 +79,9 @@ def main() -> None:
         corpus, output = Path(directory) / "corpus.jsonl", Path(directory) / "queries.jsonl"
         for size in sizes:
             write_corpus(corpus, size)
-            args = options.build_parser().parse_args(["--corpus", str(corpus), "--output", str(output)])
-            plan = options.plan_from_args(args)
-            checked, summary = options.check_corpus(args, plan, output, None)
+            options = GenerateOptions(str(corpus), str(output))
+            plan = options.settled_plan()
+            checked, summary = pipeline.check_corpus(options, plan, output)
             started, cpu = time.perf_counter(), time.process_time()
             sidecar = pipeline.generate_corpus(checked, summary, Published(), plan, output, overwrite=True)
             seconds, cpu = time.perf_counter() - started, time.process_time() - cpu

@@ -6,13 +6,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from generation import FAST, LANGUAGES, PLAIN, generate, interrupt_after, passages, read
+from generation import FAST, LANGUAGES, PLAIN, generate, interrupt_after, passages, read, refused
 from generators import build_tiny_causal, build_tiny_t5, build_tiny_translator
 from helpers import assert_one_error, corpus_records, directory_bytes, run_module, write_jsonl
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.generate import options, pipeline, report
+from pyserini_xqg.core.options import parse
+from pyserini_xqg.generate import __main__ as command
+from pyserini_xqg.generate import pipeline, progress
+from pyserini_xqg.generate.options import GenerateOptions
 from pyserini_xqg.generate.output import read_sidecar
 from pyserini_xqg.generate.prompts import format_prompt
 from pyserini_xqg.generate.sampling import PAPER_PROMPT, Candidate
@@ -55,11 +58,10 @@ def weightless(tiny_t5, tmp_path_factory) -> str:
 
 def run_scripted(corpus, output, say, *more):
     """Run the pipeline with a scripted generator."""
-    args = options.build_parser().parse_args(["--corpus", str(corpus), "--output", str(output), *map(str, more)])
-    generator = Scripted(say)
-    plan = options.plan_from_args(args)
-    checked, summary = options.check_corpus(args, plan, output, None)
-    pipeline.generate_corpus(checked, summary, generator, plan, output, chunk_size=args.chunk_size)
+    options = parse(GenerateOptions, "", argv=["--corpus", str(corpus), "--output", str(output), *map(str, more)])
+    generator, plan = Scripted(say), options.settled_plan()
+    checked, summary = pipeline.check_corpus(options, plan, output)
+    pipeline.generate_corpus(checked, summary, generator, plan, output, chunk_size=options.chunk_size)
     return generator, read(output), read_sidecar(output)
 
 
@@ -301,7 +303,9 @@ def test_half_done_work_with_other_options(tiny_t5, bare_corpus, tmp_path, monke
     output = tmp_path / "q.jsonl"
     interrupt_after(1, monkeypatch, bare_corpus, tiny_t5, output, *FAST)
     before = directory_bytes(tmp_path / "q.jsonl.work")
-    with pytest.raises(XqgError, match=r"q\.jsonl\.work holds a half-done generation with other settings") as caught:
+    with pytest.raises(
+        XqgError, match=r"q\.jsonl\.work holds an? unfinished work of pyserini_xqg.generate with other settings"
+    ) as caught:
         generate(bare_corpus, tiny_t5, output, *FAST, *changes)
     assert difference in str(caught.value)
     assert "--overwrite to begin anew" in str(caught.value)
@@ -332,8 +336,8 @@ def test_a_model_that_was_moved(tiny_t5, bare_corpus, tmp_path, monkeypatch):
 
 
 def test_time_left_is_known_from_the_first_language_on(monkeypatch, capsys):
-    monkeypatch.setattr(report, "LINE_SECONDS", 0.0)
-    lines = report.Report("q.jsonl")
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    lines = progress.GenerationProgress("q.jsonl")
     lines.begin(["fi", "ar"], 5, rows=100, done=20)
     with lines:
         lines.add("fi", 10, 50, seconds=20.0)
@@ -359,22 +363,22 @@ BAD_OPTIONS = {
     "placeholder": (["--prompt", "{language} {passage}"], "unknown field {passage}. Fields are {language}"),
     "no text": (["--prompt", "{language} {title}"], "no {text}"),
     "no language": (["--prompt", "{title} {text}"], "does not tell the model which language to write. Add {language}"),
-    "top-k": (["--top-k", "-1"], "--top-k -1: must be 0 or more"),
-    "temperature": (["--temperature", "0"], "--temperature 0.0: must be above 0"),
+    "top-k": (["--top-k", "-1"], "--top-k -1: must be a number of at least 0"),
+    "temperature": (["--temperature", "0"], "--temperature 0: must be a number above 0"),
     "near-duplicate": (["--near-duplicate", "0.1"], "--near-duplicate 0.1: must be a number above 0.5"),
     "model": (["--model", "./no-model"], "no-model: not a directory. Pass --model a directory"),
-    "shard": (["--shard-num", "3"], "--shard-num 3 needs --shard-id, 0 to 2: which part to generate"),
-    "ray": (["--engine", "ray", "--shard-id", "0"], "--engine ray generates all shards"),
+    "shard": (["--shard-num", "3"], "--shard-num 3 needs --shard-id, 0 to 2: which part to work on"),
+    "ray": (["--engine", "ray", "--shard-id", "0"], "--engine ray works on all shards"),
     "dtype": (["--dtype", "int8"], "--dtype int8: not for --backend transformers"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_bad_options(tiny_t5, bare_corpus, tmp_path, name):
+def test_bad_options(tiny_t5, bare_corpus, tmp_path, capsys, name):
     more, phrase = BAD_OPTIONS[name]
-    with pytest.raises(XqgError) as caught:
-        generate(bare_corpus, tiny_t5, tmp_path / "deep" / "q.jsonl", *FAST, *more)
-    assert phrase in str(caught.value)
+    assert phrase in refused(
+        lambda: generate(bare_corpus, tiny_t5, tmp_path / "deep" / "q.jsonl", *FAST, *more), capsys
+    )
     assert not (tmp_path / "deep").exists()
 
 
@@ -413,10 +417,10 @@ def test_existing_output_is_refused_before_anything_is_read(tmp_path):
 
 def test_an_output_in_the_corpus(bare_corpus, tmp_path):
     before = bare_corpus.read_bytes()
-    with pytest.raises(XqgError, match=r"bare\.jsonl: is the corpus itself\. Choose another --output"):
+    with pytest.raises(XqgError, match=r"bare\.jsonl: is what is read .*\. Choose another --output"):
         generate(bare_corpus, "no/model", bare_corpus, "--overwrite")
     assert bare_corpus.read_bytes() == before
-    with pytest.raises(XqgError, match=r"q\.jsonl: lies in the corpus .*\. Choose another --output"):
+    with pytest.raises(XqgError, match=r"q\.jsonl: lies in .*, which is read\. Choose another --output"):
         generate(tmp_path, "no/model", tmp_path / "q.jsonl")
 
 
@@ -435,7 +439,7 @@ def test_a_model_that_is_not_there_is_found_before_the_corpus_is_read(tiny_encod
     (tmp_path / "c.jsonl").write_text("not looked at")
     arguments = ["--corpus", tmp_path / "c.jsonl", "--output", tmp_path / "q.jsonl"]
     with pytest.raises(XqgError, match=r"no-model: not a directory"):
-        options.main([*map(str, arguments), "--model", "./no-model"])
+        command.main([*map(str, arguments), "--model", "./no-model"])
     result = run_module("pyserini_xqg.generate", *arguments, "--model", tiny_encoder)
     assert_one_error(result, "a bert model", "neither a seq2seq nor a causal language model")
 

@@ -12,7 +12,7 @@ from helpers import command_environment
 from transformers import AutoModelForSeq2SeqLM, MT5Config, MT5ForConditionalGeneration
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.old_files import exclusive
+from pyserini_xqg.core.output import exclusive
 from pyserini_xqg.generate import conversion
 from pyserini_xqg.generate.backends import load_generator
 from pyserini_xqg.generate.sampling import Prompt, Sampling

@@ -9,7 +9,7 @@ from helpers import assert_one_error, run_module
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.merge import merge_queries
-from pyserini_xqg.queries import command as queries
+from pyserini_xqg.queries import __main__ as queries
 
 
 def make_shards(source, model, directory, number, *more) -> list[Path]:
@@ -62,7 +62,7 @@ def test_what_does_not_make_a_file(shards, tiny_t5, bare_corpus, tmp_path, monke
     assert f"{shards[1]}: shard 1 again" in refused([*shards, shards[1]], output)
     assert refused([], output).startswith("no shards to merge. Pass the files that generate --shard-id … wrote")
     assert "nothing: no such file" in refused([tmp_path / "nothing"], output)
-    assert "bare.jsonl.json: no such file, so " in refused([bare_corpus], output)
+    assert "bare.jsonl.json is missing" in refused([bare_corpus], output)
     generate(bare_corpus, tiny_t5, tmp_path / "whole.jsonl", *FAST)
     assert "whole.jsonl: a whole file, not a shard" in refused([shards[0], tmp_path / "whole.jsonl"], output)
     part = ("--shard-id", 1, "--shard-num", 3)

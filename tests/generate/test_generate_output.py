@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,14 @@ from helpers import command_environment
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate import output as module
-from pyserini_xqg.generate.output import QueriesWriter, check_queries_output, new_counts, passage_line, read_sidecar
+from pyserini_xqg.generate.output import (
+    WORK,
+    QueriesWriter,
+    check_queries_output,
+    new_counts,
+    passage_line,
+    read_sidecar,
+)
 from pyserini_xqg.text.corpus import Corpus, Passage
 
 ROWS, CHUNK = 11, 3
@@ -82,6 +90,7 @@ def test_output_and_sidecar(tmp_path):
     assert data.decode() == "".join(map(line, range(ROWS)))
     sidecar = read_sidecar(output)
     assert {name: sidecar[name] for name in settings()} == settings()
+    assert sidecar["format_version"] == 2
     assert sidecar["sha256"] == hashlib.sha256(data).hexdigest()
     assert sidecar["bytes"] == len(data)
     counts = counted(range(ROWS))
@@ -126,7 +135,7 @@ def test_nothing_at_the_outputs_name_until_all_is_there(tmp_path, reference, don
     assert not (tmp_path / "q.jsonl.work").exists()
 
 
-STEPS = ((module, "write_json"), (module, "fsync_directory"), (os, "replace"), (Path, "unlink"), (Path, "rmdir"))
+STEPS = ((module, "write_sidecar"), (module, "fsync_directory"), (os, "replace"), (Path, "unlink"), (Path, "rmdir"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -168,7 +177,7 @@ def test_interrupted_before_each_step_of_the_end(tmp_path, reference, monkeypatc
         assert_whole(output, reference)
         assert names(output.parent) == [".q.jsonl.lock", "q.jsonl", "q.jsonl.json"]
     assert stop >= 8
-    assert {"write_json", "replace", "unlink", "rmdir"} <= set(steps)
+    assert {"write_sidecar", "replace", "unlink", "rmdir"} <= set(steps)
 
 
 def test_a_chunk_that_the_disk_changed_is_not_published(tmp_path):
@@ -179,10 +188,67 @@ def test_a_chunk_that_the_disk_changed_is_not_published(tmp_path):
     data[data.index(b"Text 4.")] ^= 1
     path.write_bytes(data)
     with pytest.raises(
-        XqgError, match=r"queries\.jsonl: damaged in the lines of passages 4 to 6\. Check the disk, and remove the dir"
+        XqgError,
+        match=r"queries\.jsonl: damaged in rows 3 to 5\. Restore it from a copy.*remove the directory to begin",
     ):
         fill(output)
     assert not output.exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[3] ^= 1
+    path.write_bytes(data)
+
+
+HARMS = {"cut": cut, "changed": flip, "removed": Path.unlink, "directory": lambda path: shutil.rmtree(path.parent)}
+
+
+@pytest.mark.parametrize("name", ["queries.jsonl", "chunks.jsonl"])
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_is_lost_meanwhile_does_not_end_well(tmp_path, harm, name):
+    output = tmp_path / "q.jsonl"
+    fill(output, stop_after=9)
+    with QueriesWriter(output, settings()) as writer:
+        HARMS[harm](tmp_path / "q.jsonl.work" / name)
+        with pytest.raises((XqgError, FileNotFoundError)):
+            writer.finish()
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["queries.jsonl", "chunks.jsonl", "generation.json"])
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_what_a_resume_builds_on_is_checked(tmp_path, reference, harm, name):
+    output = tmp_path / "q.jsonl"
+    fill(output, stop_after=2)
+    HARMS[harm](tmp_path / "q.jsonl.work" / name)
+    if (harm, name) == ("cut", "chunks.jsonl"):  # as a crash leaves it
+        fill(output)
+        assert_whole(output, reference)
+        return
+    with pytest.raises(XqgError, match=name):
+        fill(output)
+    assert not output.exists()
+
+
+def test_a_link_stays_and_inputs_are_left_alone(tmp_path, reference):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "real.jsonl", tmp_path / "q.jsonl"
+    link.symlink_to(target)
+    fill(link)
+    assert link.is_symlink()
+    assert_whole(target, reference)
+    corpus, hard = tmp_path / "corpus.jsonl", tmp_path / "hard.jsonl"
+    corpus.write_text("precious")
+    os.link(corpus, hard)
+    for output in (corpus, hard):
+        with pytest.raises(XqgError, match=r"is what is read"):
+            check_queries_output(output, overwrite=True, inputs=[corpus])
+    assert corpus.read_text() == "precious"
 
 
 # What is refused
@@ -192,7 +258,9 @@ def test_existing_output(tmp_path, reference):
     output = tmp_path / "q.jsonl"
     fill(output, seed=1)
     before = output.read_bytes()
-    with pytest.raises(XqgError, match=r"q\.jsonl exists\. Remove it, choose another --output, or pass --overwrite"):
+    with pytest.raises(
+        XqgError, match=r"q\.jsonl exists, generated otherwise: seed is 1 there and 7 now\. Choose another"
+    ):
         fill(output)
     assert output.read_bytes() == before
     fill(output, stop_after=2, overwrite=True)
@@ -208,12 +276,25 @@ def test_overwrite_continues_the_same_and_discards_other_work(tmp_path, referenc
     fill(output, stop_after=2)
     with QueriesWriter(output, settings(), overwrite=True) as writer:
         assert writer.rows_done == 2 * CHUNK
-    with pytest.raises(XqgError, match=r"half-done generation with other settings: seed is 7 there and 8 now"):
+    with pytest.raises(XqgError, match=r"unfinished work .* with other settings: seed is 7 there and 8 now"):
         fill(output, seed=8)
     with QueriesWriter(output, settings(seed=8), overwrite=True) as writer:
         assert writer.rows_done == 0
-    (tmp_path / "q.jsonl.work" / "generation.json").write_text("{")
     fill(output, overwrite=True)
+    assert_whole(output, reference)
+
+
+def test_damaged_settings_are_nobodys(tmp_path, reference):
+    """What cannot be read is not known to be ours: it is named, and left alone."""
+    output, work = tmp_path / "q.jsonl", tmp_path / "q.jsonl.work"
+    fill(output, stop_after=2)
+    manifest = (work / "generation.json").read_text()
+    for text in ("{", manifest.replace('"seed": 7', '"seed": 8')):
+        (work / "generation.json").write_text(text)
+        with pytest.raises(XqgError, match=r"generation\.json: (malformed JSON|was changed after it was written)"):
+            fill(output, overwrite=True)
+    (work / "generation.json").write_text(manifest)
+    fill(output)
     assert_whole(output, reference)
 
 
@@ -264,7 +345,7 @@ def test_another_release_is_told(tmp_path, reference, capsys):
     path = tmp_path / "q.jsonl.work" / "generation.json"
     manifest = json.loads(path.read_text())
     release = manifest["versions"]["transformers"]
-    path.write_text(json.dumps(manifest | {"versions": manifest["versions"] | {"transformers": "3.1"}}))
+    WORK.write(path.parent, manifest | {"versions": manifest["versions"] | {"transformers": "3.1"}})
     capsys.readouterr()
     fill(output)
     difference = f"transformers is '3.1' there and '{release}' now"
@@ -275,14 +356,16 @@ def test_another_release_is_told(tmp_path, reference, capsys):
 
 def test_foreign_files_in_the_way(tmp_path):
     (tmp_path / "directory").mkdir()
-    with pytest.raises(XqgError, match=r"directory is a directory\. Name a file as --output, such as .*queries\.jsonl"):
+    with pytest.raises(XqgError, match=r"directory: is a directory or a device\. Name a file as --output"):
         check_queries_output(tmp_path / "directory", overwrite=True)
     (tmp_path / "a.jsonl.json").write_text('{"precious": 1}')
-    with pytest.raises(XqgError, match=r"a\.jsonl\.json exists and describes no generated queries"):
+    with pytest.raises(XqgError, match=r"a\.jsonl\.json exists and is no description of generated queries"):
         check_queries_output(tmp_path / "a.jsonl", overwrite=True)
+    with pytest.raises(XqgError, match="is a directory or a device"):
+        check_queries_output("/dev/null", overwrite=True)
     (tmp_path / "b.jsonl.work").mkdir()
     (tmp_path / "b.jsonl.work" / "thesis.tex").write_text("precious")
-    with pytest.raises(XqgError, match=r"b\.jsonl\.work exists and is no unfinished work .*it holds thesis\.tex"):
+    with pytest.raises(XqgError, match=r"b\.jsonl\.work exists and is no work .*it holds thesis\.tex"):
         fill(tmp_path / "b.jsonl", overwrite=True)
 
 
@@ -310,7 +393,7 @@ def test_second_process(tmp_path, reference):
         env=command_environment(),
     ) as other:
         assert other.stdout.readline() == b"holds\n"
-        with pytest.raises(XqgError, match=r"q\.jsonl: another process is writing it"):
+        with pytest.raises(XqgError, match=r"q\.jsonl\.work: another process is writing it"):
             fill(output)
         other.kill()
         other.wait()
@@ -335,7 +418,9 @@ def test_full_disk_is_named_and_the_output_continues(small_disk, reference, done
     fill_up(small_disk)
     # The open pages of a file still take some bytes: the error comes when one more is needed.
     try:
-        with pytest.raises(XqgError, match=r"q\.jsonl: the disk is full \(No space left.*continues where it stopped"):
+        with pytest.raises(
+            XqgError, match=r"disk/q\.jsonl.*: the disk is full \(No space left.*run the (same )?command again"
+        ):
             fill(output)
     finally:
         (small_disk / "filler").unlink()

@@ -13,7 +13,7 @@ from generation import FAST, generate, passages, read
 from helpers import assert_one_error, command_environment, run_module, write_jsonl
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.generate import options
+from pyserini_xqg.generate import __main__ as command
 
 pytestmark = pytest.mark.integration
 
@@ -29,11 +29,11 @@ def test_kill_nine_at_random_moments(tiny_t5, tmp_path):
     processes = multiprocessing.get_context("forkserver")
     models = [f"transformers.models.{name}" for name in ("auto.modeling_auto", "auto.tokenization_auto")]
     processes.set_forkserver_preload(
-        ["pyserini_xqg.generate.options", "torch", *models, "transformers.models.mt5.modeling_mt5"]
+        ["pyserini_xqg.generate.pipeline", "torch", *models, "transformers.models.mt5.modeling_mt5"]
     )
     chance, log, ends = random.Random(2305), tmp_path / "q.jsonl.work" / "chunks.jsonl", []
     for target in sorted(chance.sample(range(85), 8)):
-        process = processes.Process(target=options.main, args=([str(argument) for argument in arguments],))
+        process = processes.Process(target=command.main, args=([str(argument) for argument in arguments],))
         process.start()
         while process.is_alive() and (log.read_bytes().count(b"\n") if log.exists() else -1) < target:
             time.sleep(0.0005)
@@ -67,7 +67,7 @@ def test_second_process_is_refused(tiny_t5, tmp_path):
             time.sleep(0.001)
         try:
             first.send_signal(signal.SIGSTOP)  # holds the lock until we let it go on
-            with pytest.raises(XqgError, match=r"q\.jsonl: another process is writing it"):
+            with pytest.raises(XqgError, match=r"q\.jsonl\.work: another process is writing it"):
                 generate(corpus, tiny_t5, output, *more)
         finally:
             first.send_signal(signal.SIGCONT)

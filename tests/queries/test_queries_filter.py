@@ -3,14 +3,15 @@
 import gzip
 import json
 import math
+import os
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from generation import refused
 from helpers import (
     LANGUAGES,
-    assert_one_error,
     corpus_records,
     directory_bytes,
     reference_vectors,
@@ -21,11 +22,11 @@ from helpers import (
 from pyserini_xqg import encode
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_jsonl, sha256_file
-from pyserini_xqg.queries import command as queries
-from pyserini_xqg.queries import filter as query_filter
-from pyserini_xqg.queries.filtered_store import write_filtered_store
+from pyserini_xqg.queries import __main__ as queries
+from pyserini_xqg.queries import filtered
+from pyserini_xqg.queries.filtered import write_filtered_store
 from pyserini_xqg.queries.scores import QueryScores
-from pyserini_xqg.queries.selection import Selection, verdicts_by_language
+from pyserini_xqg.queries.selection import Selection
 from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.vectors.building import Layout, build_index
 from pyserini_xqg.vectors.recipe import Recipe
@@ -270,7 +271,7 @@ def test_store_of_what_is_kept(setting, tmp_path, capsys):
     encode.main(["--corpus", str(tmp_path / "kept.jsonl"), "--encoder", setting.encoder, "--keep-query-vectors", *PLAIN,
                  "--output", str(tmp_path / "encoded"), "--chunk-size", "5"])  # fmt: skip
     found, wanted = EmbeddingStore(tmp_path / "store"), EmbeddingStore(tmp_path / "encoded")
-    different = {"complete", "manifest_sha256"}
+    different = {"complete", "manifest_sha256", "files"}
     assert {key: value for key, value in found.manifest.items() if key not in different} == {
         key: value for key, value in wanted.manifest.items() if key not in different
     }
@@ -318,11 +319,10 @@ def test_store_of_something_else(setting, tmp_path):
     """The unfiltered corpus beside the verdicts of a filter: refused, and no store is left complete."""
     run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, "--top-fraction", 0.5)
     scores = QueryScores(tmp_path / "kept.jsonl.scores")
-    verdicts = verdicts_by_language(scores, Selection(top_fraction=Fraction("0.5")))
+    selection, corpus = Selection(top_fraction=Fraction("0.5")), Corpus(setting.corpus)
     with pytest.raises(XqgError, match=r"corpus.jsonl: is not what was filtered from .*store"):
-        write_filtered_store(EmbeddingStore(setting.store), verdicts, Corpus(setting.corpus), tmp_path / "store")
-    with pytest.raises(XqgError, match="unfinished"):
-        EmbeddingStore(tmp_path / "store")
+        write_filtered_store(EmbeddingStore(setting.store), scores, selection, corpus, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_overwrite(setting, tmp_path):
@@ -338,15 +338,15 @@ def test_overwrite(setting, tmp_path):
 
 def test_nothing_half_written(setting, tmp_path, monkeypatch):
     """An error in the middle leaves no output and no sidecar."""
-    original, calls = query_filter.filter_queries.__globals__["islice"], []
+    original, calls = filtered._Hashing.write, []
 
-    def broken(*arguments):
+    def broken(self, data):
         calls.append(1)
-        if len(calls) > 20:
+        if len(calls) > 12:
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(self, data)
 
-    monkeypatch.setitem(query_filter.filter_queries.__globals__, "islice", broken)
+    monkeypatch.setattr(filtered._Hashing, "write", broken)
     with pytest.raises(KeyboardInterrupt):
         run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, "--threshold", 0)
     names = {path.name for path in tmp_path.iterdir()} - {".kept.jsonl.lock"}
@@ -360,18 +360,23 @@ def test_full_disk(setting, tmp_path, small_disk):
     corpus = write_jsonl(tmp_path / "large.jsonl", records)
     options = ("--corpus", corpus, "--scores", tmp_path / "scores", "--threshold", -1e9)
     run_filter(tmp_path / "kept.jsonl", *options, "--encoder", setting.encoder, *PLAIN)
-    with pytest.raises(XqgError, match=r"kept.jsonl: the disk is full .*: the scores are kept"):
+    with pytest.raises(XqgError, match=r"kept.jsonl: the disk is full .*run the command again"):
         run_filter(small_disk / "kept.jsonl", *options)
     assert {path.name for path in small_disk.iterdir()} <= {".kept.jsonl.lock"}
 
 
-def test_as_a_command(setting, tmp_path):
+def test_as_a_command(setting, tmp_path, capsys):
     output = tmp_path / "kept.jsonl"
     options = ("--corpus", setting.corpus, "--store", setting.store, "--output", output)
     result = run_module("pyserini_xqg.queries", "filter", *options, "--top-fraction", 0.5)
     assert (result.returncode, result.stdout) == (0, "")
     assert f"{output}: kept " in result.stderr
-    assert_one_error(run_module("pyserini_xqg.queries", "filter", *options, "--top-fraction", 0.5), "kept.jsonl exists")
+    queries.main(["filter", *map(str, options), "--top-fraction", "0.5"])
+    assert f"{output}: complete, with these settings; left as it is" in capsys.readouterr().err
+    data = output.read_bytes()
+    output.write_bytes(data[:-3])
+    with pytest.raises(XqgError, match=r"kept\.jsonl exists"):
+        queries.main(["filter", *map(str, options), "--top-fraction", "0.5"])
 
 
 # What is refused
@@ -392,9 +397,9 @@ def test_as_a_command(setting, tmp_path):
         (("--round-trip", "3", "--index", "no-index"), "no FAISS index there"),
     ],
 )
-def test_bad_options(setting, tmp_path, options, phrase):
-    with pytest.raises(XqgError, match=phrase):
-        run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, *options)
+def test_bad_options(setting, tmp_path, capsys, options, phrase):
+    corpus = ("--corpus", setting.corpus, "--store", setting.store)
+    assert phrase in refused(lambda: run_filter(tmp_path / "kept.jsonl", *corpus, *options), capsys)
     assert list(tmp_path.iterdir()) == []  # not even scores
 
 
@@ -425,10 +430,14 @@ def test_bad_outputs(setting, tmp_path):
     with pytest.raises(XqgError, match=r"its name must end in one of \.jsonl"):
         run_filter(tmp_path / "kept.txt", "--corpus", corpus, *options)
     for output, source in ((corpus / "one.jsonl", corpus), (corpus / "new.jsonl", corpus), (corpus / "one.jsonl",) * 2):
-        with pytest.raises(XqgError, match="lies in the corpus that is read"):
+        with pytest.raises(XqgError, match=r"lies in .*, which is read|is what is read"):
             run_filter(output, "--corpus", source, *options)
+    hard = tmp_path / "hard.jsonl"
+    os.link(corpus / "one.jsonl", hard)
+    with pytest.raises(XqgError, match=r"hard.jsonl: is what is read"):
+        run_filter(hard, "--corpus", corpus / "one.jsonl", *options)
     (tmp_path / "kept.jsonl.json").write_text('{"mine": true}')
-    with pytest.raises(XqgError, match=r"kept.jsonl.json exists and does not come from a filter"):
+    with pytest.raises(XqgError, match=r"kept.jsonl.json exists and is no description of filtered queries"):
         run_filter(tmp_path / "kept.jsonl", "--corpus", corpus, *options)
     assert (tmp_path / "kept.jsonl.json").read_text() == '{"mine": true}'
 

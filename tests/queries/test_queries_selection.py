@@ -8,7 +8,6 @@ import pytest
 from vector_stores import chosen_scores
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.queries import scores as query_scores
 from pyserini_xqg.queries.selection import (
     KEPT,
     LOW,
@@ -63,14 +62,6 @@ def test_shares_by_language(scores):
     found = kept(scores, Selection(top_fraction={"fi": Fraction("0.2"), "ar": Fraction(1)}))
     assert found["ar"].all()
     np.testing.assert_array_equal(found["fi"], best(FI, "0.2"))
-
-
-def test_blocks_change_nothing(scores, monkeypatch):
-    selection = Selection(top_fraction=Fraction("0.37"))
-    whole = kept(scores, selection)
-    monkeypatch.setattr(query_scores, "_BLOCK", 7)
-    for language, mask in kept(scores, selection).items():
-        np.testing.assert_array_equal(mask, whole[language])
 
 
 def test_a_share_is_exact_where_floats_are_not(tmp_path):

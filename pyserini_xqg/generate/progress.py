@@ -13,7 +13,7 @@ LINE_SECONDS = 60.0
 """Between two lines where there is no terminal."""
 
 
-class Report:
+class GenerationProgress:
     """Follows one output: a bar in a terminal, else a line a minute; names an output ``name``.
 
     ``lines`` takes the place of both for a worker on a cluster.
@@ -34,7 +34,7 @@ class Report:
         self._rows, self._before, self._done = rows, done, done
         self._lines = self._lines or ProgressLines(self.name, "queries", LINE_SECONDS)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> GenerationProgress:
         each = len(self._languages) * self._num_queries
         self._bar = progress(total=self._rows * each, unit="queries", description="generating")
         self._bar.update(self._before * each)
