@@ -35,7 +35,7 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
 from pyserini_xqg.core.options import add_options, at_least, option, option_name, read_options
 from pyserini_xqg.core.output import check_file
-from pyserini_xqg.datasets import dataset_of
+from pyserini_xqg.datasets.ids import dataset_of
 from pyserini_xqg.text.topics import (
     TOPICS_SUFFIXES,
     read_topic_languages,

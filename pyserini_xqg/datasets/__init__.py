@@ -20,34 +20,10 @@ for.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES
-
-XQUAD_LANGUAGES: tuple[str, ...] = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
-"""XQuAD's languages: the English original and eleven translations (https://github.com/google-deepmind/xquad)."""
-
-XQUAD_LOO_QUERY_LANGUAGES: tuple[str, ...] = ("ar", "de", "es", "ru")
-"""The languages of xquad-loo's queries and of the topics of ``xquad-loo/all``."""
-
-XQUAD_LOO_LANGUAGES: tuple[str, ...] = ("ar", "de", "en", "es", "ru")
-"""The languages that xquad-loo has topics in."""
-
-DATASET_IDS: tuple[str, ...] = (
-    "xor-tydi",
-    *(f"xor-tydi/{split}{lang}" for split in ("train", "dev") for lang in ("", *(f"/{c}" for c in XOR_TYDI_LANGUAGES))),
-    "xquad",
-    *(f"xquad/{lang}" for lang in XQUAD_LANGUAGES),
-    "xquad-loo",
-    "xquad-loo/all",
-    *(f"xquad-loo/{lang}" for lang in XQUAD_LOO_LANGUAGES),
-    "xqg-sample",
-    "xqg-sample/all",
-    *(f"xqg-sample/{lang}" for lang in XOR_TYDI_LANGUAGES),
-)
-"""Everything that :func:`register` adds to ir_datasets."""
+from pyserini_xqg.datasets.ids import DATASET_IDS
 
 
 def register() -> None:
@@ -65,9 +41,9 @@ def register() -> None:
     known = set(ir_datasets.registry)
     if known.issuperset(DATASET_IDS):
         return
-    from pyserini_xqg.datasets import xor_tydi, xqg_sample, xquad, xquad_loo
+    from pyserini_xqg.datasets import xor_tydi, xqg_sample, xquad
 
-    built = xor_tydi.build() | xquad.build() | xquad_loo.build() | xqg_sample.build()
+    built = xor_tydi.build() | xquad.build() | xquad.build_loo() | xqg_sample.build()
     for name, dataset in built.items():
         if name not in known:
             ir_datasets.registry.register(name, dataset)
@@ -88,26 +64,6 @@ def load(dataset_id: str) -> Any:
         return ir_datasets.load(dataset_id)
     except KeyError as error:
         raise unknown_dataset(dataset_id) from error
-
-
-IRDS_PREFIX = "irds:"
-
-
-def dataset_of(source: str) -> str | None:
-    """The dataset that a source of passages or topics names, with or without ``irds:``; None where it is a path.
-
-    >>> dataset_of("irds:anything"), dataset_of("xqg-sample/fi"), dataset_of("topics.tsv")
-    ('anything', 'xqg-sample/fi', None)
-    """
-    if source.startswith(IRDS_PREFIX):
-        return source.removeprefix(IRDS_PREFIX)
-    if source in DATASET_IDS and not Path(source).exists():
-        return source
-    if Path(source).suffix or Path(source).is_absolute() or Path(source).exists():
-        return None
-    import ir_datasets
-
-    return source if source in set(ir_datasets.registry) else None
 
 
 def unknown_dataset(dataset_id: str) -> XqgError:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import sha256_file
-from pyserini_xqg.core.old_files import exclusive
+from pyserini_xqg.core.files import sha256_file, write_file
+from pyserini_xqg.core.output import exclusive
 
 DATA_VARIABLE = "PYSERINI_XQG_DATA"
 """Environment variable: a directory with the published files in subdirectories ``xor-tydi`` and ``xquad``."""
@@ -20,36 +19,29 @@ DATA_VARIABLE = "PYSERINI_XQG_DATA"
 STORE_LAYOUT = 1
 """To be raised when the same file would be read into other records: document stores are then built anew."""
 
-_CHECKED: set[tuple[str, str, int, int]] = set()
-"""Checksums that held in this process: (sha256, path, size, modification time)."""
+_WAIT_SECONDS = 24 * 3600.0
+"""For another process that downloads the same file."""
+
+_CHECKED: set[tuple[str, str, int, int, int]] = set()
+"""Checksums that held in this process: (sha256, path, size, time of change, time of modification)."""
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One published file, usable as an ir_datasets download (``path()``, ``stream()``).
+    """One published file: in ``$PYSERINI_XQG_DATA/<folder>``, else in ir_datasets' home, else downloaded to the latter.
 
-    Looked for in ``$PYSERINI_XQG_DATA/<folder>``, then in ir_datasets' home; downloaded to the latter otherwise.
+    size : in bytes; approximate, and not checked, where there is no ``sha256``. alternatives : other names that a
+    local copy may have. check : raises for a download that is something else, such as a server's error page; for
+    files without a checksum.
     """
 
     folder: str
-    """Name of its subdirectory."""
-
     name: str
-    """Its name, as published."""
-
     url: str
-
     size: int | None = None
-    """In bytes; approximate, and not checked, where there is no ``sha256``."""
-
-    md5: str | None = None
     sha256: str | None = None
-
     alternatives: tuple[str, ...] = ()
-    """Other names that a local copy may have."""
-
     check: Callable[[Path], None] | None = None
-    """Raises for a download that is something else, such as a server's error page; for files without a checksum."""
 
     def local(self) -> Path | None:
         """The local copy, unchecked, or None."""
@@ -62,7 +54,7 @@ class PublishedFile:
     def path(self, force: bool = True) -> Path:
         """The local copy, checked; it is downloaded if there is none.
 
-        With ``force`` off, the place where it is or would be.
+        With ``force`` off, where it is or would be.
         """
         path = self.local()
         if not force:
@@ -73,12 +65,6 @@ class PublishedFile:
         if path.name == self.name and (how := self._mismatch(path)):
             raise XqgError(f"{path} is not the published file: {how}. Remove it, or replace it by {self.url}")
         return path
-
-    @contextlib.contextmanager
-    def stream(self) -> Iterator[IO[bytes]]:
-        """The bytes of :meth:`path`."""
-        with open(self.path(), "rb") as stream:
-            yield stream
 
     def _home(self) -> Path:
         from ir_datasets.util import home_path
@@ -100,41 +86,37 @@ class PublishedFile:
         if self.sha256 is None:
             return None
         status = path.stat()
-        key = (self.sha256, str(path), status.st_size, status.st_mtime_ns)
+        key = (self.sha256, str(path), status.st_size, status.st_ctime_ns, status.st_mtime_ns)
         if key in _CHECKED:
             return None
         # The size first: it is at hand, and it tells a truncated file from a changed one.
         if self.size is not None and status.st_size != self.size:
             return f"it has {status.st_size:,} bytes, expected {self.size:,}"
-        if (found := sha256_file(path)) != self.sha256:
-            return f"its SHA-256 is {found}, expected {self.sha256}"
+        if (digest := sha256_file(path)) != self.sha256:
+            return f"its SHA-256 is {digest}, expected {self.sha256}"
         _CHECKED.add(key)
         return None
 
     def _download(self) -> Path:
-        from ir_datasets.util import Download, RequestsDownload
+        from ir_datasets.util import RequestsDownload
 
         target = self._home() / self.name
-        partial = target.with_name(f".{self.name}.partial")
-        with exclusive(target.with_name(f".{self.name}.lock"), target):
+        with exclusive(target.with_name(f".{self.name}.lock"), target, _WAIT_SECONDS):
             if target.is_file():  # by another process, before this one had the lock
                 return target
-            # ir_datasets takes a file that is there for complete, whatever it holds.
-            partial.unlink(missing_ok=True)
             try:
-                Download([RequestsDownload(self.url)], str(partial), expected_md5=self.md5, size_hint=self.size).path()
-                if how := self._mismatch(partial):
-                    raise XqgError(f"what was sent is not the published file: {how}")
-                if self.check is not None:
-                    self.check(partial)
-                os.replace(partial, target)
+                with write_file(target, "wb") as out, RequestsDownload(self.url).stream() as sent:
+                    shutil.copyfileobj(sent, out)
+                    out.flush()
+                    if how := self._mismatch(Path(out.name)):
+                        raise XqgError(f"what was sent is not the published file: {how}")
+                    if self.check is not None:
+                        self.check(Path(out.name))
             except (OSError, RuntimeError, ValueError) as error:
                 raise XqgError(
                     f"{self.url}: the download failed ({_reason(error)}). Fetch the file yourself and put it at "
                     f"{target}, or at {self.folder}/{self.name} in a directory that ${DATA_VARIABLE} names."
                 ) from error
-            finally:
-                partial.unlink(missing_ok=True)
         return target
 
 

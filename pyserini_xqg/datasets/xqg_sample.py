@@ -50,7 +50,7 @@ def read_docs(path: str | Path) -> Iterator[AugmentedDoc]:
 
 @functools.cache
 def _queries() -> list[XorTydiQuery]:
-    return read_questions(QUERIES.path(), "dev")
+    return read_questions(QUERIES.path())
 
 
 def _qrels() -> Iterator[TrecQrel]:

@@ -1,8 +1,13 @@
-"""XQuAD as cross-lingual retrieval: 240 English paragraphs, 1,190 questions in each of twelve languages.
+"""XQuAD as cross-lingual retrieval, and xquad-loo, which has queries in its passages.
 
-Source: Artetxe et al. 2020 (arXiv 1910.11856), https://github.com/google-deepmind/xquad. Sizes and SHA-256 as in
-Hugging Face's ``datasets/xquad/dataset_infos.json`` (TensorFlow Datasets' ``url_checksums/xquad.txt`` has the same
-for all but Romanian); the MD5, which ir_datasets checks downloads with, are of files that have those SHA-256.
+XQuAD: 240 English paragraphs, 1,190 questions in each of twelve languages; Artetxe et al. 2020 (arXiv 1910.11856),
+https://github.com/google-deepmind/xquad. Sizes and SHA-256 as in Hugging Face's ``datasets/xquad/dataset_infos.json``
+(TensorFlow Datasets' ``url_checksums/xquad.txt`` has the same for all but Romanian).
+
+xquad-loo, one question left out: each paragraph's first question is a topic, its others stand in for generated
+queries. Made from XQuAD's published files in their order, so the same files give the same topics and passages
+everywhere. 240 passages, of which three have no query (their only question is the topic), and 0 to 16 queries a passage
+and language: the unequal numbers that real generated queries have after filtering.
 """
 
 from __future__ import annotations
@@ -11,24 +16,24 @@ import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TrecQrel
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.datasets import XQUAD_LANGUAGES
 from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
+from pyserini_xqg.datasets.ids import XQUAD_LOO_LANGUAGES, XQUAD_LOO_QUERY_LANGUAGES
 from pyserini_xqg.datasets.published import PublishedFile
-from pyserini_xqg.datasets.records import XqgDoc, XquadQuery
+from pyserini_xqg.datasets.records import AugmentedDoc, XqgDoc, XquadQuery
 
-NAME = "xquad"
+NAME, LOO = "xquad", "xquad-loo"
 URL = "https://raw.githubusercontent.com/google-deepmind/xquad/master/"
 PARAGRAPHS, QUESTIONS = 240, 1190
 """As its README and ``dataset_infos.json`` say, and as counted in the files of ar, de, en, es and ru."""
 
-_SHA256: dict[str, tuple[int, str]] = {
+_CHECKSUMS: dict[str, tuple[int, str]] = {
     "ar": (1_582_988, "abdabd7afed5c635d99cca0f3f0d0c9d9ed0bc77451e963c2e4e0638c29e486d"),
     "de": (669_810, "990b5d746746ed65ed4702ea5f35f99ffa4e2f1c390c07d003642acd937916f9"),
     "el": (1_918_889, "821cf0f88e73fa258fd2f548b19b6ec39f7025059e16f6f9fc8cd797c9c3663e"),
@@ -44,18 +49,9 @@ _SHA256: dict[str, tuple[int, str]] = {
 }
 """Size in bytes and SHA-256 of each language's file."""
 
-_MD5: dict[str, str] = {
-    "ar": "13cc04a060e8849c823b7930e2c77446",
-    "de": "c8f1da41f1190031fb53e691df4005c2",
-    "en": "4d2e89c8b72688ab8648d3e581809091",
-    "es": "28c8bdabc7a3bee2ca0e6f5a711653eb",
-    "ru": "839fd57a4b13acd6e2281852701368e8",
-}
-"""The MD5 of those that were at hand."""
-
 FILES: dict[str, PublishedFile] = {
-    lang: PublishedFile(NAME, f"xquad.{lang}.json", f"{URL}xquad.{lang}.json", size, _MD5.get(lang), sha256)
-    for lang, (size, sha256) in _SHA256.items()
+    lang: PublishedFile(NAME, f"xquad.{lang}.json", f"{URL}xquad.{lang}.json", size, sha256)
+    for lang, (size, sha256) in _CHECKSUMS.items()
 }
 """Each language's file."""
 
@@ -77,50 +73,23 @@ class Paragraph(NamedTuple):
 
 
 def read_paragraphs(path: str | Path) -> list[Paragraph]:
-    """Read a file in SQuAD's format, and check every part of it."""
-    data = Path(path).read_bytes()
+    """Read a file in SQuAD's format; what is in a published one, its checksum vouches for."""
     try:
-        articles = json.loads(data)["data"]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise XqgError(f"{path}: malformed JSON ({error}). Fetch the file again.") from error
-    except (KeyError, TypeError) as error:
-        raise XqgError(f"{path}: no 'data' at its top. Fetch the file again; it must be in SQuAD's format.") from error
-    paragraphs: list[Paragraph] = []
-    seen: dict[str, str] = {}
-    for a, article in _items(articles, f"{path}, data"):
-        title = _text(article, "title", f"{path}, data[{a}]")
-        for p, paragraph in _items(article.get("paragraphs"), f"{path}, data[{a}].paragraphs"):
-            where = f"{path}, data[{a}].paragraphs[{p}]"
-            text = _text(paragraph, "context", where)
-            questions = []
-            for q, entry in _items(paragraph.get("qas"), f"{where}.qas"):
-                at = f"{where}.qas[{q}]"
-                question_id = _text(entry, "id", at)
-                if question_id.split() != [question_id]:
-                    raise XqgError(f"{at}: 'id' is {question_id!r}. It must be a text without blanks.")
-                if (earlier := seen.setdefault(question_id, at)) != at:
-                    raise XqgError(f"{at}: id {question_id!r} was used by {earlier} already. Ids must be unique.")
-                answers = tuple(
-                    _text(x, "text", f"{at}.answers[{n}]") for n, x in _items(entry.get("answers"), f"{at}.answers")
-                )
-                questions.append(Question(question_id, _text(entry, "question", at), answers))
+        return [
             # Titles are names of Wikipedia pages as in addresses: "Super_Bowl_50".
-            paragraphs.append(Paragraph(title.replace("_", " "), text, tuple(questions)))
-    return paragraphs
-
-
-def _items(value: Any, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a list, numbered; an error for anything else, or an empty one."""
-    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-        raise XqgError(f"{where}: a list of one or more objects was expected. Fetch the file again.")
-    return enumerate(value)
-
-
-def _text(record: dict[str, Any], key: str, where: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise XqgError(f"{where}: {key!r} is {value!r}. It must be a text that is not empty. Fetch the file again.")
-    return value
+            Paragraph(
+                article["title"].replace("_", " "),
+                paragraph["context"],
+                tuple(
+                    Question(entry["id"], entry["question"], tuple(answer["text"] for answer in entry["answers"]))
+                    for entry in paragraph["qas"]
+                ),
+            )
+            for article in json.loads(Path(path).read_bytes())["data"]
+            for paragraph in article["paragraphs"]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise XqgError(f"{path}: not in SQuAD's format ({error!r}). Fetch the file again.") from error
 
 
 def doc_id(number: int) -> str:
@@ -141,46 +110,25 @@ def read_docs(path: str | Path) -> Iterator[XqgDoc]:
 def align(english: str | Path, other: str | Path, lang: str) -> list[tuple[XquadQuery, str]]:
     """A language's questions with the English answers, and the id of the passage that each was written for.
 
-    Aligned by question id. :class:`XqgError` unless both files have the same ids and group them alike.
+    Aligned by question id. :class:`XqgError` unless both files have the same ids.
     """
-    home: dict[str, int] = {}
-    answers: dict[str, tuple[str, ...]] = {}
-    for number, paragraph in enumerate(read_paragraphs(english)):
-        for question in paragraph.questions:
-            home[question.id], answers[question.id] = number, question.answers
-    aligned: list[tuple[XquadQuery, str]] = []
-    for paragraph in read_paragraphs(other):
-        ids = [question.id for question in paragraph.questions]
-        if unknown := [i for i in ids if i not in home]:
-            raise XqgError(f"{other}: question {unknown[0]} is not in {english}. Fetch both files again.")
-        if len({home[i] for i in ids}) > 1:
-            raise XqgError(
-                f"{other}: questions {ids[0]} and {next(i for i in ids if home[i] != home[ids[0]])} share a paragraph, "
-                f"but not in {english}. Fetch both files again."
-            )
-        for question in paragraph.questions:
-            query = XquadQuery(f"{lang}-{question.id}", question.text, lang, answers[question.id], question.answers)
-            aligned.append((query, doc_id(home[question.id])))
-    if missing := home.keys() - {query.query_id.removeprefix(f"{lang}-") for query, _ in aligned}:
-        raise XqgError(
-            f"{other}: {len(missing)} of the {len(home)} questions of {english} are missing, such as {min(missing)}. "
-            "Fetch both files again."
-        )
+    originals = {
+        question.id: (doc_id(number), question.answers)
+        for number, paragraph in enumerate(read_paragraphs(english))
+        for question in paragraph.questions
+    }
+    questions = [question for paragraph in read_paragraphs(other) for question in paragraph.questions]
+    if differing := originals.keys() ^ {question.id for question in questions}:
+        raise XqgError(f"{other}: other questions than in {english}, such as {min(differing)}. Fetch both files again.")
+    aligned = []
+    for question in questions:
+        passage, answers = originals[question.id]
+        aligned.append((XquadQuery(f"{lang}-{question.id}", question.text, lang, answers, question.answers), passage))
     return aligned
 
 
-def build() -> dict[str, Dataset]:
-    """The datasets, by id."""
-    docs = Docs(FILES["en"], read_docs, XqgDoc, NAME, PARAGRAPHS)
-    datasets = {NAME: Dataset(docs, Documentation("xquad.yaml", "docs"))}
-    for lang in XQUAD_LANGUAGES:
-        datasets[f"{NAME}/{lang}"] = Dataset(
-            docs,
-            Queries(functools.partial(_queries, lang), XquadQuery, NAME, lang, QUESTIONS),
-            Qrels(functools.partial(_qrels, lang), "the question was written for this paragraph"),
-            Documentation("xquad.yaml", "language", language=NAMES[lang]),
-        )
-    return datasets
+# One parse for questions and qrels. The paths are key enough: what lies there has passed its checksum.
+_aligned = functools.lru_cache(maxsize=16)(align)
 
 
 def questions_of(lang: str) -> list[tuple[XquadQuery, str]]:
@@ -188,13 +136,66 @@ def questions_of(lang: str) -> list[tuple[XquadQuery, str]]:
     return _aligned(FILES["en"].path(), FILES[lang].path(), lang)
 
 
-# One parse for questions and qrels. The paths are key enough: what lies there has passed its checksum.
-_aligned = functools.lru_cache(maxsize=16)(align)
+def by_passage(lang: str) -> dict[str, list[XquadQuery]]:
+    """Passage id to all its questions in a language, in the order of the files."""
+    questions: dict[str, list[XquadQuery]] = {}
+    for question, passage in questions_of(lang):
+        questions.setdefault(passage, []).append(question)
+    return questions
 
 
-def _queries(lang: str) -> list[XquadQuery]:
-    return [query for query, _ in questions_of(lang)]
+def read_augmented(path: str | Path) -> Iterator[AugmentedDoc]:
+    """The paragraphs of the English file with all questions but the first, in the languages of xquad-loo's queries.
+
+    Texts of queries are without the blanks that some of the published ones begin or end with.
+    """
+    questions = {lang: by_passage(lang) for lang in XQUAD_LOO_QUERY_LANGUAGES}
+    for doc in read_docs(path):
+        queries = {lang: [query.text.strip() for query in of[doc.doc_id][1:]] for lang, of in questions.items()}
+        yield AugmentedDoc(doc.doc_id, doc.title, doc.text, queries)
 
 
-def _qrels(lang: str) -> list[TrecQrel]:
-    return [TrecQrel(query.query_id, passage, 1, "0") for query, passage in questions_of(lang)]
+def topics_of(lang: str | None) -> list[tuple[XquadQuery, str]]:
+    """xquad-loo's topics of a language (None: of all languages of the queries), and the passage of each.
+
+    Texts are on one line, without blanks at their ends, so that they can be exported as a TSV.
+    """
+    return [
+        (questions[0]._replace(text=questions[0].default_text()), passage)
+        for code in ([lang] if lang else XQUAD_LOO_QUERY_LANGUAGES)
+        for passage, questions in by_passage(code).items()
+    ]
+
+
+def build() -> dict[str, Dataset]:
+    """XQuAD's datasets, by id."""
+    docs = Docs(FILES["en"], read_docs, XqgDoc, NAME, PARAGRAPHS)
+    datasets = {NAME: Dataset(docs, Documentation("xquad.yaml", "docs"))}
+    for lang in FILES:
+        pairs = functools.partial(questions_of, lang)
+        datasets[f"{NAME}/{lang}"] = _dataset(docs, pairs, NAME, lang, QUESTIONS, "language")
+    return datasets
+
+
+def build_loo() -> dict[str, Dataset]:
+    """The datasets of xquad-loo, by id."""
+    docs = Docs(FILES["en"], read_augmented, AugmentedDoc, LOO, PARAGRAPHS)
+    datasets = {LOO: Dataset(docs, Documentation("xquad-loo.yaml", "docs"))}
+    for lang in (None, *XQUAD_LOO_LANGUAGES):
+        number = PARAGRAPHS * (1 if lang else len(XQUAD_LOO_QUERY_LANGUAGES))
+        pairs = functools.partial(topics_of, lang)
+        datasets[f"{LOO}/{lang or 'all'}"] = _dataset(docs, pairs, LOO, lang, number, "language" if lang else "all")
+    return datasets
+
+
+def _dataset(docs: Docs, pairs: functools.partial, name: str, lang: str | None, number: int, key: str) -> Dataset:
+    """The questions of a language, and the passage of each as its judgement."""
+    return Dataset(
+        docs,
+        Queries(lambda: [query for query, _ in pairs()], XquadQuery, name, lang, number),
+        Qrels(
+            lambda: [TrecQrel(query.query_id, passage, 1, "0") for query, passage in pairs()],
+            "the question was written for this paragraph",
+        ),
+        Documentation(f"{name}.yaml", key, language=NAMES[lang] if lang else ""),
+    )

@@ -13,7 +13,8 @@ from typing import Any
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_jsonl
 from pyserini_xqg.core.languages import check_language
-from pyserini_xqg.datasets import dataset_of, load
+from pyserini_xqg.datasets import load
+from pyserini_xqg.datasets.ids import dataset_of
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 DOCID_FIELDS = ("docid", "id", "_id", "doc_id")

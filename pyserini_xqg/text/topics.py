@@ -11,7 +11,8 @@ from typing import Any
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import json_object, read_jsonl, read_lines
 from pyserini_xqg.core.languages import NAMES, check_language
-from pyserini_xqg.datasets import IRDS_PREFIX, dataset_of, load
+from pyserini_xqg.datasets import load
+from pyserini_xqg.datasets.ids import IRDS_PREFIX, dataset_of
 
 ID_FIELDS = ("id", "_id", "query_id", "qid")
 TEXT_FIELDS = ("question", "text", "query")

