@@ -404,36 +404,6 @@ def test_runs_of_different_topics_are_not_compared(many):
         evaluate.main([*many, "--run", "few=few.txt", "--baseline", "none.txt"])
 
 
-BAD_COMPARISONS = [
-    (["--baseline", "nothing"], "--baseline nothing: neither a file nor the name of a run. The runs are none, better."),
-    (["--correction", "holm"], "no run to compare with. Name one with --baseline."),
-    (["--comparisons", "c.json"], "no run to compare with. Name one with --baseline."),
-    (["--names", "one"], "--names: 1 names for 2 runs."),
-    (["--by-query", "v.json"], "v.json: unknown kind of file. Use a name that ends in .csv, .tsv,"),
-    (["--baseline", "none", "--comparisons", "c.txt"], "c.txt: unknown kind of file."),
-    (["--by-query", "v.csv", "--output", "./v.csv"], "{here}/v.csv: two outputs have that name."),
-    (["--by-query", "exists.csv"], "exists.csv exists."),
-    (["--by-query", "a.txt/v.csv"], "a.txt/v.csv: {here}/a.txt is a file, so that nothing can lie in it."),
-    (
-        ["--baseline", "better.txt", "--overwrite", "--comparisons", "link.csv"],
-        "link.csv: is what is read (better.txt).",
-    ),
-    (["--output", "languages.tsv", "--overwrite"], "languages.tsv: is what is read (languages.tsv)."),
-    (["--significance-level", "0"], "--significance-level 0: must be a number between 0 and 1."),
-    (["--significance-level", "5"], "--significance-level 5: must be a number between 0 and 1."),
-    (["--permutations", "0"], "--permutations 0: must be a number of at least 1."),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), BAD_COMPARISONS)
-def test_bad_comparisons(many, arguments, message):
-    Path("exists.csv").write_text("")
-    Path("link.csv").symlink_to("better.txt")
-    with pytest.raises(XqgError, match="^" + re.escape(message.format(here=Path.cwd()))):
-        evaluate.main([*many, "--run", "none=none.txt", "better=better.txt", *arguments])
-    assert not Path("v.csv").exists()
-
-
 # --- faults ---
 
 
@@ -445,111 +415,89 @@ def test_ranks_may_be_ignored(files, capsys):
     assert got["RR@10"]["fi"] == pytest.approx(1 / 3)
 
 
-BAD_RUN = [
-    ("te1 Q0 d2 1 9.0\n", "bad.txt, line 1: 5 columns."),
-    ("te1 Q0 d2 1 high bad\n", "bad.txt, line 1: score 'high' is not a finite number."),
-    ("te1 Q0 d2 1 nan bad\n", "bad.txt, line 1: score 'nan' is not a finite number."),
-    ("te1 Q0 d2 1 -inf bad\n", "bad.txt, line 1: score '-inf' is not a finite number."),
-    ("te1 Q0 d2 1 9 bad\nte1 Q0 d2 2 8 bad\n", "bad.txt, line 2: docid 'd2' is already in the ranking of topic 'te1'."),
-    ("te1 Q0 d9 1 9.0 bad\n", "bad.txt: docid 'd9', ranked for topic 'te1', is not among the passages."),
-    ("xx Q0 d1 1 9.0 bad\n", "bad.txt: topic 'xx' is not in qrels.txt, answers.jsonl."),
-    (
-        "te1 Q0 x1 1 9.0 bad\nfi1 Q0 x2 1 9.0 bad\nfi1 Q0 d1 2 8.0 bad\n",
-        "bad.txt: 2 of its 3 docids, such as 'x1' for topic 'te1', are not among the passages: a run of another "
-        "collection. Pass the --passages that it was retrieved from.",
-    ),
-    (
-        "xx Q0 d1 1 9.0 bad\nyy Q0 d1 1 9.0 bad\nfi1 Q0 d1 1 9.0 bad\n",
-        "bad.txt: 2 of its 3 topics, such as 'xx', are not in qrels.txt, answers.jsonl: a run of another collection.",
-    ),
-    ("te1 Q0 d2 1 9.0 bad\nte1 Q0 d1 1 8.0 bad\n", "bad.txt, line 2: topic 'te1' has rank 1 already on line 1."),
-    ("te1 Q0 d2 1 8.0 bad\nte1 Q0 d1 2 9.0 bad\n", "bad.txt, line 2: topic 'te1' has a higher score at rank 2 (9)"),
-    ("te1 Q0 d2 - 8.0 bad\n", "bad.txt, line 1: rank '-' is not a whole number."),
-    ("", "bad.txt: an empty file."),
-]
-
-
-@pytest.mark.parametrize(("content", "message"), BAD_RUN)
-def test_bad_runs(files, content, message):
-    Path("bad.txt").write_text(content)
-    with pytest.raises(XqgError, match="^" + re.escape(message)):
-        evaluate.main([*FILES, "--run", "a.txt", "bad.txt"])
-
-
-def test_docids_are_checked_beyond_the_budget_and_for_every_measure(files):
-    Path("bad.txt").write_text("te1 Q0 d3 1 9.0 bad\nte1 Q0 d9 2 8.0 bad\n")
-    for name in ("R@1kt", "R@10"):
-        with pytest.raises(XqgError, match=r"^bad\.txt: docid 'd9', ranked for topic 'te1', is not among the passages"):
-            evaluate.main([*FILES, "--run", "bad.txt", "--measures", name])
-
-
-ANSWERS_AND_PASSAGES = FILES[2:]
+# Options instead of "--run a.txt", and what is said. What the readers refuse is in tests/text/test_runs.py.
 BAD_ARGUMENTS = [
-    ([*FILES], "no run to score. Pass one or more with --run."),
-    ([*FILES, "--run", "a.txt", "--run", "a.txt"], "--run a.txt: given more than once."),
-    ([*FILES, "--run", "none.txt"], "none.txt: no such file."),
-    ([*FILES, "--run", "a.txt", "--measures", "R@10", "R@10"], "--measures R@10: given more than once."),
-    (["--run", "a.txt"], "nothing to score against."),
-    (["--run", "a.txt", "--passages", "passages.jsonl"], "nothing to score against."),
-    (["--run", "a.txt", "--dataset", "x", "--qrels", "qrels.txt"], "--dataset and --qrels: both name a collection."),
-    (["--run", "a.txt", "--answers", "answers.jsonl"], "answers.jsonl: no passages, so nothing can be measured."),
+    ("{files}", "no run to score. Pass one or more with --run."),
+    ("{files} --run a.txt --run a.txt", "--run a.txt: given more than once."),
+    ("{files} --run none.txt", "none.txt: no such file."),
+    ("{files} --run a.txt b.txt --names one", "--names: 1 names for 2 runs."),
+    ("{files} --run a.txt --measures R@10 R@10", "--measures R@10: given more than once."),
+    ("--run a.txt", "nothing to score against."),
+    ("--run a.txt --passages passages.jsonl", "nothing to score against."),
+    ("--run a.txt --dataset x --qrels qrels.txt", "--dataset and --qrels: both name a collection."),
+    ("--run a.txt --answers answers.jsonl", "answers.jsonl: no passages, so nothing can be measured."),
     (
-        ["--run", "a.txt", "--qrels", "qrels.txt", "--measures", "R@2kt"],
+        "--run a.txt --qrels qrels.txt --measures R@2kt",
         "--measures R@2kt: needs answers, and qrels.txt has none. Pass --answers.",
     ),
     (
-        ["--run", "a.txt", "--answers", "answers.jsonl", "--measures", "R@2kt"],
+        "--run a.txt --answers answers.jsonl --measures R@2kt",
         "--measures R@2kt: needs passages, and answers.jsonl has none. Pass --passages.",
     ),
     (
-        [*ANSWERS_AND_PASSAGES, "--run", "a.txt", "--measures", "R@10"],
+        "--run a.txt --answers answers.jsonl --passages passages.jsonl --measures R@10",
         "--measures R@10: needs qrels, and answers.jsonl has none. Pass --qrels.",
     ),
-    ([*FILES, "--run", "a.txt", "--measures", "Foo@2"], "--measures Foo@2: not a measure of ir_measures"),
-    ([*FILES, "--run", "a.txt", "--measures", "R@2kT"], "--measures R@2kT: not a measure of ir_measures"),
-    ([*FILES, "--run", "a.txt", "--measures", "P"], "--measures P: not a measure of ir_measures"),
-    ([*FILES, "--run", "a.txt", "--measures", "nDCG(x=1)@5"], "--measures nDCG(x=1)@5: not a measure of ir_measures"),
-    ([*FILES, "--run", "a.txt", "--measures", "R@0"], "--measures R@0: cutoff 0 is not a positive number."),
-    ([*FILES, "--run", "a.txt", "--measures", "R@True"], "--measures R@True: cutoff True is not a positive number."),
-    ([*FILES, "--run", "a.txt", "--measures", "R@0kt"], "--measures R@0kt: a budget of no tokens."),
-    ([*FILES, "--run", "a.txt", "--measures", "RBP(p=2.0)"], "--measures RBP(p=2.0): ir_measures cannot compute it"),
-    ([*FILES, "--run", "a.txt", "--output", "."], ".: holds a.txt, which is read."),
-    ([*FILES, "--run", "a.txt", "--output", "a.txt/table"], "a.txt/table: "),
-    ([*FILES, "--run", "a.txt", "--output", "a.txt", "--overwrite"], "a.txt: is what is read (a.txt)."),
+    *(
+        (f"{{files}} --run a.txt --measures {name}", f"--measures {name}: {what}")
+        for name, what in [
+            *((name, "not a measure of ir_measures") for name in ("Foo@2", "R@2kT", "P", "nDCG(x=1)@5")),
+            ("R@0", "cutoff 0 is not a positive number."),
+            ("R@True", "cutoff True is not a positive number."),
+            ("R@0kt", "a budget of no tokens."),
+            ("RBP(p=2.0)", "ir_measures cannot compute it"),
+        ]
+    ),
+    ("{files} --run a.txt --output .", ".: holds a.txt, which is read."),
+    ("{files} --run a.txt --output a.txt/table", "a.txt/table: {here}/a.txt is a file, so that nothing can lie in it."),
+    ("{files} --run a.txt --output a.txt --overwrite", "a.txt: is what is read (a.txt)."),
+    ("{files} --run a.txt --output qrels.txt --overwrite", "qrels.txt: is what is read (qrels.txt)."),
+    ("{runs} --overwrite --output link.csv", "link.csv: is what is read (b.txt)."),
+    ("{runs} --by-query v.csv --output ./v.csv", "{here}/v.csv: two outputs have that name."),
+    ("{runs} --by-query exists.csv", "exists.csv exists."),
+    ("{runs} --by-query v.json", "v.json: unknown kind of file. Use a name that ends in .csv, .tsv,"),
+    ("{runs} --comparisons c.txt", "c.txt: unknown kind of file."),
+    ("{runs} --significance-level 0", "--significance-level 0: must be a number between 0 and 1."),
+    ("{runs} --significance-level 5", "--significance-level 5: must be a number between 0 and 1."),
+    ("{runs} --permutations 0", "--permutations 0: must be a number of at least 1."),
+    (
+        "{runs} --baseline nothing",
+        "--baseline nothing: neither a file nor the name of a run. The runs are a.txt, b.txt.",
+    ),
+    ("{files} --run a.txt --correction holm", "no run to compare with. Name one with --baseline."),
+    ("{files} --run a.txt --comparisons c.json", "no run to compare with. Name one with --baseline."),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_ARGUMENTS)
 def test_bad_arguments(files, arguments, message):
-    with pytest.raises(XqgError, match="^" + re.escape(message)) as caught:
-        evaluate.main(arguments)
-    assert "\n" not in str(caught.value)
+    Path("exists.csv").write_text("")
+    Path("link.csv").symlink_to("b.txt")
+    runs = "{files} --run a.txt b.txt --baseline a.txt"
+    with pytest.raises(XqgError, match="^" + re.escape(message.format(here=Path.cwd()))) as caught:
+        evaluate.main(arguments.format(runs=runs, files="{files}").format(files=" ".join(FILES)).split())
+    assert "\n" not in str(caught.value) and not Path("v.csv").exists()
 
 
 BAD_FILES = [
     ("qrels.txt", "fi1 d1 1\n", "qrels.txt, line 1: 3 columns."),
-    ("qrels.txt", "fi1 0 d1 high\n", "qrels.txt, line 1: relevance 'high' is not a whole number."),
-    ("qrels.txt", "fi1 0 d1 1\nfi1 0 d1 0\n", "qrels.txt, line 2: docid 'd1' is already judged for topic 'fi1'."),
     ("qrels.txt", "fi9 0 d1 1\n", "--measures R@2kt: topic 'fi9' is in the qrels, but has no answers."),
     ("answers.jsonl", '{"answers": ["a"]}\n', "answers.jsonl, line 1: no 'id'."),
-    ("answers.jsonl", '{"id": "fi1", "answers": "a"}\n', "answers.jsonl, line 1 (id fi1): 'answers' is not a list"),
-    ("answers.jsonl", '{"id": "fi1", "answers": [""]}\n', "answers.jsonl, line 1 (id fi1): an empty answer"),
-    (
-        "answers.jsonl",
-        '{"id": "fi1", "answers": ["a"], "lang": "suomi"}\n',
-        "answers.jsonl, line 1 (id fi1): unknown language code 'suomi'.",
-    ),
-    (
-        "answers.jsonl",
-        '{"id": "fi1", "answers": ["a"]}\n' * 2,
-        "answers.jsonl, line 2: id 'fi1' was given before.",
-    ),
-    ("answers.jsonl", "not json\n", "answers.jsonl, line 1: malformed JSON"),
     ("passages.jsonl", '{"docid": "d1"}\n', "passages.jsonl, line 1 (docid d1): no text."),
+    ("passages.jsonl", '{"docid": "d1", "text": "a"}\n' * 2, "passages.jsonl, line 2: docid 'd1' was given before."),
+    ("b.txt", "te1 Q0 d2 1 9.0\n", "b.txt, line 1: 5 columns."),
+    ("b.txt", "te1 Q0 d9 1 9.0 b\n", "b.txt: docid 'd9', ranked for topic 'te1', is not among the passages."),
+    ("b.txt", "xx Q0 d1 1 9.0 b\n", "b.txt: topic 'xx' is not in qrels.txt, answers.jsonl."),
     (
-        "passages.jsonl",
-        '{"docid": "d1", "text": "a"}\n' * 2,
-        "passages.jsonl, line 2: docid 'd1' was given before.",
+        "b.txt",
+        "te1 Q0 x1 1 9.0 b\nfi1 Q0 x2 1 9.0 b\nfi1 Q0 d1 2 8.0 b\n",
+        "b.txt: 2 of its 3 docids, such as 'x1' for topic 'te1', are not among the passages: a run of another "
+        "collection. Pass the --passages that it was retrieved from.",
+    ),
+    (
+        "b.txt",
+        "xx Q0 d1 1 9.0 b\nyy Q0 d1 1 9.0 b\nfi1 Q0 d1 1 9.0 b\n",
+        "b.txt: 2 of its 3 topics, such as 'xx', are not in qrels.txt, answers.jsonl: a run of another collection.",
     ),
 ]
 
@@ -558,7 +506,14 @@ BAD_FILES = [
 def test_bad_files(files, name, content, message):
     Path(name).write_text(content)
     with pytest.raises(XqgError, match="^" + re.escape(message)):
-        evaluate.main([*FILES, "--run", "a.txt"])
+        evaluate.main([*FILES, "--run", "a.txt", "b.txt"])
+
+
+def test_docids_are_checked_beyond_the_budget_and_for_every_measure(files):
+    Path("bad.txt").write_text("te1 Q0 d3 1 9.0 bad\nte1 Q0 d9 2 8.0 bad\n")
+    for name in ("R@1kt", "R@10"):
+        with pytest.raises(XqgError, match=r"^bad\.txt: docid 'd9', ranked for topic 'te1', is not among the passages"):
+            evaluate.main([*FILES, "--run", "bad.txt", "--measures", name])
 
 
 def test_no_topic_counts_and_topics_without_a_language(files):
