@@ -196,9 +196,10 @@ def _render_family(output: str | Path, entries: Mapping[Condition, Any]) -> str:
 
 def _test(output: str | Path, conditions: Sequence[Condition], measures: Sequence[str]) -> tuple[list[Tested], str]:
     """Tests of all runs against the baseline, and a sentence on them."""
-    from pyserini_xqg.evaluate.comparisons import Settings, compare_runs, describe
+    from pyserini_xqg.evaluate.comparisons import compare_runs, describe
+    from pyserini_xqg.evaluate.significance import TestOptions
 
-    settings = Settings(correction="holm")
+    settings = TestOptions(correction="holm")
     baseline = f"{conditions[0].family.name}.{BASELINE}"
     with _scorer(output, baseline, measures) as scorer:
         values = {condition.name: _values(scorer, output, condition.name) for condition in conditions}
