@@ -12,150 +12,116 @@ example:
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.core.cli import HelpFormatter, positive, progress, run, say
+from pyserini_xqg.core.cli import progress, run, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.old_files import check_output, exclusive, full_disk_named, write_whole
+from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.options import at_least, given, group, option, parse
+from pyserini_xqg.core.output import check_file, exclusive
 from pyserini_xqg.train.examples import ExampleSource
-from pyserini_xqg.train.mining import MiningCounts, MiningSettings, Search, mine
-from pyserini_xqg.train.options import number_of_at_least_0
+from pyserini_xqg.train.mining import MiningCounts, MiningOptions, Search, mine
 from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARIABLE, ROUTED, read_manifest
+from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
+
+_ENCODER = ("encoder", "pooling", "l2_norm", "query_max_length", "query_prefix")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pyserini_xqg.mine", description=__doc__, formatter_class=HelpFormatter
-    )
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        required=True,
-        metavar="PATH",
+@dataclass(frozen=True)
+class RankingOptions:
+    """Search"""
+
+    mmap: bool = option(False, "map index files, for indexes larger than memory")
+    language: str = option("en", "analysis of a Lucene index and its queries", metavar="CODE")
+    k1: float = option(0.9, "of BM25")
+    b: float = option(0.4, "of BM25")
+    threads: int = option(1, "of FAISS or Lucene", metavar="N", check=at_least(1))
+    batch_size: int = option(256, "questions encoded and searched together", metavar="N", check=at_least(1))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command is told."""
+
+    data: tuple[str, ...] = option(
         help="questions with the passages that answer them: Tevatron's JSONL (.gz too), directories of it, or "
         "irds:<dataset-id> with queries, qrels and docs",
+        metavar="PATH",
+        several=True,
     )
-    parser.add_argument("--index", required=True, metavar="DIR", help="FAISS or Lucene index to search")
-    parser.add_argument(
-        "--corpus", required=True, metavar="PATH", help="the passages it was built from: JSONL, directory, or irds:<id>"
+    index: str = option(help="FAISS or Lucene index to search", metavar="DIR")
+    corpus: str = option(help="the passages it was built from: JSONL, directory, or irds:<id>", metavar="PATH")
+    output: str = option(help="JSONL to write; it appears when it is complete", metavar="FILE")
+    overwrite: bool = option(False, "replace --output if it exists")
+    answers: str | None = option(
+        None, "questions with answers (JSONL: id, answers): passages in which one stands are left out", metavar="FILE"
     )
-    parser.add_argument(
-        "--output", required=True, metavar="FILE", help="JSONL to write; it appears when it is complete"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
-    choice = parser.add_argument_group("which passages")
-    default = MiningSettings()
-    choice.add_argument("--depth", type=positive, default=default.depth, metavar="N", help="ranks looked at")
-    choice.add_argument(
-        "--skip",
-        type=number_of_at_least_0,
-        default=default.skip,
-        metavar="N",
-        help="first ranks not taken, where unknown answers are likeliest",
-    )
-    choice.add_argument(
-        "--number", type=positive, default=default.number, metavar="N", help="most negatives found for a question"
-    )
-    choice.add_argument("--top", action="store_true", help="take the highest ranked, instead of a draw from the ranks")
-    choice.add_argument("--seed", type=number_of_at_least_0, default=default.seed, metavar="N", help="of the draw")
-    choice.add_argument(
-        "--answers",
-        metavar="FILE",
-        help="questions with answers (JSONL: id, answers): passages in which one stands are left out",
-    )
-    choice.add_argument(
-        "--keep-negatives", action="store_true", help="keep the data's own negatives, before those found (default: no)"
-    )
-    search = parser.add_argument_group("search")
-    search.add_argument(
-        "--encoder", metavar="NAME", help="query encoder of a FAISS index (default: the index's own, from xqg.json)"
-    )
-    search.add_argument("--pooling", choices=("cls", "mean"), help="of --encoder")
-    search.add_argument("--l2-norm", action="store_true", default=None, help="of --encoder")
-    search.add_argument("--query-max-length", type=positive, metavar="TOKENS", help="of --encoder")
-    search.add_argument("--query-prefix", metavar="TEXT", help="of --encoder")
-    search.add_argument("--device", default="auto", metavar="DEVICE", help="of the encoder: auto, cpu, cuda:0, …")
-    search.add_argument("--mmap", action="store_true", help="map index files, for indexes larger than memory")
-    search.add_argument("--language", default="en", metavar="CODE", help="analysis of a Lucene index and its queries")
-    search.add_argument("--k1", type=float, default=0.9, help="of BM25")
-    search.add_argument("--b", type=float, default=0.4, help="of BM25")
-    search.add_argument("--threads", type=positive, default=1, metavar="N", help="of FAISS or Lucene")
-    search.add_argument(
-        "--batch-size", type=positive, default=256, metavar="N", help="questions encoded and searched together"
-    )
-    return parser
+    mining: MiningOptions = group(MiningOptions)
+    encoder: EncoderOptions = group(EncoderOptions, without=("tokenizer", "max_length", "prefix"))
+    device: DeviceOptions = group(DeviceOptions, without=("dtype", "batch_tokens", "threads"))
+    search: RankingOptions = group(RankingOptions)
+
+    @property
+    def inputs(self) -> list[str]:
+        """All that is read."""
+        return [*self.data, self.index, self.corpus, *([self.answers] if self.answers else [])]
 
 
-def is_lucene(directory: str | Path) -> bool:
-    """Whether a directory is a Lucene index."""
-    return any(Path(directory).glob("segments_*"))
-
-
-def open_search(args: argparse.Namespace) -> Search:
+def open_search(options: Options) -> Search:
     """The index's search, queries to docids; starts Java."""
-    index = Path(args.index)
+    index, encoder = Path(options.index), options.encoder
     if not index.is_dir():
         raise XqgError(f"{index}: no such directory. Pass --index a FAISS index, or a Lucene index.")
-    given = [f"--{name.replace('_', '-')}" for name in _ENCODER_OPTIONS if getattr(args, name) is not None]
-    if is_lucene(index):
-        if given:
-            raise XqgError(f"{given[0]}: {index} is a Lucene index, which has no encoder. Leave it out.")
-        return _lucene(args)
+    named = given(encoder, *_ENCODER)
+    if any(index.glob("segments_*")):
+        if named:
+            raise XqgError(f"{named[0]}: {index} is a Lucene index, which has no encoder. Leave it out.")
+        return _lucene(options)
     if not (index / "index").exists() and not (index / MANIFEST_NAME).exists():
         raise XqgError(f"{index}: neither a FAISS index ('index' and 'docid') nor a Lucene index. Check --index.")
     manifest = read_manifest(index)
-    if manifest is None and not args.encoder:
+    if manifest is None and not encoder.encoder:
         raise XqgError(f"{index}: has no {MANIFEST_NAME} to take the query encoder from. Pass --encoder.")
-    if given and not args.encoder:
-        raise XqgError(f"{given[0]}: goes with --encoder; the index's own has its settings.")
+    if named and not encoder.encoder:
+        raise XqgError(f"{named[0]}: goes with --encoder; the index's own has its settings.")
     if manifest is not None and manifest["layout"] == ROUTED:
         raise XqgError(
             f"{index}: a routed index ({', '.join(manifest['languages'])}). Mine each language's questions from its "
             f"own, such as {index / next(iter(manifest['languages'].values()))}, or all from an unrouted one."
         )
-    return _faiss(args)
+    return _faiss(options)
 
 
-_ENCODER_OPTIONS = ("encoder", "pooling", "l2_norm", "query_max_length", "query_prefix")
-
-
-def _faiss(args: argparse.Namespace) -> Search:
+def _faiss(options: Options) -> Search:
     from pyserini_xqg.vectors import encoders, fit
 
     from pyserini.search.faiss import FaissSearcher  # isort: skip (encoders chooses the Java first)
 
     fit.guard_searcher()
-
+    asked = options.encoder
     encoder = encoders.XqgQueryEncoder(
-        args.encoder or f"{INDEX_PREFIX}{args.index}",
-        device=args.device,
-        pooling=args.pooling,
-        l2_norm=args.l2_norm,
-        max_length=args.query_max_length,
-        prefix=args.query_prefix,
+        asked.encoder or f"{INDEX_PREFIX}{options.index}",
+        device=options.device.device,
+        pooling=asked.pooling,
+        l2_norm=asked.l2_norm,
+        max_length=asked.query_max_length,
+        prefix=asked.query_prefix,
     )
-    if args.mmap:
+    if options.search.mmap:
         os.environ[MMAP_VARIABLE] = "1"
-    searcher = FaissSearcher(args.index, encoder)
+    searcher = FaissSearcher(options.index, encoder)
     kinds = {type(index).__name__ for index in getattr(searcher.index, "shards", [searcher.index])}
     if others := sorted(kind for kind in kinds if not kind.startswith("IndexFlat")):
-        say(f"{args.index}: {', '.join(others)}, whose rankings are approximate; a Flat index is searched exactly")
-
-    def search(queries: Sequence[str]) -> list[list[str]]:
-        ids = [str(number) for number in range(len(queries))]
-        hits = searcher.batch_search(list(queries), ids, args.depth, args.threads)
-        return [[hit.docid for hit in hits[query_id]] for query_id in ids]
-
-    return search
+        say(f"{options.index}: {', '.join(others)}, whose rankings are approximate; a Flat index is searched exactly")
+    return _batched(searcher, options)
 
 
-def _lucene(args: argparse.Namespace) -> Search:
+def _lucene(options: Options) -> Search:
     from pyserini_xqg.core import java
 
     java.configure()
@@ -164,14 +130,19 @@ def _lucene(args: argparse.Namespace) -> Search:
     from pyserini_xqg.compare.lexical import quiet_lucene
 
     quiet_lucene()
-    searcher = LuceneSearcher(str(Path(args.index).absolute()))
-    searcher.set_bm25(args.k1, args.b)
-    if args.language != "en":
-        searcher.set_language(args.language)
+    searcher = LuceneSearcher(str(Path(options.index).absolute()))
+    searcher.set_bm25(options.search.k1, options.search.b)
+    if options.search.language != "en":
+        searcher.set_language(options.search.language)
+    return _batched(searcher, options)
+
+
+def _batched(searcher: Any, options: Options) -> Search:
+    """Search by one of Pyserini's searchers."""
 
     def search(queries: Sequence[str]) -> list[list[str]]:
         ids = [str(number) for number in range(len(queries))]
-        hits = searcher.batch_search(list(queries), ids, args.depth, args.threads)
+        hits = searcher.batch_search(list(queries), ids, options.mining.depth, options.search.threads)
         return [[hit.docid for hit in hits.get(query_id) or ()] for query_id in ids]
 
     return search
@@ -195,46 +166,44 @@ def check_data(examples: ExampleSource, answers: dict[str, Any] | None) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.mine``."""
+    options = parse(Options, "mine", __doc__ or "", argv)
+    output = Path(options.output)
+    check_file(output, options.overwrite, options.inputs)
     from pyserini_xqg.text.corpus import Corpus
+    from pyserini_xqg.text.runs import read_answers
 
-    args = build_parser().parse_args(argv)
-    settings = MiningSettings(args.depth, args.skip, args.number, args.top, args.keep_negatives, args.seed)
-    output = Path(args.output)
-    check_output(output, args.overwrite)
-    answers = None
-    if args.answers:
-        from pyserini_xqg.text.runs import read_answers
-
-        answers = read_answers(args.answers)[0]
-    corpus = Corpus(args.corpus)
-    examples = ExampleSource(args.data, negatives=settings.keep)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        exclusive(output.with_name(f".{output.name}.lock"), output),
-        full_disk_named(output, "Free some space and run the command again."),
-    ):
+    answers = read_answers(options.answers)[0] if options.answers else None
+    corpus = Corpus(options.corpus)
+    examples = ExampleSource(options.data, negatives=options.mining.keep_negatives)
+    counts = MiningCounts()
+    with exclusive(output.with_name(f".{output.name}.lock"), output):
         total = check_data(examples, answers)
-        search = open_search(args)
-        counts = MiningCounts()
-        with write_whole(output) as out:
-            for record in mine(examples, search, corpus, settings, counts, answers, args.batch_size, total):
+        search = open_search(options)
+        with write_file(output) as out:
+            lines = mine(examples, search, corpus, options.mining, counts, answers, options.search.batch_size, total)
+            for record in lines:
                 out.write(json.dumps(record, ensure_ascii=False) + "\n")
             if not counts.negatives:
                 raise XqgError(
-                    f"{args.index}: no negative for any of {counts.questions:,} questions, as "
+                    f"{options.index}: no negative for any of {counts.questions:,} questions, as "
                     f"{counts.positives:,} passages answer their question and {counts.answers:,} hold an answer. Look "
                     "deeper (--depth), or skip fewer (--skip)."
                 )
+    _report(options, counts)
+
+
+def _report(options: Options, counts: MiningCounts) -> None:
     left_out = f"{counts.positives:,} that answer their question"
-    if answers is not None:
+    if options.answers:
         left_out += f", {counts.answers:,} in which an answer stands"
+    each = counts.negatives / counts.questions
     say(
-        f"{output}: {counts.questions:,} questions, {counts.negatives / counts.questions:.1f} negatives each; left out "
-        f"of the rankings: {left_out}"
+        f"{options.output}: {counts.questions:,} questions, {each:.1f} negatives each; left out of the rankings: "
+        f"{left_out}"
     )
     if counts.fewer:
         none = f", {counts.none:,} have none (such as {counts.first_without})" if counts.none else ""
-        say(f"{output}: for {counts.fewer:,} questions fewer than {settings.number} were found{none}")
+        say(f"{options.output}: for {counts.fewer:,} questions fewer than {options.mining.number} were found{none}")
 
 
 if __name__ == "__main__":

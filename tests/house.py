@@ -34,6 +34,7 @@ EXEMPT = ("", "_startup")
 # (importer, imported): why it is allowed.
 ALLOWED_IMPORTS = {
     ("datasets", "text"): "the datasets are read by the readers that everything is read by, when they are asked for",
+    ("mine", "train"): "the command that finds negatives for training, under the name that users know",
 }
 
 # Slow to import, or not installed everywhere: no command's module imports them before it is run.
@@ -45,6 +46,8 @@ HEAVY = (
 # (module, call): why an output is opened, replaced or removed by hand.
 ALLOWED_OUTPUTS: dict[tuple[str, str], str] = {
     ("generate.output", "os.replace"): "the finished file leaves the directory in which it grew, beside its sidecar",
+    ("train.job", "shutil.rmtree"): "its own work, in the directory whose lock it holds",
+    ("train.job", "os.replace"): "the trained model, from its work into its place in the directory whose lock it holds",
 }
 _WRITING = {"write_text", "write_bytes"}
 _MOVING = {
@@ -174,7 +177,7 @@ class House:
             allowed = (*FLOORS.get(module.room, ANYONES), module.room, "")
             for name in sorted(module.imports):
                 other = self.modules[name]
-                if other.room not in allowed and (module.room, other.room) not in ALLOWED_IMPORTS:
+                if other.room not in allowed and (module.room or module.name, other.room) not in ALLOWED_IMPORTS:
                     wrong.append(f"{module.name} imports {name}")
         return wrong
 

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from helpers import assert_one_error, run_module, write_jsonl
-from retrievers import example_records
+from trainings import example_records
 
 from pyserini_xqg import mine as command
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.train.examples import ExampleSource
-from pyserini_xqg.train.mining import MiningCounts, MiningSettings, answer_pattern, holds_answer, mine
+from pyserini_xqg.train.mining import MiningCounts, MiningOptions, answer_pattern, holds_answer, mine
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
 
@@ -47,8 +47,8 @@ def run(data, corpus, rankings, answers=None, **settings):
         return [rankings[query] for query in queries]
 
     counts = MiningCounts()
-    source = ExampleSource([data], negatives=settings.get("keep", False))
-    found = list(mine(source, search, Corpus(corpus), MiningSettings(**settings), counts, answers, batch_size=7))
+    source = ExampleSource([data], negatives=settings.get("keep_negatives", False))
+    found = list(mine(source, search, Corpus(corpus), MiningOptions(**settings), counts, answers, batch_size=7))
     return found, counts
 
 
@@ -113,7 +113,7 @@ def test_answers_and_texts_that_answer_are_left_out(data, corpus, rankings, tmp_
 
 
 def test_the_datas_own_negatives_can_be_kept(data, corpus, rankings):
-    found, _ = run(data, corpus, rankings, depth=20, number=3, keep=True)
+    found, _ = run(data, corpus, rankings, depth=20, number=3, keep_negatives=True)
     for record, given in zip(found, RECORDS, strict=True):
         assert negatives(record)[:1] == negatives(given)
         assert len(set(negatives(record))) == 4
@@ -132,17 +132,19 @@ def test_answers_are_found_as_whole_words_in_any_case_and_spacing():
     [
         (["--index", "plain", "--skip", "5", "--depth", "5"], "--skip 5: leaves nothing of --depth 5"),
         (["--index", "none"], "none: no such directory. Pass --index"),
-        (["--index", "."], ".: neither a FAISS index ('index' and 'docid') nor a Lucene index"),
+        (["--index", "folder"], "folder: neither a FAISS index ('index' and 'docid') nor a Lucene index"),
         (["--index", "plain"], "plain: has no xqg.json to take the query encoder from. Pass --encoder"),
         (["--index", "lucene", "--encoder", "m"], "--encoder: lucene is a Lucene index, which has no encoder"),
         (["--index", "plain", "--corpus", "none.jsonl"], "none.jsonl: no such file"),
         (["--index", "plain", "--answers", "answers.jsonl"], "(query_id ja-0): --answers has no line for it"),
         (["--index", "plain", "--data", "empty.jsonl"], "empty.jsonl: no question in it"),
-        (["--index", "plain", "--output", "data.jsonl"], "data.jsonl exists. Remove it, choose another --output"),
+        (["--index", "plain", "--output", "answers.jsonl"], "answers.jsonl exists. Remove it, choose another --output"),
+        (["--index", "plain", "--output", "data.jsonl", "--overwrite"], "data.jsonl: is what is read"),
     ],
 )
 def test_what_is_refused_before_anything_is_searched(data, corpus, tmp_path, monkeypatch, options, phrase):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "index").touch()
     (tmp_path / "lucene").mkdir()
@@ -169,6 +171,14 @@ def test_passages_that_the_corpus_lacks(data, corpus, rankings, tmp_path):
 def test_data_without_positives_is_one_line(corpus, tmp_path):
     path = write_jsonl(tmp_path / "data.jsonl", [{"query_id": "x", "query": "y", "positive_passages": []}])
     result = run_module(
-        "pyserini_xqg.mine", "--data", path, "--corpus", corpus, "--index", tmp_path, "--output", tmp_path / "out.jsonl"
+        "pyserini_xqg.mine",
+        "--data",
+        path,
+        "--corpus",
+        corpus,
+        "--index",
+        tmp_path / "index",
+        "--output",
+        tmp_path / "out.jsonl",
     )
     assert_one_error(result, f"{path}, line 1 (query_id x): no positive passage")

@@ -93,6 +93,11 @@ def at_least(least: float) -> Check:
     return lambda value: None if value >= least else f"a number of at least {least:g}"
 
 
+def above(least: float) -> Check:
+    """A check for numbers above ``least``."""
+    return lambda value: None if value > least else f"a number above {least:g}"
+
+
 def between(least: float, most: float, *, above: bool = False) -> Check:
     """A check for numbers from ``least``, or above it, to ``most``; no number (NaN) is in it."""
 

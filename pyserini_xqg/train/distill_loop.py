@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize, softmax
 from torch.utils.data import Dataset, Sampler
-from transformers import PrinterCallback, Trainer
+from transformers import Trainer
 
-from pyserini_xqg.core.cli import say
-from pyserini_xqg.train.distill_settings import DistillSettings
-from pyserini_xqg.train.loop import Report
-from pyserini_xqg.train.wordpieces import INSIDE
+from pyserini_xqg.train.distill_options import Distillation, LossOptions
+from pyserini_xqg.train.vocabulary import INSIDE
 from pyserini_xqg.vectors.embedding import batches_by_length
 
 _POOL = 50  # batches that are cut out of as many texts, sorted by length
@@ -128,7 +125,7 @@ class BatchSampler(Sampler[int]):
             yield from (batches[number] + self._epoch * first).tolist()
 
 
-class Collator:
+class TextCollator:
     """Batches as the student takes them, with the rows of the teacher's vectors."""
 
     def __init__(self, pad_id: int) -> None:
@@ -166,75 +163,74 @@ def distillation_loss(
     vectors: torch.Tensor,
     targets: torch.Tensor,
     same: torch.Tensor,
-    settings: DistillSettings,
+    weights: LossOptions,
     others: torch.Tensor | None = None,
     scores: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The loss of :class:`~pyserini_xqg.train.distill_settings.DistillSettings`, all vectors at unit length.
+    """The loss of :class:`~pyserini_xqg.train.distill_options.Distillation`, all vectors at unit length.
 
     vectors, targets : (texts, dimension), of the student and the teacher. same : (texts, texts), True where two texts
     have the same English side and so are no negatives of each other. others : (negatives, dimension). scores :
     a cross-encoder's, (texts, texts).
     """
     similar = vectors @ targets.T
-    loss = settings.cosine_weight * (1 - similar.diagonal()).mean()
+    loss = weights.cosine_weight * (1 - similar.diagonal()).mean()
     twins = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
-    logits = (settings.scale * similar).masked_fill(twins, -math.inf)
-    if settings.contrastive_weight:
-        every = logits if others is None else torch.cat([logits, settings.scale * vectors @ others.T], dim=1)
+    logits = (weights.scale * similar).masked_fill(twins, -math.inf)
+    if weights.contrastive_weight:
+        every = logits if others is None else torch.cat([logits, weights.scale * vectors @ others.T], dim=1)
         labels = torch.arange(len(vectors), device=vectors.device)
-        loss = loss + settings.contrastive_weight * cross_entropy(every, labels)
+        loss = loss + weights.contrastive_weight * cross_entropy(every, labels)
     if scores is not None:
         low = torch.finfo(torch.float32).min
         expected = softmax(scores.masked_fill(twins, low), dim=1)
-        found = log_softmax((settings.scale * similar).masked_fill(twins, low), dim=1)
-        loss = loss + settings.kl_weight * kl_div(found, expected, reduction="batchmean")
+        found = log_softmax((weights.scale * similar).masked_fill(twins, low), dim=1)
+        loss = loss + weights.kl_weight * kl_div(found, expected, reduction="batchmean")
     return loss
 
 
 class DistillTrainer(Trainer):
     """Trains a student towards rows of the teacher's vectors, and looks held-out translations up among them.
 
-    vectors : (rows, dimension), of the teacher. held_out : language to texts, whose rows are those of their English
-    sides. scorer : gives a cross-encoder's scores of rows for each other, None without.
+    wanted : what is wanted of the student. vectors : (rows, dimension), of the teacher. held_out : language to texts,
+    whose rows are those of their English sides. scorer : gives a cross-encoder's scores of rows for each other.
     """
 
     def __init__(
         self,
         *,
-        settings: DistillSettings,
+        wanted: Distillation,
         vectors: np.ndarray,
         held_out: Mapping[str, Texts],
         scorer: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._settings, self._held_out, self._scorer = settings, held_out, scorer
+        self._wanted, self._held_out, self._scorer = wanted, held_out, scorer
         self._vectors = torch.from_numpy(vectors)
         self._pad_id = options["processing_class"].pad_token_id
-        self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BatchSampler:
         size = self.args.per_device_train_batch_size
-        return BatchSampler(self.train_dataset, size, self._settings.english_share, self.args.seed)
+        return BatchSampler(self.train_dataset, size, self._wanted.english_share, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Loss of one batch."""
         rows = inputs["rows"].cpu()
-        vectors = pooled(model, inputs, self._settings.pooling)
+        vectors = pooled(model, inputs, self._wanted.vectors.pooling)
         with torch.autocast(vectors.device.type, enabled=False):
             targets = self._vectors[rows].to(vectors.device)
             same = (rows[:, None] == rows[None, :]).to(vectors.device)
             others = scores = None
-            if number := self._settings.extra_negatives:
+            if number := self._wanted.loss.extra_negatives:
                 drawn = torch.randint(len(self._vectors), (number,))
                 drawn = drawn[~torch.isin(drawn, rows)]
                 others = self._vectors[drawn].to(vectors.device)
             if self._scorer is not None:
                 scores = self._scorer(rows).to(vectors.device)
-            return distillation_loss(vectors, targets, same, self._settings, others, scores)
+            return distillation_loss(vectors, targets, same, self._wanted.loss, others, scores)
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Share of each language's held-out texts whose vector is nearest to that of their own English side."""
@@ -253,7 +249,7 @@ class DistillTrainer(Trainer):
         shares = {}
         with torch.inference_mode(), self.compute_loss_context_manager():
             for language, texts in self._held_out.items():
-                vectors = embed(model, texts.ids, self._pad_id, self._settings.pooling)
+                vectors = embed(model, texts.ids, self._pad_id, self._wanted.vectors.pooling)
                 candidates = np.unique(texts.rows)
                 best = (vectors @ self._vectors[candidates].numpy().T).argmax(axis=1)
                 shares[language] = float(np.mean(candidates[best] == texts.rows))
@@ -272,50 +268,3 @@ def embed(model: Any, ids: Sequence[np.ndarray], pad_id: int, pooling: str) -> n
             vectors = np.empty((len(ids), found.shape[1]), dtype=np.float32)
         vectors[batch] = found
     return vectors
-
-
-class DistillReport(Report):
-    """One line for each evaluation on standard error, and the whole history in ``training-log.jsonl``."""
-
-    unit = "texts"
-
-    def __init__(self, path: Path, every: int, update_size: int) -> None:
-        super().__init__(path, every, update_size)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        """Report the shares."""
-        each = [f"{name[10:]} {value:.3f}" for name, value in metrics.items() if name.startswith("eval_top1_")]
-        found = f"held-out top-1 {metrics['eval_top1']:.3f} ({', '.join(each)})"
-        if math.isfinite(self._loss):
-            self._say(state, f", {found}")
-        elif state.is_world_process_zero:  # before the first step
-            say(f"step {state.global_step:,} of {state.max_steps:,}: {found}")
-            self._write(state)
-
-
-class CrossEncoderScores:
-    """A cross-encoder's scores of texts for each other.
-
-    model, tokenizer : of a sequence classifier with one output. texts : by row. length : most tokens of a pair.
-    """
-
-    def __init__(self, model: Any, tokenizer: Any, texts: Sequence[str], length: int = 128) -> None:
-        self._model, self._tokenizer, self._texts, self._length = model.eval(), tokenizer, texts, length
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """Scores, float32 (rows, rows)."""
-        device = next(self._model.parameters()).device
-        texts = [self._texts[row] for row in rows.tolist()]
-        scores = []
-        with torch.inference_mode():
-            for text in texts:
-                inputs = self._tokenizer(
-                    [text] * len(texts),
-                    texts,
-                    truncation=True,
-                    max_length=self._length,
-                    padding=True,
-                    return_tensors="pt",
-                ).to(device)
-                scores.append(self._model(**inputs).logits[:, 0].float().cpu())
-        return torch.stack(scores).clone()

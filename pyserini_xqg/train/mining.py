@@ -22,6 +22,8 @@ from typing import Any
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.options import at_least, option
 from pyserini_xqg.text.corpus import Corpus, Passage
 from pyserini_xqg.train.examples import Example, ExampleSource
 
@@ -31,20 +33,15 @@ _CORPUS_BATCH = 1024
 
 
 @dataclass(frozen=True)
-class MiningSettings:
-    """Which of a ranking are taken.
+class MiningOptions:
+    """Which passages"""
 
-    depth : ranks looked at. skip : of these, the first that are not taken, where passages that answer the question
-    but are not known to are most likely. number : most negatives a question. top : the highest ranked, instead of a
-    draw of ``seed``. keep : keep the negatives that the data has, before those that are found.
-    """
-
-    depth: int = 100
-    skip: int = 0
-    number: int = 30
-    top: bool = False
-    keep: bool = False
-    seed: int = 42
+    depth: int = option(100, "ranks looked at", metavar="N", check=at_least(1))
+    skip: int = option(0, "first ranks not taken, where unknown answers are likeliest", metavar="N", check=at_least(0))
+    number: int = option(30, "most negatives found for a question", metavar="N", check=at_least(1))
+    top: bool = option(False, "take the highest ranked, instead of a draw from the ranks")
+    seed: int = option(42, "of the draw", metavar="N", check=at_least(0))
+    keep_negatives: bool = option(False, "keep the data's own negatives, before those found")
 
     def __post_init__(self) -> None:
         if self.skip >= self.depth:
@@ -107,7 +104,7 @@ def mine(
     examples: ExampleSource,
     search: Search,
     corpus: Corpus,
-    settings: MiningSettings,
+    options: MiningOptions,
     counts: MiningCounts,
     answers: Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 256,
@@ -120,32 +117,32 @@ def mine(
     """
     with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as work, closing(PassageTable(Path(work))) as table:
         rankings = Path(work) / "rankings.jsonl"
-        _rank(examples, search, settings, batch_size, table, rankings, total)
+        _rank(examples, search, options, batch_size, table, rankings, total)
         table.fill(corpus)
         with open(rankings, encoding="utf-8") as lines:
             for example, line in zip(examples, lines, strict=True):
                 own = answers[example.query_id] if answers is not None else ()
-                yield _negatives(example, json.loads(line), table, settings, own, counts)
+                yield _negatives(example, json.loads(line), table, options, own, counts)
 
 
 def _rank(
     examples: ExampleSource,
     search: Search,
-    settings: MiningSettings,
+    options: MiningOptions,
     batch_size: int,
     table: PassageTable,
     output: Path,
     total: int | None,
 ) -> None:
     with (
-        open(output, "w", encoding="utf-8") as out,
+        write_file(output) as out,
         progress(total=total, unit="questions", description="searching") as bar,
     ):
         rest = iter(examples)
         while batch := list(islice(rest, batch_size)):
             for docids in search([example.query for example in batch]):
-                out.write(json.dumps(docids[: settings.depth]) + "\n")
-                table.want(docids[settings.skip : settings.depth])
+                out.write(json.dumps(docids[: options.depth]) + "\n")
+                table.want(docids[options.skip : options.depth])
             bar.update(len(batch))
 
 
@@ -153,17 +150,17 @@ def _negatives(
     example: Example,
     docids: Sequence[str],
     table: PassageTable,
-    settings: MiningSettings,
+    options: MiningOptions,
     answers: Sequence[str],
     counts: MiningCounts,
 ) -> dict[str, Any]:
-    kept = list(example.negatives) if settings.keep else []
+    kept = list(example.negatives) if options.keep_negatives else []
     known = {passage.docid for passage in example.positives}
     texts = {(passage.title, passage.text) for passage in example.positives}
     there = {passage.docid for passage in kept}
     patterns = [answer_pattern(answer) for answer in answers if answer not in ("yes", "no")]
     found = []
-    for docid in docids[settings.skip :]:
+    for docid in docids[options.skip :]:
         if docid in there:
             continue
         passage = table.get(docid)
@@ -173,14 +170,14 @@ def _negatives(
             counts.answers += 1
         else:
             found.append(passage)
-    if len(found) > settings.number:
-        chance = random.Random(f"{settings.seed} {zlib.crc32(example.query_id.encode())} {example.query}")
-        places = range(settings.number) if settings.top else sorted(chance.sample(range(len(found)), settings.number))
+    if len(found) > options.number:
+        chance = random.Random(f"{options.seed} {zlib.crc32(example.query_id.encode())} {example.query}")
+        places = range(options.number) if options.top else sorted(chance.sample(range(len(found)), options.number))
         found = [found[place] for place in places]
     negatives = kept + found
     counts.questions += 1
     counts.negatives += len(negatives)
-    counts.fewer += len(found) < settings.number
+    counts.fewer += len(found) < options.number
     if not negatives:
         counts.none += 1
         counts.first_without = counts.first_without or example.query_id

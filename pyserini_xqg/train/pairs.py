@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.train.examples import Example, ExampleSource, Languages
+from pyserini_xqg.train.options import QuestionOptions
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Pair:
         return [self.query, self.language, self.passage.docid, self.passage.title, self.passage.text]
 
 
-class PairSource:
+class PairSource(ExampleSource):
     """Pairs of several sources, which can be iterated any number of times.
 
     ``languages`` serves the lines that do not say their query's language themselves.
@@ -54,23 +57,17 @@ class PairSource:
     noun: ClassVar[str] = "pairs"
 
     def __init__(self, sources: Sequence[Any], languages: Languages = None) -> None:
-        self._examples = ExampleSource(sources, languages, negatives=False)
-        self.sources = self._examples.sources
+        super().__init__(sources, languages, negatives=False)
 
-    def __iter__(self) -> Iterator[Pair]:
-        for example in self._examples:
-            yield from pairs_of(example)
-
-
-def pairs_of(example: Example) -> Iterator[Pair]:
-    """The pairs of one example, whose language must be known."""
-    if example.language is None:
-        raise XqgError(
-            f"{example.where}: no language. Add 'lang' to the line, or pass --topic-languages: a code, a map, or a "
-            "dataset with this query, such as irds:xor-tydi/train."
-        )
-    for passage in example.positives:
-        yield Pair(example.query, example.language, passage)
+    def __iter__(self) -> Iterator[Any]:
+        for example in super().__iter__():
+            if example.language is None:
+                raise XqgError(
+                    f"{example.where}: no language. Add 'lang' to the line, or pass --topic-languages: a code, a map, "
+                    "or a dataset with this query, such as irds:xor-tydi/train."
+                )
+            for passage in example.positives:
+                yield Pair(example.query, example.language, passage)
 
 
 def is_held_out(docid: str, fraction: float, seed: int) -> bool:
@@ -99,26 +96,21 @@ class PairCounts:
         return f"{self.pairs:,} {noun} ({', '.join(f'{code} {number:,}' for code, number in self.languages.items())})"
 
 
-class Counter:
+class _Counter:
     """Counts and hashes the pairs, or examples, it is shown."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._languages: dict[str, int] = {}
+        self._languages: Counter[str] = Counter()
 
     def add(self, pair: Pair | Example) -> None:
         """Count one."""
         self._digest.update(json.dumps(pair.content, ensure_ascii=False).encode())
-        language = pair.language or ALL_TOPICS
-        self._languages[language] = self._languages.get(language, 0) + 1
+        self._languages[pair.language or ALL_TOPICS] += 1
 
     def counts(self) -> PairCounts:
         """What was shown so far."""
-        number = sum(self._languages.values())
-        return PairCounts(number, dict(sorted(self._languages.items())), self._digest.hexdigest())
-
-
-Source = PairSource | ExampleSource
+        return PairCounts(self._languages.total(), dict(sorted(self._languages.items())), self._digest.hexdigest())
 
 
 class Split:
@@ -132,62 +124,67 @@ class Split:
     seed : decides which passages.
     """
 
-    def __init__(self, training: Source, held_out: Source | float, seed: int) -> None:
-        self._training, self._held_out, self._seed = training, held_out, seed
+    def __init__(self, training: ExampleSource, held_out: ExampleSource | float, seed: int) -> None:
+        self._all, self._seed = training, seed
+        self._apart = held_out if isinstance(held_out, ExampleSource) else None
+        self._fraction = 0.0 if isinstance(held_out, ExampleSource) else held_out
         self.noun = training.noun
+
+    @classmethod
+    def of(cls, questions: QuestionOptions, source: type[ExampleSource], seed: int) -> Split:
+        """What the options name, read as pairs or as examples."""
+        from pyserini_xqg.text.topics import read_topic_languages
+
+        languages = read_topic_languages(questions.topic_languages) if questions.topic_languages else None
+        held_out = questions.held_out_fraction
+        apart = source([questions.held_out], languages) if held_out is None else held_out
+        return cls(source(questions.data, languages), apart, seed)
 
     def training(self) -> Iterable[Any]:
         """The pairs to train on."""
-        return (pair for pair in self._training if not self._is_held_out(pair))
+        return (pair for pair in self._all if not self.holds_out(pair.docid))
 
     def held_out(self) -> Iterable[Any]:
         """The others."""
-        if not isinstance(self._held_out, int | float):
-            return iter(self._held_out)
-        return (pair for pair in self._training if self._is_held_out(pair))
-
-    def _is_held_out(self, pair: Any) -> bool:
-        return self.holds_out(pair.docid)
+        return iter(self._apart) if self._apart else (pair for pair in self._all if self.holds_out(pair.docid))
 
     def holds_out(self, docid: str) -> bool:
         """Whether the passage is of the held-out fraction; False where other sources are held out."""
-        fraction = self._held_out
-        return isinstance(fraction, int | float) and is_held_out(docid, fraction, self._seed)
+        return is_held_out(docid, self._fraction, self._seed)
 
     def scan(self) -> tuple[PairCounts, PairCounts]:
         """Check every pair of both sides; :class:`XqgError` where one side has none that should have some."""
-        from pyserini_xqg.core.cli import progress, say
-
-        training, held_out = Counter(), Counter()
+        training, held_out = _Counter(), _Counter()
         held_out_docids: set[str] = set()
         shared = 0
         with progress(unit=self.noun, description="checking") as bar:
-            if not isinstance(self._held_out, int | float):
-                for pair in self._held_out:
-                    held_out.add(pair)
-                    held_out_docids.add(pair.docid)
-                    bar.update()
-            for pair in self._training:
-                aside = self._is_held_out(pair)
-                (held_out if aside else training).add(pair)
+            for pair in self._apart or ():
+                held_out.add(pair)
+                held_out_docids.add(pair.docid)
+                bar.update()
+            for pair in self._all:
+                (held_out if self.holds_out(pair.docid) else training).add(pair)
                 shared += pair.docid in held_out_docids
                 bar.update()
         counts = training.counts(), held_out.counts()
-        names = ", ".join(self._training.sources)
-        if not counts[0].pairs:
-            if counts[1].pairs and isinstance(self._held_out, int | float):
-                raise XqgError(
-                    f"{names}: --held-out {self._held_out} takes all {counts[1].pairs} {self.noun} and leaves none to "
-                    "train on. Pass a smaller fraction or more passages."
-                )
-            raise XqgError(f"{names}: no {self.noun[:-1]} in it. Pass lines of query_id, query and positive_passages.")
-        if not counts[1].pairs and not isinstance(self._held_out, int | float):
-            raise XqgError(f"--held-out {', '.join(self._held_out.sources)}: no {self.noun[:-1]} in it.")
-        if not counts[1].pairs and self._held_out:
-            raise XqgError(
-                f"{names}: --held-out {self._held_out} of the passages holds none out. Pass a larger fraction, a file "
-                f"of {self.noun}, or --held-out 0 to train without."
-            )
+        self._check(*counts)
         if shared:
             say(f"warning: {shared:,} training {self.noun} are on passages that are held out too: their scores flatter")
         return counts
+
+    def _check(self, training: PairCounts, held_out: PairCounts) -> None:
+        names = ", ".join(self._all.sources)
+        if self._apart and not held_out.pairs:
+            raise XqgError(f"--held-out {', '.join(self._apart.sources)}: no {self.noun[:-1]} in it.")
+        if not training.pairs and held_out.pairs and not self._apart:
+            raise XqgError(
+                f"{names}: --held-out {self._fraction} takes all {held_out.pairs} {self.noun} and leaves none to train "
+                "on. Pass a smaller fraction or more passages."
+            )
+        if not training.pairs:
+            raise XqgError(f"{names}: no {self.noun[:-1]} in it. Pass lines of query_id, query and positive_passages.")
+        if self._fraction and not held_out.pairs:
+            raise XqgError(
+                f"{names}: --held-out {self._fraction} of the passages holds none out. Pass a larger fraction, a file "
+                f"of {self.noun}, or --held-out 0 to train without."
+            )

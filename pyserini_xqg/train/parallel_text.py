@@ -105,25 +105,26 @@ def read_parallel(
     return ParallelText(training, kept, dropped)
 
 
+def source_files(source: str) -> tuple[str, list[str]]:
+    """Language (empty if the lines say it) and files of a source: a TSV, or the English and the translated one."""
+    language, equals, files = source.partition("=")
+    if not equals or Path(source).exists():
+        language, files = "", source
+    else:
+        check_language(language, f"--data {source}")
+    english, colon, translation = files.rpartition(":")
+    if not colon or Path(files).exists():
+        return language, [files]
+    if not language:
+        raise XqgError(f"--data {source}: no language. Write LANG={source}, such as ru={source}.")
+    return language, [english, translation]
+
+
 def read_source(source: str) -> Iterator[SentencePair]:
     """The pairs of one source, in order; those with an empty side are left out and counted on standard error."""
-    language, equals, place = source.partition("=")
-    if not equals:
-        language, place = "", source
-    elif not Path(source).exists():
-        check_language(language, f"--data {source}")
-    else:
-        language, place = "", source
-    english, colon, translation = place.rpartition(":")
-    if colon and not Path(place).exists():
-        if not language:
-            raise XqgError(f"--data {source}: no language. Write LANG={source}, such as ru={source}.")
-        rows = _lines_of_both(english, translation, language)
-    else:
-        rows = _tsv(place, language)
-    empty, first = 0, ""
-    number = 0
-    for where, pair in rows:
+    language, files = source_files(source)
+    empty, first, number = 0, "", 0
+    for where, pair in _lines_of_both(*files, language) if files[1:] else _tsv(files[0], language):
         number += 1
         if pair.english and pair.translation:
             yield pair

@@ -9,24 +9,25 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.core.chunks import chunks_of
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_json
-from pyserini_xqg.core.old_files import write_whole
+from pyserini_xqg.core.files import read_json, write_file, write_json
 from pyserini_xqg.evaluate.collection import Collection
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.train.examples import Example
+from pyserini_xqg.train.options import RetrieverTraining
 from pyserini_xqg.train.pairs import Split
 from pyserini_xqg.train.retriever_model import passage_texts, query_texts
-from pyserini_xqg.train.retriever_settings import HARD_NEGATIVES, RetrieverSettings
 
+HARD_NEGATIVES = 7
 _BATCH = 512
-_EXAMPLES, _COUNTS, _QUESTIONS, _PASSAGES = "examples.arrow", "examples.json", "questions.json", "passages.jsonl"
+_EXAMPLES, _QUESTIONS, _PASSAGES = "examples.arrow", "questions.json", "passages.jsonl"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ExampleCounts:
     fewer: int
 
 
-def write_examples(directory: Path, split: Split, settings: RetrieverSettings) -> ExampleCounts:
+def write_examples(directory: Path, split: Split, options: RetrieverTraining) -> ExampleCounts:
     """Write the training examples; passages that are held out are left out of their negatives.
 
     Raises :class:`XqgError` where the data cannot fill an update.
@@ -54,17 +55,16 @@ def write_examples(directory: Path, split: Split, settings: RetrieverSettings) -
     fields |= dict.fromkeys(("positives", "negatives"), pa.list_(pa.string()))
     schema = pa.schema(fields.items())
     seen: set[bytes] = set()
-    numbers: dict[int, int] = {}
-    rows = (_row(example, split, settings) for example in split.training())
+    numbers: Counter[int] = Counter()
+    rows = (_row(example, split, options) for example in split.training())
     with pa.OSFile(str(directory / _EXAMPLES), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        while batch := list(islice(rows, _BATCH)):
+        for batch in chunks_of(rows, _BATCH):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
             for row in batch:
                 seen.add(_hash(row["positive"]))
-                number = len(row["negatives"])
-                numbers[number] = numbers.get(number, 0) + 1
+                numbers[len(row["negatives"])] += 1
     most = max(numbers)
-    wanted = settings.negatives
+    wanted = options.negatives
     if wanted is None:
         wanted = HARD_NEGATIVES if most else 0
     if wanted and not most:
@@ -72,49 +72,47 @@ def write_examples(directory: Path, split: Split, settings: RetrieverSettings) -
             f"--negatives {wanted}: the data has no negative passage. Find some with python -m pyserini_xqg.mine, or "
             "pass --negatives 0 to train on those of the batch alone."
         )
-    if len(seen) < settings.batch_size:
+    if len(seen) < options.updates.batch_size:
+        if len(seen) == 1:
+            raise XqgError("all questions to train on have the same passage. Pass more data, to tell it from others.")
         raise XqgError(
-            f"--batch-size {settings.batch_size}: the questions to train on have {len(seen)} different passages, and "
-            f"no passage stands twice in a batch. Pass --batch-size {len(seen)} or less."
-            if len(seen) > 1
-            else "all questions to train on have the same passage, so there is nothing to tell it from. Pass more data."
+            f"--batch-size {options.updates.batch_size}: the questions to train on have {len(seen)} different "
+            f"passages, and no passage stands twice in a batch. Pass --batch-size {len(seen)} or less."
         )
-    total = sum(numbers.values())
+    total = numbers.total()
     fewer = sum(count for number, count in numbers.items() if number < wanted)
-    counts = ExampleCounts(total, len(seen), total - numbers.get(0, 0), most, wanted, fewer)
-    write_json(directory / _COUNTS, counts.__dict__)
-    return counts
+    return ExampleCounts(total, len(seen), total - numbers[0], most, wanted, fewer)
 
 
-def _row(example: Example, split: Split, settings: RetrieverSettings) -> dict[str, Any]:
-    positives = _texts(example.positives, settings)
+def _row(example: Example, split: Split, options: RetrieverTraining) -> dict[str, Any]:
+    positives = _texts(example.positives, options)
     negatives = [passage for passage in example.negatives if not split.holds_out(passage.docid)]
     return {
-        "query": query_texts([example.query], settings)[0],
+        "query": query_texts([example.query], options)[0],
         "positive": positives[0],
         "positives": positives,
-        "negatives": _texts(negatives, settings),
+        "negatives": _texts(negatives, options),
     }
 
 
-def _texts(passages: Iterable[Passage], settings: RetrieverSettings) -> list[str]:
+def _texts(passages: Iterable[Passage], options: RetrieverTraining) -> list[str]:
     passages = list(passages)
-    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], settings)
+    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], options)
     return list(dict.fromkeys(texts))
 
 
-def open_examples(directory: Path) -> tuple[Any, ExampleCounts]:
-    """The examples as a ``datasets.Dataset``, mapped into memory, and their counts."""
+def open_examples(directory: Path) -> Any:
+    """The examples as a ``datasets.Dataset``, mapped into memory."""
     from datasets import Dataset
 
-    return Dataset.from_file(str(directory / _EXAMPLES)), ExampleCounts(**read_json(directory / _COUNTS))
+    return Dataset.from_file(str(directory / _EXAMPLES))
 
 
-def write_held_out(directory: Path, split: Split, settings: RetrieverSettings) -> None:
+def write_held_out(directory: Path, split: Split, options: RetrieverTraining) -> None:
     """Write the held-out questions, and the passages in which they are searched.
 
     These are the passages that answer them, then their negatives, then others of the data, up to
-    ``settings.eval_passages`` in all; which of the others, a hash of the docid decides.
+    ``options.eval_passages`` in all; which of the others, a hash of the docid decides.
     """
     questions: dict[str, dict[str, Any]] = {}
     for example in split.held_out():
@@ -123,8 +121,8 @@ def write_held_out(directory: Path, split: Split, settings: RetrieverSettings) -
         relevant = list(dict.fromkeys(passage.docid for passage in example.positives))
         questions[example.query_id] = {"query": example.query, "lang": example.language, "relevant": relevant}
     write_json(directory / _QUESTIONS, questions)
-    passages = choose_passages(split, settings.eval_passages)
-    with write_whole(directory / _PASSAGES) as out:
+    passages = choose_passages(split, options.eval_passages)
+    with write_file(directory / _PASSAGES) as out:
         for passage in passages:
             record = {"docid": passage.docid, "title": passage.title, "text": passage.text}
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -170,8 +168,8 @@ class HeldOutData:
     collection: Collection
 
 
-def open_held_out(directory: Path, answers: str | None, settings: RetrieverSettings) -> HeldOutData:
-    """What :func:`write_held_out` wrote. ``answers`` : a file of them, for R@kt."""
+def open_held_out(directory: Path, options: RetrieverTraining) -> HeldOutData:
+    """What :func:`write_held_out` wrote, with the answers that the options name."""
     from ir_measures import Qrel
 
     from pyserini_xqg.text.corpus import Corpus
@@ -185,12 +183,12 @@ def open_held_out(directory: Path, answers: str | None, settings: RetrieverSetti
         qrels=[Qrel(query_id, docid, 1) for query_id, entry in questions.items() for docid in entry["relevant"]],
         passage_files=[str(directory / _PASSAGES)],
     )
-    if answers:
-        found = read_answers(answers)[0]
+    if options.answers:
+        found = read_answers(options.answers)[0]
         collection.answers = {query_id: texts for query_id, texts in found.items() if query_id in questions}
     passages = list(Corpus(directory / _PASSAGES))
-    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], settings)
-    queries = query_texts([entry["query"] for entry in questions.values()], settings)
+    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], options)
+    queries = query_texts([entry["query"] for entry in questions.values()], options)
     return HeldOutData(
         dict(zip(questions, queries, strict=True)),
         [(passage.docid, text) for passage, text in zip(passages, texts, strict=True)],

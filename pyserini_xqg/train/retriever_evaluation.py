@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from pyserini_xqg.core.cli import say
 from pyserini_xqg.evaluate.scoring import R_AT_KT, Scorer
-from pyserini_xqg.train.loop import Report
 from pyserini_xqg.train.retriever_data import HeldOutData
 from pyserini_xqg.train.retriever_model import encode
 
@@ -89,25 +85,3 @@ def by_measure(metrics: Mapping[str, float], measures: Sequence[str]) -> dict[st
             if measure == name and key.startswith("eval_"):
                 found.setdefault(name, {})[language or "avg"] = value
     return found
-
-
-class RetrieverReport(Report):
-    """One line for each evaluation on standard error, and the whole history in ``training-log.jsonl``."""
-
-    unit = "questions"
-
-    def __init__(self, path: Path, every: int, update_size: int, measures: Sequence[str]) -> None:
-        super().__init__(path, every, update_size)
-        self._measures = measures
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        """Report all measures, of the languages only the first one."""
-        parts = []
-        for number, (name, values) in enumerate(by_measure(metrics, self._measures).items()):
-            each = [f"{language} {value:.3f}" for language, value in values.items() if language != "avg"]
-            parts.append(f"{name} {values['avg']:.3f}" + (f" ({', '.join(each)})" if each[1:] and not number else ""))
-        if math.isfinite(self._loss):
-            self._say(state, f", held-out {', '.join(parts)}")
-        elif state.is_world_process_zero:  # before the first step
-            say(f"step {state.global_step:,} of {state.max_steps:,}: held-out {', '.join(parts)}")
-            self._write(state)

@@ -5,56 +5,47 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.train.alignment import translated_embeddings, translation_table
+from pyserini_xqg.train.distill_options import StudentOptions
 from pyserini_xqg.train.parallel_text import SentencePair, distinct
-from pyserini_xqg.train.romanization import romanizer
-from pyserini_xqg.train.wordpieces import SPECIAL, as_wordpiece, build_tokenizer, learn_pieces, plain_normalizer
+from pyserini_xqg.train.vocabulary import (
+    SPECIAL,
+    as_wordpiece,
+    build_tokenizer,
+    learn_pieces,
+    plain_normalizer,
+    romanizer,
+)
 
+LONGEST = 40
+"""Pieces of a sentence that are looked at to align it."""
+_ROUNDS = 4
+_SHARPNESS = 1.5  # of the links: above 1, likely ones count for more
 _LAYER = re.compile(r"^(encoder\.layer\.)(\d+)(\..*)$")
 _LATIN_END = "\u0250"  # letters from here on are no Latin ones
 
 
-@dataclass(frozen=True)
-class NewStudent:
-    """Shape of a student to make.
-
-    layers : numbers of the teacher's layers to take, from 0, in order. vocabulary_size : most pieces. teacher_pieces :
-    how many of them are the teacher's own, its first ones in Latin letters (vocabularies begin with the frequent ones).
-    romanize : write other scripts in Latin letters first, see :mod:`~pyserini_xqg.train.romanization`.
-    """
-
-    layers: tuple[int, ...]
-    vocabulary_size: int = 12000
-    teacher_pieces: int = 5000
-    romanize: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.teacher_pieces < self.vocabulary_size:
-            raise XqgError(
-                f"--teacher-pieces {self.teacher_pieces}: must be below --vocabulary-size {self.vocabulary_size}."
-            )
-
-    def check(self, teacher: Any, name: str) -> None:
-        """:class:`XqgError` unless these layers can be taken from the loaded ``teacher``."""
-        if teacher.config.model_type != "bert":
-            raise XqgError(
-                f"--student-layers takes layers from BERT-shaped teachers, and {name} is {teacher.config.model_type}. "
-                "Pass --student with an encoder to begin from."
-            )
-        number = teacher.config.num_hidden_layers
-        if not self.layers or any(not 0 <= layer < number for layer in self.layers):
-            wrong = ",".join(map(str, self.layers))
-            raise XqgError(f"--student-layers {wrong}: {name} has the layers 0 to {number - 1}. Name some of those.")
+def check_layers(student: StudentOptions, teacher: Any, name: str) -> None:
+    """:class:`XqgError` unless these layers can be taken from the loaded ``teacher``."""
+    if teacher.config.model_type != "bert":
+        raise XqgError(
+            f"--student-layers takes layers from BERT-shaped teachers, and {name} is {teacher.config.model_type}. Pass "
+            "--student with an encoder to begin from."
+        )
+    number, layers = teacher.config.num_hidden_layers, student.student_layers or ()
+    if not layers or any(not 0 <= layer < number for layer in layers):
+        wrong = ",".join(map(str, layers))
+        raise XqgError(f"--student-layers {wrong}: {name} has the layers 0 to {number - 1}. Name some of those.")
 
 
-def learn_tokenizer(student: NewStudent, pairs: Sequence[SentencePair], teacher_tokenizer: Any, max_length: int) -> Any:
+def learn_tokenizer(
+    student: StudentOptions, pairs: Sequence[SentencePair], teacher_tokenizer: Any, max_length: int
+) -> Any:
     """The student's tokenizer, its pieces learned from both sides of the pairs."""
     texts = [*distinct(pair.english for pair in pairs), *(pair.translation for pair in pairs)]
     normalizer = romanizer() if student.romanize else plain_normalizer()
@@ -82,12 +73,12 @@ def _is_latin(piece: str) -> bool:
 
 
 def build_student(
-    student: NewStudent, teacher: Any, teacher_tokenizer: Any, tokenizer: Any, pairs: Sequence[SentencePair]
+    student: StudentOptions, teacher: Any, teacher_tokenizer: Any, tokenizer: Any, pairs: Sequence[SentencePair]
 ) -> Any:
     """The student before training: the teacher's layers, and an embedding for each piece of ``tokenizer``.
 
     Pieces that the teacher has too keep its embedding. A new one begins as the mean of the English pieces that it
-    translates (:mod:`~pyserini_xqg.train.alignment`), or else as the mean of the pieces that the teacher cuts it
+    translates (:func:`translation_table`), or else as the mean of the pieces that the teacher cuts it
     into.
     """
     import torch
@@ -97,7 +88,7 @@ def build_student(
     config.update(
         {
             "vocab_size": len(tokenizer),
-            "num_hidden_layers": len(student.layers),
+            "num_hidden_layers": len(student.student_layers),
             "pad_token_id": tokenizer.pad_token_id,
         }
     )
@@ -109,7 +100,7 @@ def build_student(
         if (found := _LAYER.match(name)) is None:
             weights[name] = weight
         else:
-            for number, layer in enumerate(student.layers):
+            for number, layer in enumerate(student.student_layers):
                 if layer == int(found[2]):
                     weights[f"{found[1]}{number}{found[3]}"] = weight
     own = teacher.get_input_embeddings().weight.detach().float().numpy()
@@ -148,3 +139,59 @@ def _embeddings(own: np.ndarray, teacher_tokenizer: Any, tokenizer: Any, pairs: 
         "which the new ones among them begin"
     )
     return made
+
+
+def translation_table(
+    sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], source_size: int, target_size: int
+) -> Any:
+    """IBM model 1: how often each source piece was the translation of each target piece.
+
+    IBM model 1 (Brown et al. 1993) explains every source piece by one of the target pieces of its sentence;
+    expectation maximisation finds the probabilities. Returns a SciPy sparse array (source_size, target_size) of
+    expected numbers of links after four rounds.
+
+    >>> pieces = [np.array([0, 1]), np.array([0])]
+    >>> translation_table(pieces, [np.array([5, 6]), np.array([5])], 2, 7).toarray()[:, 5:].round(1)
+    array([[1.8, 0.2],
+           [0.1, 0.9]])
+    """
+    from scipy import sparse
+
+    rows, columns, owners = _links(sources, targets)
+    links, which = np.unique(rows * np.int64(target_size) + columns, return_inverse=True)
+    source, target = links // target_size, links % target_size
+    counts = np.bincount(which, minlength=len(links)).astype(np.float64)
+    for _ in range(_ROUNDS):
+        probability = counts / np.bincount(target, counts, minlength=target_size)[target]
+        weights = probability[which]
+        counts = np.bincount(which, weights / np.bincount(owners, weights)[owners], minlength=len(links))
+    return sparse.csr_array((counts, (source, target)), shape=(source_size, target_size))
+
+
+def _links(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of pieces in each pair of sentences, and which occurrence of a source piece each belongs to."""
+    rows, columns, owners = [], [], []
+    occurrences = 0
+    for source, target in zip(sources, targets, strict=True):
+        source, target = source[:LONGEST], target[:LONGEST]
+        if not len(source) or not len(target):
+            continue
+        rows.append(np.repeat(source, len(target)))
+        columns.append(np.tile(target, len(source)))
+        owners.append(np.repeat(np.arange(occurrences, occurrences + len(source)), len(target)))
+        occurrences += len(source)
+    if not rows:
+        empty = np.zeros(0, dtype=np.int64)
+        return empty, empty, empty
+    return np.concatenate(rows).astype(np.int64), np.concatenate(columns).astype(np.int64), np.concatenate(owners)
+
+
+def translated_embeddings(table: Any, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the target pieces' embeddings by their links, (source_size, dimension), and which rows have any."""
+    sharp = table.copy()
+    totals = np.asarray(table.sum(axis=1)).ravel()
+    per_link = np.repeat(np.maximum(totals, 1e-12), np.diff(sharp.indptr))
+    sharp.data = (sharp.data / per_link) ** _SHARPNESS
+    sums = np.asarray(sharp.sum(axis=1)).ravel()
+    mean = (sharp @ embeddings.astype(np.float64)) / np.maximum(sums, 1e-12)[:, None]
+    return mean.astype(np.float32), totals > 0

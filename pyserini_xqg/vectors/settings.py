@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg import default_encoder
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json
+from pyserini_xqg.core.kinds import Kind, differing
 from pyserini_xqg.core.options import at_least, option
 
 if TYPE_CHECKING:
     from pyserini_xqg.vectors.embedding import Embedder
 
-RECORD_NAME = "xqg-training.json"
-"""What a training records beside its model."""
+
+def _other_settings(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return differing(
+        {"task": there.get("task"), **there.get("settings", {})}, {"task": now["task"], **now["settings"]}
+    )
+
+
+TRAINING = Kind(
+    "training",
+    "xqg-training.json",
+    "pyserini-xqg training",
+    2,
+    "python -m pyserini_xqg.train",
+    compare=_other_settings,
+)
+"""A model that this package trained, with its record beside it."""
 
 POOLINGS = ("cls", "mean")
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
@@ -105,10 +120,9 @@ class EncoderConfig:
 def recorded_settings(model: str) -> dict[str, Any]:
     """Settings of an encoder that this package trained, as recorded beside it; none for others."""
     directory = default_encoder.place(model)
-    path = Path(directory) / RECORD_NAME
-    if not path.is_file():
+    if not TRAINING.is_at(directory):
         return {}
-    recorded = read_json(path).get("encoder") or {}
+    recorded = TRAINING.read(directory).get("encoder") or {}
     return {field.name: recorded[field.name] for field in fields(EncoderConfig) if field.name in recorded}
 
 

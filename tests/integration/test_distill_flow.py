@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import assert_one_error, command_environment, directory_bytes, run_module
-from parallel_data import write_pair
+from trainings import write_pair
 
 from pyserini_xqg import default_encoder
 
@@ -54,7 +54,7 @@ def test_killed_and_continued_gives_the_same_model(command, tmp_path):
     process.wait()
     process.stderr.close()
     other = run_module("pyserini_xqg.train", *command(output, "--seed", "1"))
-    assert_one_error(other, "half-done training with other settings: seed is 42 there and 1 now")
+    assert_one_error(other, "unfinished training with other settings: seed is 42 there and 1 now")
     result = run_module("pyserini_xqg.train", *command(output))
     assert result.returncode == 0, result.stderr
     assert "continues after" in result.stderr

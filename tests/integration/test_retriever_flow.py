@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from helpers import assert_one_error, command_environment, directory_bytes, run_module, write_jsonl
-from retrievers import build_plain_encoder, example_records, record_of
+from trainings import build_plain_encoder, example_records, record_of
 
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
@@ -56,7 +56,7 @@ def test_killed_and_continued_gives_the_same_model(pairs, tiny_encoder, tmp_path
     process.wait()
     process.stderr.close()
     other = run_module("pyserini_xqg.train", *command(pairs, tiny_encoder, output, "--temperature", "0.1"))
-    assert_one_error(other, "half-done training with other settings: temperature is 1.0 there and 0.1 now")
+    assert_one_error(other, "unfinished training with other settings: temperature is 1.0 there and 0.1 now")
     result = run_module("pyserini_xqg.train", *command(pairs, tiny_encoder, output))
     assert result.returncode == 0, result.stderr
     assert " continues after " in result.stderr

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from generators import build_tiny_t5
 from helpers import assert_one_error, command_environment, directory_bytes, run_module, write_jsonl
-from training_data import pair_records
+from trainings import pair_records, record_of
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 pytestmark = pytest.mark.integration
 
-SHAPE = ["--from-scratch", "--vocab-size", "150", "--layers", "1", "--d-model", "32"]
 OPTIONS = [
     *("--held-out", "0.2", "--steps", "40", "--eval-steps", "4", "--batch-size", "8", "--log-steps", "1"),
     *("--learning-rate", "3e-3", "--device", "cpu", "--dtype", "float32", "--threads", "1", "--samples", "1"),
@@ -27,21 +26,18 @@ def pairs(tmp_path_factory):
     return write_jsonl(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", pair_records(20))
 
 
-def command(pairs, output, *options) -> list[str]:
-    return list(map(str, ["generator", "--data", pairs, "--output", output, *OPTIONS, *options]))
+def command(pairs, model, output, *options) -> list[str]:
+    given = ["generator", "--data", pairs, "--model", model, "--output", output]
+    return list(map(str, [*given, *OPTIONS, *options]))
 
 
-def record(output):
-    return json.loads((output / "xqg-training.json").read_text())
-
-
-def test_killed_twice_and_continued_gives_the_same_model(pairs, tmp_path):
-    result = run_module("pyserini_xqg.train", *command(pairs, tmp_path / "whole", *SHAPE))
+def test_killed_twice_and_continued_gives_the_same_model(pairs, tiny_t5, tmp_path):
+    result = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, tmp_path / "whole"))
     assert result.returncode == 0, result.stderr
     output = tmp_path / "killed"
     for step in (8, 24):
         process = subprocess.Popen(
-            [sys.executable, "-m", "pyserini_xqg.train", *command(pairs, output, *SHAPE)],
+            [sys.executable, "-m", "pyserini_xqg.train", *command(pairs, tiny_t5, output)],
             stderr=subprocess.PIPE, text=True, env=command_environment(),
         )  # fmt: skip
         end = time.monotonic() + 120
@@ -51,16 +47,16 @@ def test_killed_twice_and_continued_gives_the_same_model(pairs, tmp_path):
             time.sleep(0.005)
         process.send_signal(signal.SIGSTOP)  # so that it cannot end while the second one starts
         if step == 8:
-            second = run_module("pyserini_xqg.train", *command(pairs, output, *SHAPE))
+            second = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, output))
             assert_one_error(second, "another process is writing it")
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stderr.close()
-    other = run_module("pyserini_xqg.train", *command(pairs, output, *SHAPE, "--seed", "1"))
-    assert_one_error(other, "half-done training with other settings: seed is 42 there and 1 now")
-    result = run_module("pyserini_xqg.train", *command(pairs, output, *SHAPE))
+    other = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, output, "--seed", "1"))
+    assert_one_error(other, "unfinished training with other settings: seed is 42 there and 1 now")
+    result = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, output))
     assert result.returncode == 0, result.stderr
-    assert record(output)["losses"] == record(tmp_path / "whole")["losses"]
+    assert record_of(output)["losses"] == record_of(tmp_path / "whole")["losses"]
     ours, theirs = directory_bytes(output), directory_bytes(tmp_path / "whole")
     for name in ("model.safetensors", "tokenizer.json", "samples.jsonl"):
         assert ours[name] == theirs[name], name
@@ -74,22 +70,23 @@ def test_two_processes_train_as_one(pairs, tmp_path):
     source = build_tiny_t5(tmp_path / "source")
     AutoModelForSeq2SeqLM.from_pretrained(source, dropout_rate=0.0).save_pretrained(tmp_path / "t5")
     AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "t5")
-    options = ["--model", tmp_path / "t5", "--batch-size", "14", "--device-batch-size", "7", "--steps", "12"]
+    options = ["--batch-size", "14", "--device-batch-size", "7", "--steps", "12"]
     for name, launcher in (("one", []), ("two", ["torch.distributed.run", "--nproc-per-node", "2", "-m"])):
+        given = command(pairs, tmp_path / "t5", tmp_path / name, *options)
         result = subprocess.run(
-            [sys.executable, "-m", *launcher, "pyserini_xqg.train", *command(pairs, tmp_path / name, *options)],
+            [sys.executable, "-m", *launcher, "pyserini_xqg.train", *given],
             capture_output=True, text=True, timeout=240, env=command_environment(OMP_NUM_THREADS="1"),
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         assert result.stderr.count("step 12 of 12") == 1
-    one, two = record(tmp_path / "one"), record(tmp_path / "two")
+    one, two = record_of(tmp_path / "one"), record_of(tmp_path / "two")
     assert (one["devices"], two["devices"]) == (1, 2)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=2e-3)
     np.testing.assert_allclose(two["held_out_losses"], one["held_out_losses"], rtol=2e-3)
 
 
-def test_the_model_goes_through_generate_and_encode(pairs, tiny_encoder, tmp_path):
-    result = run_module("pyserini_xqg.train", *command(pairs, tmp_path / "model", *SHAPE, "--steps", "40"))
+def test_the_model_goes_through_generate_and_encode(pairs, tiny_t5, tiny_encoder, tmp_path):
+    result = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, tmp_path / "model", "--steps", "40"))
     assert result.returncode == 0, result.stderr
     passages = {line["positive_passages"][0]["docid"]: line["positive_passages"][0] for line in pair_records(4)}
     corpus = write_jsonl(tmp_path / "corpus.jsonl", list(passages.values()))

@@ -1,4 +1,4 @@
-"""The teacher's vectors of English texts, kept on the disk: computed once for a teacher and texts."""
+"""What a student is taught: the teacher's vectors, computed once and kept on the disk, and a cross-encoder's scores."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_xqg.core.cli import progress, say
-from pyserini_xqg.core.old_files import exclusive, write_whole
+from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.output import exclusive
 from pyserini_xqg.vectors.embedding import Embedder
+
+if TYPE_CHECKING:
+    import torch
 
 _TOGETHER = 4096  # texts between two reports
 
@@ -44,7 +50,7 @@ def teacher_vectors(teacher: Embedder, fingerprint: str, texts: Sequence[str], c
                 bar.update(len(rows[-1]))
         vectors = np.concatenate(rows)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        with write_whole(path, "wb") as out:
+        with write_file(path, "wb") as out:
             np.save(out, vectors)
     return vectors
 
@@ -61,3 +67,46 @@ def project(vectors: np.ndarray, dimension: int) -> np.ndarray:
     _, axes = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors.astype(np.float64))
     reduced = vectors @ axes[:, ::-1][:, :dimension].astype(np.float32)
     return reduced / np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
+
+
+def check_cross_encoder(name: str) -> None:
+    """:class:`XqgError` unless ``name`` is a sequence classifier with one output."""
+    from transformers import AutoModelForSequenceClassification
+
+    cure = "Pass --cross-encoder a checkpoint with one score a pair, such as cross-encoder/ms-marco-MiniLM-L6-v2."
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(name, output_loading_info=True)
+    except Exception as error:  # transformers raises many kinds
+        raise XqgError(f"{name}: cannot be loaded as a cross-encoder ({str(error).splitlines()[0]}). {cure}") from error
+    if report["missing_keys"] or model.config.num_labels != 1:
+        raise XqgError(f"{name}: not a cross-encoder with one score. {cure}")
+
+
+class CrossEncoderScores:
+    """A cross-encoder's scores of texts for each other.
+
+    model, tokenizer : of a sequence classifier with one output. texts : by row. length : most tokens of a pair.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, texts: Sequence[str], length: int = 128) -> None:
+        self._model, self._tokenizer, self._texts, self._length = model.eval(), tokenizer, texts, length
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Scores, float32 (rows, rows)."""
+        import torch
+
+        device = next(self._model.parameters()).device
+        texts = [self._texts[row] for row in rows.tolist()]
+        scores = []
+        with torch.inference_mode():
+            for text in texts:
+                inputs = self._tokenizer(
+                    [text] * len(texts),
+                    texts,
+                    truncation=True,
+                    max_length=self._length,
+                    padding=True,
+                    return_tensors="pt",
+                ).to(device)
+                scores.append(self._model(**inputs).logits[:, 0].float().cpu())
+        return torch.stack(scores).clone()

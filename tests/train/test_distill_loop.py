@@ -8,14 +8,14 @@ import torch
 
 from pyserini_xqg.train.distill_loop import (
     BatchSampler,
-    Collator,
     DistillData,
     PieceSplitter,
+    TextCollator,
     Texts,
     distillation_loss,
     pooled,
 )
-from pyserini_xqg.train.distill_settings import DistillSettings
+from pyserini_xqg.train.distill_options import LossOptions
 
 
 def unit(rows, dimension, seed):
@@ -42,7 +42,7 @@ def reference_loss(x, y, rows, settings, others, scores):
 
 
 def test_the_loss_is_its_definition():
-    settings = DistillSettings(cosine_weight=1.5, contrastive_weight=0.7, kl_weight=0.3, scale=8.0)
+    settings = LossOptions(cosine_weight=1.5, contrastive_weight=0.7, kl_weight=0.3, scale=8.0)
     x, y, others = unit(5, 6, 0), unit(5, 6, 1), unit(3, 6, 2)
     y[3], rows = y[1], np.array([0, 1, 2, 1, 4])  # two texts of the same English side
     scores = np.random.default_rng(3).normal(size=(5, 5))
@@ -97,7 +97,7 @@ def test_an_epoch_is_every_translation_once_in_batches_of_like_lengths():
 
 
 def test_batches_are_padded():
-    batch = Collator(7)([(np.array([1, 2, 3]), 5), (np.array([4]), 2)])
+    batch = TextCollator(7)([(np.array([1, 2, 3]), 5), (np.array([4]), 2)])
     assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 7, 7]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["rows"].tolist() == [5, 2]

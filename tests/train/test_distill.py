@@ -1,32 +1,37 @@
 """Distillation: a student learns tiny languages, continues after it was cut off, and loads as any encoder does."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
-from helpers import assert_one_error, build_tiny_encoder, directory_bytes, run_module
-from parallel_data import write_pair
+from helpers import build_tiny_encoder, directory_bytes
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+from trainings import cut_off, losses, record_of, write_pair
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.train import __main__ as train
-from pyserini_xqg.train import distill_models
+from pyserini_xqg.core.options import changed
+from pyserini_xqg.train import distill as module
 from pyserini_xqg.train.distill import distill
-from pyserini_xqg.train.distill_loop import DistillReport
-from pyserini_xqg.train.distill_settings import DistillSettings
-from pyserini_xqg.train.generator import Hardware
+from pyserini_xqg.train.distill_options import (
+    Distillation,
+    LossOptions,
+    ParallelOptions,
+    StudentOptions,
+    TeacherOptions,
+)
 from pyserini_xqg.train.parallel_text import read_parallel
-from pyserini_xqg.train.student import NewStudent
-from pyserini_xqg.train.teacher_vectors import project
+from pyserini_xqg.train.report import TrainingReport
+from pyserini_xqg.train.teacher import project
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
 
-PLAIN = Hardware("cpu", "float32")
-SETTINGS = {"steps": 12, "batch_size": 8, "eval_steps": 4, "warmup_steps": 1, "learning_rate": 2e-3, "dropout": 0.1}
-NEW = NewStudent((0, 1), vocabulary_size=140, teacher_pieces=12)
+SETTINGS = {
+    **{"steps": 12, "batch_size": 8, "eval_steps": 4, "warmup_steps": 1, "learning_rate": 2e-3, "dropout": 0.1},
+    **{"device": "cpu", "dtype": "float32", "log_steps": 1},
+}
+NEW = StudentOptions(student_layers=(0, 1), vocabulary_size=140, teacher_pieces=12, romanize=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +43,28 @@ def teacher(tmp_path_factory):
 def data(tmp_path_factory):
     """60 pairs of Finnish and Russian each; 6 of each are held out."""
     directory = tmp_path_factory.mktemp("data")
-    return read_parallel([write_pair(directory, code, 60) for code in ("fi", "ru")], held_out=6)
+    return ParallelOptions(data=tuple(write_pair(directory, code, 60) for code in ("fi", "ru")), held_out=6)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
+def empty_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def run(data, teacher, student, output, hardware=PLAIN, options=None, **changes):
-    distill(
-        data, teacher, student, output, DistillSettings(**SETTINGS | changes), hardware, log_steps=1, **options or {}
+def texts_of(data):
+    return read_parallel(data.data, data.held_out)
+
+
+def run(data, teacher, student, output, loss=None, cross_encoder=None, **changes):
+    options = Distillation(
+        output=str(output),
+        parallel=data,
+        teacher=TeacherOptions(teacher=teacher.model, teacher_pooling=teacher.pooling, cross_encoder=cross_encoder),
+        student=student if isinstance(student, StudentOptions) else StudentOptions(student=student),
+        loss=loss or LossOptions(),
     )
-    return json.loads((output / "xqg-training.json").read_text())
-
-
-def losses(record):
-    return [loss for _, loss in record["losses"]]
+    distill(changed(options, **SETTINGS | changes))
+    return record_of(output)
 
 
 def test_a_student_learns_by_heart_and_every_program_reads_it(data, teacher, tmp_path, capfd):
@@ -65,7 +75,7 @@ def test_a_student_learns_by_heart_and_every_program_reads_it(data, teacher, tmp
     # What was recorded is what the vectors are made with, in every program.
     config = EncoderConfig.named(str(tmp_path / "out"))
     assert (config.pooling, config.l2_norm, config.max_length, config.query_max_length) == ("mean", True, 256, 64)
-    held_out = data.held_out["ru"]
+    held_out = texts_of(data).held_out["ru"]
     ours = Embedder(config, device="cpu").embed_queries([pair.translation for pair in held_out])
     theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode([pair.translation for pair in held_out])
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -77,7 +87,7 @@ def test_a_student_learns_by_heart_and_every_program_reads_it(data, teacher, tmp
 
 
 def test_half_precision_on_the_disk_is_read_as_float32(data, teacher, tmp_path):
-    record = run(data, teacher, NEW, tmp_path / "out", options={"save_dtype": "float16"})
+    record = run(data, teacher, NEW, tmp_path / "out", save_dtype="float16")
     assert record["settings"]["save_dtype"] == "float16"
     assert not any("pooler" in name for name in load_file(tmp_path / "out" / "model.safetensors"))
     assert str(BertModel.from_pretrained(tmp_path / "out").dtype) == "torch.float32"
@@ -86,31 +96,20 @@ def test_half_precision_on_the_disk_is_read_as_float32(data, teacher, tmp_path):
     assert sizes[0] < 0.6 * sizes[1]
 
 
-class CutOffError(Exception):
-    pass
-
-
 def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, teacher, tmp_path, monkeypatch, capfd):
     changes = {"piece_dropout": 0.3, "extra_negatives": 5}
     whole = run(data, teacher, NEW, tmp_path / "whole", **changes)
-
-    def on_step_end(self, args, state, control, **options):
-        if state.global_step == 10:
-            raise CutOffError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistillReport, "on_step_end", on_step_end)
-        with pytest.raises(CutOffError):
-            run(data, teacher, NEW, tmp_path / "cut", **changes)
+    with cut_off(monkeypatch, TrainingReport, step=10):
+        run(data, teacher, NEW, tmp_path / "cut", **changes)
     assert not (tmp_path / "cut" / "config.json").exists()
     for other, phrase in (
         ({"seed": 7}, "seed is 42 there and 7 now"),
         ({"piece_dropout": 0.1}, "piece_dropout is 0.3 there and 0.1 now"),
     ):
-        with pytest.raises(XqgError, match=f"half-done training with other settings: {phrase}"):
+        with pytest.raises(XqgError, match=f"unfinished training with other settings: {phrase}"):
             run(data, teacher, NEW, tmp_path / "cut", **changes | other)
     with pytest.raises(XqgError, match=r"student.layers is \[0, 1\] there and \[1\] now"):
-        run(data, teacher, NewStudent((1,), 140, 12), tmp_path / "cut", **changes)
+        run(data, teacher, NEW, tmp_path / "cut", **changes, student_layers=(1,))
     capfd.readouterr()
     continued = run(data, teacher, NEW, tmp_path / "cut", **changes)
     assert "continues after 8 steps" in capfd.readouterr().err
@@ -119,8 +118,8 @@ def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, teacher, tmp
     names = ("model.safetensors", "config.json", "tokenizer.json", "modules.json")
     one, other = directory_bytes(tmp_path / "cut"), directory_bytes(tmp_path / "whole")
     assert [name for name in names if one[name] != other[name]] == []
-    with pytest.raises(XqgError, match=r"cut exists. Remove it, choose another --output, or pass --overwrite"):
-        run(data, teacher, NEW, tmp_path / "cut", **changes)
+    run(data, teacher, NEW, tmp_path / "cut", **changes)
+    assert "holds this model already, trained with the same settings" in capfd.readouterr().err
 
 
 def test_the_seed_decides(data, teacher, tmp_path):
@@ -133,17 +132,16 @@ def test_the_seed_decides(data, teacher, tmp_path):
 
 
 def test_the_teachers_vectors_are_computed_once(data, teacher, tmp_path, capfd):
-    cache = {"cache": tmp_path / "vectors"}
-    run(data, teacher, NEW, tmp_path / "one", steps=2, options=cache)
+    cache = {"cache": str(tmp_path / "vectors")}
+    run(data, teacher, NEW, tmp_path / "one", steps=2, **cache)
     assert "computed earlier" not in capfd.readouterr().err
     (file,) = (tmp_path / "vectors").glob("teacher-*.npy")
-    english = {pair.english for pair in data.training} | {
-        pair.english for pairs in data.held_out.values() for pair in pairs
-    }
+    text = texts_of(data)
+    english = {pair.english for pairs in (text.training, *text.held_out.values()) for pair in pairs}
     assert np.load(file).shape == (len(english), 32)
-    run(data, teacher, NEW, tmp_path / "two", steps=2, options=cache, seed=3)
+    run(data, teacher, NEW, tmp_path / "two", steps=2, **cache, seed=3)
     assert "computed earlier" in capfd.readouterr().err
-    run(data, teacher.replace(pooling="cls"), NEW, tmp_path / "three", steps=2, options=cache)
+    run(data, teacher.replace(pooling="cls"), NEW, tmp_path / "three", steps=2, **cache)
     assert len(list((tmp_path / "vectors").glob("teacher-*.npy"))) == 2
 
 
@@ -160,11 +158,11 @@ def test_another_dimension_needs_a_projection(data, teacher, tmp_path):
     student = wider_student(tmp_path / "wide", teacher.model)
     with pytest.raises(XqgError, match="vectors have 32 dimensions, the student's 48: pass --projection"):
         run(data, teacher, student, tmp_path / "out")
-    record = run(data, teacher, student, tmp_path / "out", options={"projection": True})
+    record = run(data, teacher, student, tmp_path / "out", projection=True)
     assert losses(record)[-1] < losses(record)[0]
     assert record["settings"]["projection"] is True
     # And the other way round: the wide one teaches the narrow one.
-    run(data, EncoderConfig(student, pooling="mean"), teacher.model, tmp_path / "narrow", options={"projection": True})
+    run(data, EncoderConfig(student, pooling="mean"), teacher.model, tmp_path / "narrow", projection=True)
 
 
 def test_a_projection_keeps_inner_products_as_well_as_it_can():
@@ -182,14 +180,12 @@ def test_a_cross_encoder_teaches_too(data, teacher, tmp_path):
     scorer = tmp_path / "cross-encoder"
     shutil.copytree(teacher.model, scorer)
     BertForSequenceClassification(BertConfig.from_pretrained(teacher.model, num_labels=1)).save_pretrained(scorer)
-    options = {"cross_encoder": str(scorer)}
-    with_scores = run(data, teacher, NEW, tmp_path / "with", steps=3, kl_weight=1.0, options=options)
+    loss = LossOptions(kl_weight=1.0)
+    with_scores = run(data, teacher, NEW, tmp_path / "with", loss, str(scorer), steps=3)
     without = run(data, teacher, NEW, tmp_path / "without", steps=3)
     assert losses(with_scores)[0] > losses(without)[0]
-    with pytest.raises(XqgError, match="--cross-encoder and --kl-weight go together"):
-        run(data, teacher, NEW, tmp_path / "out", options=options)
     with pytest.raises(XqgError, match=r"not a cross-encoder with one score. Pass --cross-encoder"):
-        run(data, teacher, NEW, tmp_path / "out", kl_weight=1.0, options={"cross_encoder": teacher.model})
+        run(data, teacher, NEW, tmp_path / "out", loss, teacher.model)
 
 
 def test_models_that_are_no_encoders_are_refused(data, teacher, tiny_t5, tmp_path):
@@ -204,68 +200,7 @@ def test_models_that_are_no_encoders_are_refused(data, teacher, tiny_t5, tmp_pat
 
 def test_the_saved_model_is_compared_with_the_trained_one(data, teacher, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(distill_models, "probe_vectors", lambda *_: -np.ones((2, 32)))
+        patch.setattr(module, "probe_vectors", lambda *_: -np.ones((2, 32)))
         with pytest.raises(XqgError, match="the saved model's vectors differ from the trained one's by"):
             run(data, teacher, NEW, tmp_path / "out", steps=2)
     assert not (tmp_path / "out" / "config.json").exists()
-
-
-def command(directory, teacher, *options):
-    return [
-        *("distill", "--teacher", teacher.model, "--teacher-pooling", "mean", "--output", str(directory / "out")),
-        *("--steps", "4", "--batch-size", "8", "--eval-steps", "2", "--warmup-steps", "1", "--device", "cpu"),
-        *map(str, options),
-    ]
-
-
-def test_a_command_trains_and_records_what_it_did(teacher, tmp_path):
-    source = write_pair(tmp_path, "fi", 40)
-    options = ["--data", source, "--held-out", "5", "--student-layers", "1", "--vocabulary-size", "140"]
-    result = run_module(
-        "pyserini_xqg.train", *command(tmp_path, teacher, *options, "--teacher-pieces", "10", "--romanize"),
-        "--threads", "1", XDG_CACHE_HOME=str(tmp_path),
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == ""
-    shown = result.stderr.splitlines()
-    assert any(line.startswith("step 2 of 4: loss ") for line in shown), result.stderr
-    assert shown[-1].startswith(f"{tmp_path}/out: trained for 4 steps, held-out top-1 ")
-    settings = json.loads((tmp_path / "out" / "xqg-training.json").read_text())["settings"]
-    assert settings["student"] == {"layers": [1], "vocabulary_size": 140, "teacher_pieces": 10, "romanize": True}
-    assert settings["data"]["held_out"] == {"fi": 5}
-
-
-@pytest.mark.parametrize(
-    ("options", "phrase"),
-    [
-        ([], "pass one of --student (an encoder) and --student-layers"),
-        (["--student", "a", "--student-layers", "1"], "pass one of --student"),
-        (["--student", "a", "--vocabulary-size", "100"], "--vocabulary-size is for --student-layers"),
-        (["--student", "a", "--romanize"], "--romanize is for --student-layers"),
-        (["--student-layers", "7"], "--student-layers 7: "),
-        (["--student-layers", "1", "--steps", "5", "--warmup-steps", "5"], "--warmup-steps 5: must be"),
-        (["--student-layers", "1", "--english-share", "1"], "--english-share 1.0: must be at least 0 and below 1"),
-        (["--student-layers", "1", "--piece-dropout", "1"], "--piece-dropout 1.0: must be at least 0 and below 1"),
-        (["--student-layers", "1", "--learning-rate", "0"], "--learning-rate 0.0: must be above 0"),
-        (["--student-layers", "1", "--held-out-languages", "fi"], "--held-out-languages needs --held-out"),
-        (["--student-layers", "1", "--held-out", "30"], "has only 30 pairs in fi"),
-        (["--student-layers", "1", "--cross-encoder", "a"], "--cross-encoder and --kl-weight go together"),
-        (["--student-layers", "1", "--vocabulary-size", "140", "--teacher-pieces", "9", "--batch-size", "64"],
-         "--batch-size 64: there are only 30 pairs to train on"),
-        (["--student-layers", "1", "--vocabulary-size", "40", "--teacher-pieces", "9"], "--vocabulary-size 40: the"),
-        (["--student-layers", "1", "--cosine-weight", "0", "--contrastive-weight", "0"], "Give one of the losses"),
-    ],
-)  # fmt: skip
-def test_bad_options_are_named(teacher, tmp_path, options, phrase):
-    source = write_pair(tmp_path, "fi", 30)
-    with pytest.raises(XqgError) as caught:
-        train.main(command(tmp_path, teacher, "--data", source, *options))
-    assert phrase in str(caught.value)
-
-
-def test_an_error_of_the_command_is_one_line(teacher, tmp_path):
-    (tmp_path / "en.txt").write_text("a\nb\n")
-    (tmp_path / "fi.txt").write_text("x\n")
-    source = f"fi={tmp_path}/en.txt:{tmp_path}/fi.txt"
-    result = run_module("pyserini_xqg.train", *command(tmp_path, teacher, "--data", source, "--student-layers", "1"))
-    assert_one_error(result, "fi.txt ends after 1 lines", "en.txt goes on")

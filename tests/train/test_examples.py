@@ -1,14 +1,15 @@
-"""Pairs from Tevatron's JSONL and from datasets, what is held out, and every fault by its place."""
+"""Examples and pairs from Tevatron's JSONL and from datasets, what is held out, and every fault by its place."""
 
 import gzip
 import json
 
 import pytest
 from helpers import LANGUAGES, write_jsonl
-from training_data import pair_records
+from trainings import pair_records
 
 from pyserini_xqg import datasets
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.train.examples import ExampleSource
 from pyserini_xqg.train.pairs import PairSource, Split, is_held_out
 
 PASSAGE = {"docid": "7", "title": "Bridges", "text": "The bridge is old."}
@@ -63,27 +64,50 @@ def test_a_dataset_gives_the_pairs_of_its_judgements():
     assert pairs(PairSource(["irds:xqg-sample/fi"])) == expected
 
 
-FAULTS = {
-    "no id": ({**GOOD, "query_id": None}, "'query_id' is None"),
-    "empty query": ({**GOOD, "query": "  "}, "'query' is '  '"),
-    "half a character": ({**GOOD, "query": "\ud800"}, "half a surrogate pair"),
-    "no language": ({**GOOD, "lang": None}, "(query_id q1): no language. Add 'lang' to the line"),
-    "unknown language": ({**GOOD, "lang": "Finnish"}, "unknown language code 'Finnish'. Did you mean 'fi'?"),
-    "no positives": ({**GOOD, "positive_passages": []}, "(query_id q1): no positive passage"),
-    "positives of another kind": ({**GOOD, "positive_passages": ["7"]}, "positive passage 1 is no JSON object"),
-    "passage without docid": ({**GOOD, "positive_passages": [{"text": "a"}]}, "positive passage 1: no docid"),
-    "passage without text": ({**GOOD, "positive_passages": [PASSAGE, {"docid": "8"}]}, "positive passage 2 (docid 8)"),
-}
+def examples(tmp_path, *records, **options):
+    return list(ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)], **options))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named_with_file_and_line(tmp_path, fault):
-    record, phrase = FAULTS[fault]
+OTHER = {"docid": 8, "title": None, "text": "A town."}
+BOTH = {"query_id": 1, "query": " Onko silta\nvanha? ", "positive_passages": [PASSAGE], "negative_passages": [OTHER]}
+
+
+def test_an_example_holds_both_kinds_of_passages(tmp_path):
+    (found,) = examples(tmp_path, BOTH)
+    assert (found.query_id, found.query, found.language, found.docid) == ("1", "Onko silta vanha?", None, "7")
+    sides = [["7", "Bridges", "The bridge is old."]], [["8", "", "A town."]]
+    assert found.content == ["1", "Onko silta vanha?", None, *sides]
+    assert [example.language for example in examples(tmp_path, BOTH, languages={"1": "fi"})] == ["fi"]
+    assert examples(tmp_path, {**BOTH, "negative_passages": None})[0].negatives == ()
+    assert examples(tmp_path, {**BOTH, "negative_passages": ["broken"]}, negatives=False)[0].negatives == ()
+
+
+FAULTS = [
+    ({"query_id": None}, "'query_id' is None"),
+    ({"query": "  "}, "'query' is '  '"),
+    ({"query": "\ud800"}, "half a surrogate pair"),
+    ({"lang": None}, "(query_id q1): no language. Add 'lang' to the line"),
+    ({"lang": "Finnish"}, "unknown language code 'Finnish'. Did you mean 'fi'?"),
+    ({"positive_passages": []}, "(query_id q1): no positive passage. Give each query one"),
+    ({"positive_passages": ["7"]}, "positive passage 1 is no JSON object"),
+    ({"positive_passages": [{"text": "a"}]}, "positive passage 1: no docid"),
+    ({"positive_passages": [PASSAGE, {"docid": "8"}]}, "positive passage 2 (docid 8)"),
+    ({"negative_passages": "8"}, "negative passages: no list"),
+    ({"negative_passages": ["8"]}, "negative passage 1 is no JSON object"),
+    ({"negative_passages": [OTHER, {"docid": "9"}]}, "negative passage 2 (docid 9)"),
+    ({"negative_passages": [OTHER, PASSAGE]}, "negative passage 2 (docid 7) is a positive passage. Remove it from"),
+    ({"negative_passages": [{**PASSAGE, "docid": "9"}]}, "(docid 9) has the text of a positive passage"),
+]
+
+
+@pytest.mark.parametrize(("change", "phrase"), FAULTS, ids=[phrase for _, phrase in FAULTS])
+def test_a_fault_is_named_with_file_and_line(tmp_path, change, phrase):
     path = write_jsonl(tmp_path / "pairs.jsonl", [GOOD])
     with open(path, "a") as out:
-        out.write(json.dumps(record) + "\n")
+        out.write(json.dumps({**GOOD, **change}) + "\n")
+    source = ExampleSource if "negative_passages" in change else PairSource
     with pytest.raises(XqgError) as caught:
-        list(PairSource([path]))
+        list(source([path]))
     assert str(caught.value).startswith(f"{path}, line 2"), str(caught.value)
     assert phrase in str(caught.value)
 
@@ -161,3 +185,24 @@ def test_an_empty_held_out_file_is_refused(tmp_path):
     empty = write_jsonl(tmp_path / "empty.jsonl", [])
     with pytest.raises(XqgError, match=r"--held-out .*empty.jsonl: no pair in it"):
         Split(PairSource([path]), PairSource([empty]), 0).scan()
+
+
+def test_a_dataset_gives_its_judged_queries():
+    dataset = datasets.load("xqg-sample/fi")
+    found = list(ExampleSource(["irds:xqg-sample/fi"]))
+    relevant = {(qrel.query_id, qrel.doc_id) for qrel in dataset.qrels_iter() if qrel.relevance > 0}
+    assert {(example.query_id, passage.docid) for example in found for passage in example.positives} == relevant
+    assert all(example.language == "fi" and not example.negatives for example in found)
+
+
+def test_what_is_held_out_goes_by_the_first_passage(tmp_path):
+    records = [
+        {"query_id": number, "query": "?", "positive_passages": [{**PASSAGE, "docid": str(number)}]}
+        for number in range(60)
+    ]
+    split = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)]), 0.3, seed=2)
+    training, held_out = split.scan()
+    assert (training.languages, training.pairs + held_out.pairs) == ({"all": training.pairs}, 60)
+    assert [example.query_id for example in split.held_out()] == [str(n) for n in range(60) if split.holds_out(str(n))]
+    with pytest.raises(XqgError, match="no question in it"):
+        Split(ExampleSource([write_jsonl(tmp_path / "none.jsonl", [])]), 0.3, seed=2).scan()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from pyserini_xqg.train.retriever_batches import batch_sampler, choose_texts, columns, routes
+from pyserini_xqg.train.retriever_loop import batch_sampler, choose_texts, columns, inner_products, routes
 
 POOL = [f"spare {number}" for number in range(50)]
 
@@ -70,3 +70,9 @@ def test_no_passage_stands_twice_in_a_batch(epoch):
     assert len(batches) == 25
     assert all(len({positives[place] for place in batch}) == 8 for batch in batches)
     assert list(sampler) == batches
+
+
+def test_the_arithmetic_of_the_scores_is_float32():
+    row = torch.full((1, 4), 200.25)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert inner_products(row, row).item() == 4 * 200.25**2

@@ -1,10 +1,8 @@
-"""Hugging Face's ``Seq2SeqTrainer`` with this package's sampler, losses and reports."""
+"""Hugging Face's ``Seq2SeqTrainer`` with this package's sampler and losses, and questions written during training."""
 
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Seq2SeqTrainer, TrainerCallback
+from transformers import Seq2SeqTrainer, TrainerCallback
 
 from pyserini_xqg.core.cli import say
-from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.old_files import write_whole
+from pyserini_xqg.core.files import write_text
 from pyserini_xqg.generate.sampling import Prompt, Sampling
-from pyserini_xqg.train.seq2seq import PairTokens
-from pyserini_xqg.train.tokens import TokenPairs
+from pyserini_xqg.train.pair_tokens import PairTokens, TokenPairs
 
 PAPER = Sampling()
 """How samples are drawn: as in the paper."""
@@ -60,7 +56,7 @@ def losses_by_language(rows: np.ndarray, languages: np.ndarray, names: Sequence[
     return found
 
 
-class Collator:
+class PairCollator:
     """Batches of pairs as the model takes them; padding is masked in the input and ignored in the labels."""
 
     def __init__(self, pad_id: int) -> None:
@@ -121,71 +117,9 @@ class GeneratorTrainer(Seq2SeqTrainer):
             **options,
         )
         self._update_size = update_size
-        self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> UpdateSampler:
         return UpdateSampler(self.train_dataset.lengths, self._update_size, self.args.seed)
-
-
-class Report(TrainerCallback):
-    """One line for each evaluation on standard error, and the whole history in ``training-log.jsonl``."""
-
-    unit = "pairs"
-
-    def __init__(self, path: Path, every: int, update_size: int) -> None:
-        self._path, self._every, self._update_size = path, every, update_size
-        self._seconds, self._steps, self._started = 0.0, 0, 0.0
-        self._loss = math.nan
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Speed of this process so far, evaluation left out."""
-        return self._steps * self._update_size / self._seconds if self._seconds else 0.0
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock."""
-        self._started = time.perf_counter()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop the clock."""
-        self._seconds += time.perf_counter() - self._started
-        self._steps += 1
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        """Take note of the training loss; stop where it is no number."""
-        if "loss" not in logs:
-            return
-        self._loss = logs["loss"]
-        if not math.isfinite(self._loss):
-            raise XqgError(
-                f"the loss is {self._loss} at step {state.global_step:,}. Lower --learning-rate, or use --dtype float32"
-            )
-        if not args.do_eval and state.global_step % self._every == 0:
-            self._say(state, "")
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        """Report both losses."""
-        losses = {name.removeprefix("eval_"): loss for name, loss in metrics.items()}
-        best = losses.pop(BEST)
-        each = [f"{name[5:]} {loss:.3f}" for name, loss in losses.items() if name.startswith("loss_")]
-        self._say(state, f", held-out {best:.3f} ({', '.join(each)})")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Write what came after the last evaluation."""
-        self._write(state)
-
-    def _say(self, state: Any, held_out: str) -> None:
-        if state.is_world_process_zero:
-            say(
-                f"step {state.global_step:,} of {state.max_steps:,}: loss {self._loss:.3f}{held_out}, "
-                f"{self.pairs_per_second:.1f} {self.unit}/s"
-            )
-            self._write(state)
-
-    def _write(self, state: Any) -> None:
-        if state.is_world_process_zero:
-            with write_whole(self._path) as out:
-                out.writelines(json.dumps(entry) + "\n" for entry in state.log_history)
 
 
 class Samples(TrainerCallback):
@@ -225,9 +159,8 @@ class Samples(TrainerCallback):
         if self._path.exists():  # without what a run that was cut off wrote for this step and later ones
             lines = self._path.read_text(encoding="utf-8").splitlines()
             earlier = [line for line in lines if json.loads(line)["step"] < state.global_step]
-        with write_whole(self._path) as out:
-            for line in [*earlier, *(json.dumps(record, ensure_ascii=False) for record in records)]:
-                out.write(line + "\n")
+        lines = [*earlier, *(json.dumps(record, ensure_ascii=False) for record in records)]
+        write_text(self._path, "".join(line + "\n" for line in lines))
         for record in {record["language"]: record for record in reversed(records)}.values():
             say(f"  {record['language']}: {record['generated'][0]}")
 

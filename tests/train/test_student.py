@@ -6,15 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parallel_data import ENGLISH, WORDS, sentences
 from tokenizers import Tokenizer
+from trainings import ENGLISH, WORDS, sentences
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.train.alignment import translated_embeddings, translation_table
+from pyserini_xqg.train.distill_options import StudentOptions
 from pyserini_xqg.train.parallel_text import SentencePair
-from pyserini_xqg.train.romanization import romanizer
-from pyserini_xqg.train.student import NewStudent, build_student, learn_tokenizer, teacher_pieces
-from pyserini_xqg.train.wordpieces import build_tokenizer, learn_pieces, plain_normalizer
+from pyserini_xqg.train.student import (
+    build_student,
+    check_layers,
+    learn_tokenizer,
+    teacher_pieces,
+    translated_embeddings,
+    translation_table,
+)
+from pyserini_xqg.train.vocabulary import build_tokenizer, learn_pieces, plain_normalizer, romanizer
 from pyserini_xqg.vectors.embedding import load_encoder
 from pyserini_xqg.vectors.settings import EncoderConfig
 
@@ -53,13 +59,13 @@ def test_a_romanising_tokenizer_is_one_file_that_any_program_reads(latin, tmp_pa
 
 def test_pieces_are_the_same_in_every_process():
     code = (
-        "from parallel_data import sentences\n"
-        "from pyserini_xqg.train.wordpieces import learn_pieces, plain_normalizer\n"
+        "from trainings import sentences\n"
+        "from pyserini_xqg.train.vocabulary import learn_pieces, plain_normalizer\n"
         "texts = [text for code in ('fi', 'ru') for pair in sentences(code, 40) for text in pair]\n"
         "print(learn_pieces(texts, 180, plain_normalizer(), ['town']))"
     )
     command = [sys.executable, "-c", code]
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     found = {subprocess.run(command, cwd=tests, capture_output=True, text=True, check=True).stdout for _ in range(3)}
     assert len(found) == 1
 
@@ -119,7 +125,7 @@ def test_words_begin_near_their_translation():
 def test_a_new_student_has_the_teachers_layers_and_shared_pieces(tiny_encoder):
     teacher, teacher_tokenizer = load_encoder(EncoderConfig(tiny_encoder))
     pairs = [SentencePair(one, other, "ru") for one, other in sentences("ru", 80)]
-    shape = NewStudent(layers=(1,), vocabulary_size=140, teacher_pieces=10, romanize=True)
+    shape = StudentOptions(student_layers=(1,), vocabulary_size=140, teacher_pieces=10, romanize=True)
     tokenizer = learn_tokenizer(shape, pairs, teacher_tokenizer, 64)
     student = build_student(shape, teacher, teacher_tokenizer, tokenizer, pairs)
     assert student.config.num_hidden_layers == 1
@@ -144,9 +150,7 @@ def test_a_new_student_has_the_teachers_layers_and_shared_pieces(tiny_encoder):
 def test_layers_that_cannot_be_taken_are_refused(tiny_encoder):
     teacher, _ = load_encoder(EncoderConfig(tiny_encoder))
     with pytest.raises(XqgError, match=r"--student-layers 0,2: .* has the layers 0 to 1"):
-        NewStudent((0, 2)).check(teacher, tiny_encoder)
+        check_layers(StudentOptions(student_layers=(0, 2)), teacher, tiny_encoder)
     teacher.config.model_type = "roberta"
     with pytest.raises(XqgError, match=r"takes layers from BERT-shaped teachers, and .* is roberta\. Pass --student"):
-        NewStudent((0,)).check(teacher, tiny_encoder)
-    with pytest.raises(XqgError, match="--teacher-pieces 12000: must be below --vocabulary-size 12000"):
-        NewStudent((0,), teacher_pieces=12000)
+        check_layers(StudentOptions(student_layers=(0,)), teacher, tiny_encoder)

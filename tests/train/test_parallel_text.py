@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from parallel_data import sentences, write_pair
+from trainings import sentences, write_pair
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.train.parallel_text import read_parallel

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from generators import build_tiny_t5
 from transformers import AutoModelForSeq2SeqLM
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from pyserini_xqg.train.loop import Collator, UpdateSampler, losses_by_language, row_losses, token_loss
+from pyserini_xqg.train.generator_loop import PairCollator, UpdateSampler, losses_by_language, row_losses, token_loss
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return AutoModelForSeq2SeqLM.from_pretrained(build_tiny_t5(tmp_path_factory.mktemp("t5"))).eval()
+def model(tiny_t5):
+    return AutoModelForSeq2SeqLM.from_pretrained(tiny_t5).eval()
 
 
 def rows(number, seed=0):
@@ -28,7 +27,7 @@ def rows(number, seed=0):
 
 
 def test_batches_hold_what_transformers_makes_of_the_labels(model):
-    batch = Collator(0)(rows(5))
+    batch = PairCollator(0)(rows(5))
     labels = batch["labels"]
     expected = model.prepare_decoder_input_ids_from_labels(labels)
     seen = labels != -100
@@ -40,7 +39,7 @@ def test_batches_hold_what_transformers_makes_of_the_labels(model):
 
 
 def test_the_loss_is_that_of_the_model_and_of_any_cut_of_the_batch(model):
-    pairs, collate = rows(8), Collator(0)
+    pairs, collate = rows(8), PairCollator(0)
     whole = collate(pairs)
     with torch.no_grad():
         theirs = model(**whole).loss.item()
@@ -55,7 +54,7 @@ def test_the_loss_is_that_of_the_model_and_of_any_cut_of_the_batch(model):
 
 
 def test_held_out_losses_are_per_token_overall_and_per_language(model):
-    pairs, collate = rows(6, seed=3), Collator(0)
+    pairs, collate = rows(6, seed=3), PairCollator(0)
     languages = np.array([0, 1, 0, 0, 1, 0])
     batch = collate(pairs)
     with torch.no_grad():

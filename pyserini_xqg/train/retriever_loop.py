@@ -1,4 +1,4 @@
-"""What a batch holds: which questions meet, and which passages stand against them.
+"""What a retriever's batch holds, and the loss over it: sentence-transformers' trainer, as this package uses it.
 
 Inner products are taken between each question and every passage of the batch, so a passage that answers one question
 must not stand there as another one's negative: the sampler is sentence-transformers' own that keeps equal passages out
@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
 from transformers import TrainerCallback
 
 QUERY, POSITIVE = "query", "positive"
@@ -112,3 +118,36 @@ class EpochCallback(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
         """Called by the trainer."""
         self._collator.epoch = state.global_step // max(1, len(train_dataloader))
+
+
+class RetrieverTrainer(SentenceTransformerTrainer):
+    """Writes no model card, which would quote the training data."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add none."""
+
+
+def contrastive_loss(model: Any, temperature: float, mini_batch: int, processes: int) -> torch.nn.Module:
+    """Cross-entropy of each question's positive passage among all passages of the update, of all ``processes``.
+
+    mini_batch : texts in one pass through the model, by gradient caching (Gao et al. 2021, arXiv 2101.06983), which
+    gives the same loss and gradients; 0 for all at once.
+    """
+    options = {
+        "scale": 1 / temperature,
+        "similarity_fct": inner_products,
+        "gather_across_devices": processes > 1,
+    }
+    if mini_batch:
+        return CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini_batch, **options)
+    return MultipleNegativesRankingLoss(model, **options)
+
+
+def inner_products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Inner products of rows, (one, other), in float32 whatever the arithmetic of the layers.
+
+    >>> inner_products(torch.ones(1, 2), torch.tensor([[1.0, 2.0], [0.0, 1.0]])).tolist()
+    [[3.0, 1.0]]
+    """
+    with torch.autocast(one.device.type, enabled=False):
+        return one.float() @ other.float().T

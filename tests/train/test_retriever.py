@@ -5,30 +5,25 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from helpers import directory_bytes, reference_vectors, write_jsonl
-from retrievers import build_plain_encoder, example_records, record_of
+from trainings import build_plain_encoder, cut_off, example_records, losses, record_of
 from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.train import output as outputs
+from pyserini_xqg.core.options import changed
+from pyserini_xqg.train import job
 from pyserini_xqg.train.examples import ExampleSource
-from pyserini_xqg.train.generator import Hardware
-from pyserini_xqg.train.loop import Report
+from pyserini_xqg.train.options import QuestionOptions, RetrieverTraining
 from pyserini_xqg.train.pairs import Split
-from pyserini_xqg.train.retriever import device_share, train_retriever
+from pyserini_xqg.train.report import TrainingReport
+from pyserini_xqg.train.retriever import train_retriever
 from pyserini_xqg.train.retriever_data import choose_passages
-from pyserini_xqg.train.retriever_settings import RetrieverSettings
 from pyserini_xqg.vectors.embedding import Embedder, compose_passages
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 SETTINGS = {
-    "learning_rate": 3e-3,
-    "steps": 6,
-    "batch_size": 4,
-    "eval_steps": 2,
-    "max_length": 24,
-    "measures": ("RR@10",),
+    **{"learning_rate": 3e-3, "steps": 6, "batch_size": 4, "eval_steps": 2, "max_length": 24, "measures": ("RR@10",)},
+    **{"device": "cpu", "dtype": "float32", "log_steps": 1},
 }
 
 
@@ -37,28 +32,24 @@ def plain_encoder(tmp_path_factory):
     return build_plain_encoder(tmp_path_factory.mktemp("plain-encoder"))
 
 
+def questions(path, records, held_out="0.25"):
+    return QuestionOptions(data=(str(write_jsonl(path, records)),), held_out=str(held_out))
+
+
 @pytest.fixture
 def data(tmp_path):
     """30 questions on 10 passages, of which some are held out."""
-    return Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", example_records(10))]), 0.25, seed=1)
+    return questions(tmp_path / "data.jsonl", example_records(10))
 
 
-def train(data, model, output, texts_at_a_time=0, overwrite=False, answers=None, **changes):
-    train_retriever(
-        data,
-        model,
-        output,
-        RetrieverSettings(**(SETTINGS | changes)),
-        Hardware("cpu", "float32", texts_at_a_time),
-        answers=answers,
-        log_steps=1,
-        overwrite=overwrite,
-    )
+def split_of(data):
+    return Split.of(data, ExampleSource, 42)
+
+
+def train(data, model, output, **changes):
+    options = RetrieverTraining(output=str(output), questions=data, model=str(model))
+    train_retriever(changed(options, **SETTINGS | changes))
     return record_of(output)
-
-
-def losses(record):
-    return [loss for _, loss in record["losses"]]
 
 
 def texts_of(records):
@@ -78,7 +69,7 @@ def test_the_first_loss_is_the_one_computed_by_hand(plain_encoder, tmp_path, poo
     spare = [{"docid": f"s{number}", "title": "", "text": f"old stone {number}"} for number in range(2)]
     for record in records:
         record["negative_passages"] = spare[:negatives]
-    data = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)]), 0.0, seed=0)
+    data = questions(tmp_path / "data.jsonl", records, 0)
     record = train(
         data, plain_encoder, tmp_path / "out", batch_size=6, steps=1, pooling=pooling, l2_norm=l2_norm,
         temperature=temperature, negatives=negatives, query_max_length=5,
@@ -95,9 +86,9 @@ def test_the_first_loss_is_the_one_computed_by_hand(plain_encoder, tmp_path, poo
 
 def test_a_few_questions_are_learned_by_heart_and_scored_as_by_hand(plain_encoder, tmp_path, capfd):
     records = example_records(6, languages=["fi", "ja"])
-    source = ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)])
+    data = questions(tmp_path / "data.jsonl", records, tmp_path / "data.jsonl")
     record = train(
-        Split(source, source, 0), plain_encoder, tmp_path / "out", pooling="mean", steps=40, eval_steps=20,
+        data, plain_encoder, tmp_path / "out", pooling="mean", steps=40, eval_steps=20,
         batch_size=6, measures=("RR@10", "R@1"), negatives=1, temperature=0.5,
     )  # fmt: skip
     assert losses(record)[-1] < 0.5 * losses(record)[0]
@@ -175,7 +166,10 @@ def test_separate_towers_begin_alike_and_are_saved_apart(data, plain_encoder, tm
 
 
 def test_gradient_caching_changes_nothing(data, plain_encoder, tmp_path):
-    found = [losses(train(data, plain_encoder, tmp_path / f"out-{size}", size, steps=4)) for size in (0, 3, 1)]
+    found = [
+        losses(train(data, plain_encoder, tmp_path / f"out-{size}", device_batch_size=size, steps=4))
+        for size in (None, 3, 1)
+    ]
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
 
 
@@ -185,78 +179,52 @@ def test_the_seed_decides(data, tiny_encoder, tmp_path):
     assert losses(train(data, tiny_encoder, tmp_path / "other", steps=3, seed=43))[0] != first[0]
 
 
-class CutOffError(Exception):
-    pass
-
-
-def cut_off(data, model, output, monkeypatch, step):
-    """A training that ends without notice after ``step``."""
-
-    def on_step_end(self, args, state, control, **options):
-        if state.global_step == step:
-            raise CutOffError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Report, "on_step_end", on_step_end)
-        with pytest.raises(CutOffError):
-            train(data, model, output)
-
-
 @pytest.mark.parametrize("step", [1, 5])
 def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, tiny_encoder, tmp_path, monkeypatch, capfd, step):
     """Before the first checkpoint; and in another epoch, with dropout, between two checkpoints."""
     whole = train(data, tiny_encoder, tmp_path / "whole")
-    cut_off(data, tiny_encoder, tmp_path / "cut", monkeypatch, step)
+    with cut_off(monkeypatch, TrainingReport, step=step):
+        train(data, tiny_encoder, tmp_path / "cut")
     assert not (tmp_path / "cut" / "config.json").exists()
-    capfd.readouterr()
-    continued = train(data, tiny_encoder, tmp_path / "cut")
-    assert ("continues after 4 steps" in capfd.readouterr().err) == (step == 5)
-    assert losses(continued) == losses(whole)
-    assert continued["evaluations"] == whole["evaluations"]
-    one, two = directory_bytes(tmp_path / "cut"), directory_bytes(tmp_path / "whole")
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name] and "training" not in name] == []
-
-
-def test_cut_off_while_the_model_is_put_in_its_place(data, tiny_encoder, tmp_path, monkeypatch):
-    whole = train(data, tiny_encoder, tmp_path / "whole", steps=2)
-
-    def complete(*_, **__):
-        raise CutOffError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(outputs, "complete", complete)
-        with pytest.raises(CutOffError):
-            train(data, tiny_encoder, tmp_path / "out", steps=2)
-    assert losses(train(data, tiny_encoder, tmp_path / "out", steps=2)) == losses(whole)
-    assert (
-        directory_bytes(tmp_path / "out")["model.safetensors"]
-        == directory_bytes(tmp_path / "whole")["model.safetensors"]
-    )
-
-
-def test_another_command_is_refused_naming_the_difference(data, tiny_encoder, tmp_path, monkeypatch):
-    cut_off(data, tiny_encoder, tmp_path / "out", monkeypatch, 1)
     for changes, phrase in (
         ({"learning_rate": 1e-3}, "learning_rate is 0.003 there and 0.001 now"),
         ({"negatives": 1}, "negatives is None there and 1 now"),
         ({"pooling": "mean"}, "pooling is 'cls' there and 'mean' now"),
     ):
-        with pytest.raises(XqgError, match=f"half-done training with other settings: {phrase}"):
-            train(data, tiny_encoder, tmp_path / "out", **changes)
-    fewer = Split(ExampleSource([write_jsonl(tmp_path / "fewer.jsonl", example_records(9))]), 0.25, seed=1)
+        with pytest.raises(XqgError, match=f"unfinished training with other settings: {phrase}"):
+            train(data, tiny_encoder, tmp_path / "cut", **changes)
     with pytest.raises(XqgError, match=r"data.pairs is \d+ there and \d+ now"):
-        train(fewer, tiny_encoder, tmp_path / "out")
+        train(questions(tmp_path / "fewer.jsonl", example_records(9)), tiny_encoder, tmp_path / "cut")
+    capfd.readouterr()
+    continued = train(data, tiny_encoder, tmp_path / "cut")
+    assert ("continues after 4 steps" in capfd.readouterr().err) == (step == 5)
+    assert losses(continued) == losses(whole)
+    assert continued["evaluations"] == whole["evaluations"]
+    ours, theirs = directory_bytes(tmp_path / "cut"), directory_bytes(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name] and "training" not in name] == []
+
+
+def test_cut_off_while_the_model_is_put_in_its_place(data, tiny_encoder, tmp_path, monkeypatch):
+    whole = train(data, tiny_encoder, tmp_path / "whole", steps=2)
+    for where, name in ((job, "complete"), (job.Job, "finish")):
+        output = tmp_path / name
+        with cut_off(monkeypatch, where, name):
+            train(data, tiny_encoder, output, steps=2)
+        assert losses(train(data, tiny_encoder, output, steps=2)) == losses(whole)
+        assert len({directory_bytes(made)["model.safetensors"] for made in (output, tmp_path / "whole")}) == 1
+    # What lies there then is known for its own, and can be replaced.
+    with cut_off(monkeypatch, job.Job, "finish"):
+        train(data, tiny_encoder, tmp_path / "out", steps=1)
+    assert (tmp_path / "out" / "config.json").exists()
     assert train(data, tiny_encoder, tmp_path / "out", steps=2, overwrite=True)["steps_done"] == 2
-    with pytest.raises(XqgError, match=r"out exists. Remove it, choose another --output, or pass --overwrite"):
-        train(data, tiny_encoder, tmp_path / "out", steps=2)
 
 
 def test_training_ends_early_and_keeps_the_best(tiny_encoder, tmp_path):
     # Learning one half by heart, it gets no better at the other.
     records = example_records(8, languages=["fi"])
-    train_side, other = (write_jsonl(tmp_path / f"{n}.jsonl", records[n::2]) for n in (0, 1))
-    data = Split(ExampleSource([train_side]), ExampleSource([other]), 0)
+    other = write_jsonl(tmp_path / "other.jsonl", records[1::2])
+    data = questions(tmp_path / "data.jsonl", records[::2], other)
     record = train(data, tiny_encoder, tmp_path / "out", steps=200, eval_steps=2, early_stopping=2)
     assert record["steps_done"] < 200
     values = {step: value["RR@10"]["avg"] for step, value in record["evaluations"] if step}
@@ -265,7 +233,7 @@ def test_training_ends_early_and_keeps_the_best(tiny_encoder, tmp_path):
 
 
 def test_answers_and_recall_at_k_thousand_tokens(data, tiny_encoder, tmp_path, capfd):
-    lines = [{"id": one.query_id, "answers": ["old", "yes"]} for one in data.held_out()]
+    lines = [{"id": one.query_id, "answers": ["old", "yes"]} for one in split_of(data).held_out()]
     answers = write_jsonl(tmp_path / "answers.jsonl", lines)
     record = train(data, tiny_encoder, tmp_path / "out", steps=2, measures=("R@1kt", "RR@10"), answers=str(answers))
     # All passages together have fewer than 1,000 tokens, and "old" stands in one of them.
@@ -278,7 +246,7 @@ def test_answers_and_recall_at_k_thousand_tokens(data, tiny_encoder, tmp_path, c
 
 def test_languages_need_not_be_known(tiny_encoder, tmp_path):
     records = [{name: value for name, value in one.items() if name != "lang"} for one in example_records(8)]
-    data = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", records)]), 0.3, seed=0)
+    data = questions(tmp_path / "data.jsonl", records, 0.3)
     record = train(data, tiny_encoder, tmp_path / "out", steps=2, epochs=1, eval_steps=None)
     assert record["settings"]["data"]["languages"] == {"all": record["settings"]["data"]["pairs"]}
     assert set(record["best"]["RR@10"]) == {"all", "avg"}
@@ -298,8 +266,9 @@ def test_an_encoder_that_counts_positions_from_elsewhere(tiny_encoder, data, tmp
 
 
 def test_held_out_passages_are_no_negatives_and_all_are_searched(tmp_path, tiny_encoder):
-    data = Split(ExampleSource([write_jsonl(tmp_path / "data.jsonl", example_records(40, negatives=3))]), 0.3, seed=1)
-    record = train(data, tiny_encoder, tmp_path / "out", steps=1, negatives=3)
+    options = questions(tmp_path / "data.jsonl", example_records(40, negatives=3), 0.3)
+    record = train(options, tiny_encoder, tmp_path / "out", steps=1, negatives=3)
+    data = split_of(options)
     kept = [[passage for passage in one.negatives if not data.holds_out(passage.docid)] for one in data.training()]
     counts = record["examples"]
     assert counts["examples"] == len(kept)
@@ -318,25 +287,9 @@ def test_a_loss_that_is_no_number_ends_the_training(data, plain_encoder, tmp_pat
         train(data, plain_encoder, tmp_path / "out", learning_rate=1e30, steps=20)
 
 
-def test_batches_that_do_not_divide_among_processes(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    assert device_share(96) == 32
-    for size in (128, 3):
-        with pytest.raises(XqgError, match=f"--batch-size {size}: does not divide among 3 processes"):
-            device_share(size)
-
-
 def test_gradient_caching_of_separate_towers_on_several_processes_is_refused(
     data, plain_encoder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(XqgError, match="--device-batch-size with --towers separate on several processes"):
-        train(data, plain_encoder, tmp_path / "out", 2, towers="separate")
-
-
-def test_the_arithmetic_of_the_scores_is_float32():
-    from pyserini_xqg.train.retriever_trainer import inner_products
-
-    one = torch.full((1, 4), 200.25)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert inner_products(one, one).item() == 4 * 200.25**2
+        train(data, plain_encoder, tmp_path / "out", device_batch_size=2, towers="separate")
