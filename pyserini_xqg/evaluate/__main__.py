@@ -27,8 +27,8 @@ Score TREC runs by query language, with R@kt (XOR-TyDi's recall at k thousand to
 One row per run; one column per query language and one for their unweighted mean, for every measure.
 
 The collection is an ir_datasets dataset (--dataset) or files (--qrels, --answers, --passages). R@kt needs answers and
-passages, the other measures need qrels. Topics that a run lacks count 0, and are reported. Every run is checked before
-any is scored. Input files whose names end in .gz are decompressed.
+passages, the other measures need qrels. Topics that a run lacks count 0, those that the collection lacks are left out;
+both are reported. Every run is checked before any is scored. Input files whose names end in .gz are decompressed.
 
 Passages are ranked by score, as in trec_eval (equal scores: falling docid). A run whose rank column says otherwise is
 refused, unless --ignore-ranks is given.

@@ -104,12 +104,14 @@ class Scorer:
         """Values of every question that counts, by measure; a question that the run lacks has 0, which is said.
 
         A question that does not count for a measure (R@kt: without an answer beyond yes and no; others: without qrels)
-        has no value. ``name`` is the run's, for messages. Raises :class:`XqgError` for topics and docids that the
-        collection does not have.
+        has no value. As in trec_eval, topics that the collection does not have are left out, which is said. ``name`` is
+        the run's, for messages. Raises :class:`XqgError` as :meth:`check`.
         """
         from pyserini_xqg.evaluate.measures import InexactTokensWarning
 
         self.check(run, name)
+        left_out = sorted(run.keys() - self.collection.topics)
+        run = {query_id: ranking for query_id, ranking in run.items() if query_id in self.collection.topics}
         values: Values = {given: {} for given in self.measures}
         of_measures: dict[Any, list[dict[str, float]]] = {}  # two names may stand for one measure
         for given, measure in self._of_names.items():
@@ -126,9 +128,15 @@ class Scorer:
         except (ArithmeticError, RuntimeError, TypeError, ValueError, subprocess.SubprocessError) as error:
             raise XqgError(f"{name}: ir_measures could not compute {', '.join(self.measures)}: {error}") from error
         self._warn()
+        if left_out:
+            say(
+                f"{name}: {len(left_out):,} of {len(left_out) + len(run):,} topics are not in "
+                f"{self.collection.name} and are left out (such as {left_out[0]})"
+            )
         if missing := sorted(self.languages.keys() - run.keys()):
             say(
-                f"{name}: {len(missing)} of {len(self.languages)} topics are missing and count 0 (such as {missing[0]})"
+                f"{name}: {len(missing):,} of {len(self.languages):,} topics are missing and count 0 "
+                f"(such as {missing[0]})"
             )
         judged = {qrel.doc_id for qrel in self._qrels}
         if judged and all(judged.isdisjoint(ranking) for ranking in run.values()):
@@ -139,7 +147,7 @@ class Scorer:
         return values
 
     def check(self, run: Run, name: str) -> None:
-        """Refuse a run of another collection: with topics or docids that this one does not have."""
+        """Refuse a run of another collection: hardly a topic is of this one, or a docid is not among the passages."""
         check_topics(run, name, self.collection)
         if self._known is not None:
             check_docids(run, name, self._known)
@@ -183,18 +191,12 @@ class Scorer:
 
 
 def check_topics(run: Iterable[str], name: str, collection: Collection) -> None:
-    """Refuse a run with a topic that the collection does not have."""
+    """Refuse a run of which the collection knows hardly any topic: fewer than one in a hundred, or none."""
     topics = set(run)
-    if unknown := topics - collection.topics:
-        such, several = min(unknown), len(unknown) > 1
-        if several and 2 * len(unknown) > len(topics):
-            raise XqgError(
-                f"{name}: {len(unknown):,} of its {len(topics):,} topics, such as {such!r}, are not in "
-                f"{collection.name}: a run of another collection. Score it against its own."
-            )
+    if (unknown := topics - collection.topics) and 100 * (len(topics) - len(unknown)) < len(topics):
         raise XqgError(
-            f"{name}: topic {such!r}{f' ({len(unknown):,} such topics)' * several} is not in {collection.name}. Score "
-            "the run against its own topics, or name the topic in --topic-languages to leave it out."
+            f"{name}: {len(unknown):,} of its {len(topics):,} topics, such as {min(unknown)!r}, are not in "
+            f"{collection.name}: a run of another collection. Score it against its own."
         )
 
 
@@ -240,6 +242,22 @@ def _has(passages: Any, docid: str) -> bool:
         return False
 
 
+def _parse_name(name: str) -> Any:
+    """An ir_measures measure by its name, or by trec_eval's, such as ``recall.10`` or ``map``."""
+    import ir_measures
+
+    try:
+        return ir_measures.parse_measure(name)
+    except (NameError, ValueError):
+        try:
+            (measure,) = ir_measures.parse_trec_measure(name)
+        except ValueError:  # unknown, or several
+            pass
+        else:
+            return measure
+        raise
+
+
 def parse_measures(names: Iterable[str]) -> dict[str, Any]:
     """Name as given to k (an integer) for R@kt, to an ir_measures measure for the others."""
     import ir_measures
@@ -252,7 +270,7 @@ def parse_measures(names: Iterable[str]) -> dict[str, Any]:
                 raise XqgError(f"--measures {name}: a budget of no tokens. Use R@1kt or more.")
             continue
         try:
-            measure = ir_measures.parse_measure(name)
+            measure = _parse_name(name)
             supported = ir_measures.DefaultPipeline.supports(measure)
         except (NameError, ValueError, AssertionError, TypeError) as error:
             raise XqgError(
