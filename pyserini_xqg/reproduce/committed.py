@@ -6,7 +6,6 @@ beside them, so that the scores can be computed again without the collection; th
 
 from __future__ import annotations
 
-import gzip
 import platform
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_file, write_json, write_text
+from pyserini_xqg.core.files import read_json, write_json, write_text
 from pyserini_xqg.core.kinds import Kind
 from pyserini_xqg.core.output import check_directory
 from pyserini_xqg.reproduce.comparison import Scores, read_scores
@@ -65,14 +64,16 @@ def write_runs(
     What ``output`` holds of other ``known`` conditions stays. Raises :class:`XqgError` where a measure cannot be
     computed from the first passages, and for a collection without judgements.
     """
-    from pyserini_xqg.text.runs import read_run
+    from pyserini_xqg.text.runs import read_run, write_run
 
     check_writable(output, conditions)
     entries = dict(_entries(output)) if RUNS.is_at(output) else {}
     for condition in conditions:
         path = run_path(output, condition.name)
         _write_collection(path.parent, judged_collection(condition))
-        _write_run(path, cut(read_run(condition.run(directory))), condition.short_name)
+        rankings = {topic: scores.items() for topic, scores in cut(read_run(condition.run(directory))).items()}
+        # All digits of the scores: fewer would make ties of what was ranked.
+        write_run(path, rankings, condition.short_name, digits=None)
         scores = read_scores(condition.plan(directory)[-1].output)
         kept = score_committed(output, condition.name, list(scores))
         _check_depth(condition, scores, kept)
@@ -225,17 +226,6 @@ def _table(measure: str, entries: Mapping[Condition, Any], tested: Sequence[Test
 
 def _entries(output: str | Path) -> dict[str, Any]:
     return RUNS.read(output)["conditions"]
-
-
-def _write_run(path: Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
-    # All digits of the scores: fewer would make ties of what was ranked.
-    text = "".join(
-        f"{topic} Q0 {docid} {rank} {score!r} {tag}\n"
-        for topic, ranking in run.items()
-        for rank, (docid, score) in enumerate(ranking.items(), start=1)
-    )
-    with write_file(path, "wb") as out:
-        out.write(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def judged_collection(condition: Condition) -> Collection:

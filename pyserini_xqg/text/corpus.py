@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -171,8 +173,8 @@ class Corpus:
 
         digest = hashlib.sha256()
         passages = without = 0
-        queries: dict[str, int] = {}
-        with_queries: dict[str, int] = {}
+        queries: Counter[str] = Counter()
+        with_queries: Counter[str] = Counter()
         most: dict[str, int] = {}
         available: set[str] = set()
         with tempfile.TemporaryFile() as hashes, progress(unit="passages", description="checking") as bar:
@@ -187,16 +189,15 @@ class Corpus:
                 digest.update(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
                 without += not passage.queries
                 for language, texts in passage.queries.items():
-                    queries[language] = queries.get(language, 0) + len(texts)
-                    with_queries[language] = with_queries.get(language, 0) + 1
+                    queries[language] += len(texts)
+                    with_queries[language] += 1
                     most[language] = max(most.get(language, 0), len(texts))
             if passages == 0:
                 raise XqgError(f"{self.source}: no passage in it. Pass a corpus with at least one.")
             self._refuse_duplicates(_repeated(hashes, passages))
         self._query_index.refuse_unknown(self.source)
         order = self.languages if self.languages is not None else sorted(queries)
-        missing = [language for language in order if language not in queries]
-        if missing:
+        if missing := [language for language in order if language not in queries]:
             raise XqgError(
                 f"{self.source}: no generated queries in {', '.join(missing)}. "
                 f"It has {', '.join(sorted(available)) or 'none at all'}; choose --languages among them."
@@ -268,8 +269,10 @@ def scan_once(corpus: Corpus, directory: str | Path) -> CorpusSummary:
     key = json.dumps([state, [field.name for field in fields(CorpusSummary)]])
     path = Path(directory) / f".corpus-{hashlib.sha256(key.encode('utf-8')).hexdigest()[:24]}.json"
     if path.exists():
-        say(f"{corpus.source}: unchanged since it was checked for another shard ({path})")
-        return CorpusSummary(**read_json(path))
+        with suppress(XqgError, TypeError):  # damaged: checked again
+            summary = CorpusSummary(**read_json(path))
+            say(f"{corpus.source}: unchanged since it was checked for another shard ({path})")
+            return summary
     summary = corpus.scan()
     if corpus.file_state() == state:
         write_json(path, asdict(summary))

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import random
 import struct
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from helpers import corpus_records, write_jsonl
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.text.corpus import Corpus, Passage, _repeated, corpus_files, parse_passage
+from pyserini_xqg.text.corpus import Corpus, Passage, _repeated, corpus_files, parse_passage, scan_once
 
 
 def plain(corpus):
@@ -201,6 +202,27 @@ def test_checksum_moves_with_the_content(tmp_path, change):
     assert before == Corpus(write_jsonl(tmp_path / "b.jsonl.gz", records)).scan().sha256
     change(records)
     assert before != Corpus(write_jsonl(tmp_path / "a.jsonl", records)).scan().sha256
+
+
+def test_shards_check_the_same_files_once(tmp_path, capsys):
+    path = write_jsonl(tmp_path / "a.jsonl", corpus_records(9))
+    first = scan_once(Corpus(path), tmp_path)
+    assert scan_once(Corpus(path), tmp_path) == first == Corpus(path).scan()
+    assert capsys.readouterr().err.count("unchanged since it was checked") == 1
+    assert scan_once(Corpus(path, max_queries=1), tmp_path) != first
+    # Another text of the same size under the same name and time is another corpus: written over it, or put there.
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    other = path.read_text(encoding="utf-8").replace("river", "rivet")
+    path.write_text(other, encoding="utf-8")
+    os.utime(path, ns=times)
+    second = scan_once(Corpus(path), tmp_path)
+    write_jsonl(tmp_path / "new", corpus_records(9))
+    os.utime(tmp_path / "new", ns=times)
+    os.replace(tmp_path / "new", path)
+    assert second != first == scan_once(Corpus(path), tmp_path)
+    assert scan_once(Corpus("xqg-sample"), tmp_path).passages == 48
+    assert len(list(tmp_path.glob(".corpus-*"))) == 4
+    assert capsys.readouterr().err == ""
 
 
 # Faults
