@@ -112,7 +112,8 @@ def main(argv: list[str] | None = None) -> None:
     check_apart(output, [options.store_directory])
     if corpus.corpus:
         check_job(options.store_directory, STORE_KIND, None, inputs=corpus.inputs)
-    if not INDEX_KIND.is_at(output) or options.overwrite:
+    # What was made of a store is compared with it later; without one, nothing is encoded for an output that exists.
+    if not INDEX_KIND.is_at(output) or options.overwrite or not STORE_KIND.is_at(options.store_directory):
         check_directory(output, INDEX_KIND, options.overwrite, corpus.inputs)
     store = options.open_store()
     if not options.overwrite and is_built(output, store, options.recipe, options.layout):

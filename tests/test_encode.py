@@ -1,8 +1,6 @@
-"""From a corpus to a store: the numbers, and that killing it at any moment changes nothing in the end."""
+"""From a corpus to a store: the numbers, and what may be continued; that kills change nothing is in test_chunks.py."""
 
-import json
 import multiprocessing
-import random
 import signal
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from helpers import (
     corpus_records,
     directory_bytes,
     reference_vectors,
+    run_command,
     run_module,
     write_jsonl,
 )
@@ -24,6 +23,7 @@ from helpers import (
 from pyserini_xqg import encode
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.vectors import encoding
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
@@ -126,7 +126,7 @@ def test_other_files_of_the_same_content_give_the_same_store(tiny_encoder, tmp_p
 
 def interrupt_after(chunks, monkeypatch, *arguments):
     """Run the command and break it off, as Ctrl-C would, when so many chunks are written."""
-    calls, original = [], encode.encode_chunk
+    calls, original = [], encoding.encode_chunk
 
     def interrupted(*chunk):
         calls.append(1)
@@ -135,7 +135,7 @@ def interrupt_after(chunks, monkeypatch, *arguments):
         return original(*chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(encode, "encode_chunk", interrupted)
+        patch.setattr(encoding, "encode_chunk", interrupted)
         with pytest.raises(KeyboardInterrupt):
             encode_main(*arguments)
 
@@ -153,60 +153,27 @@ def test_raise_in_the_middle(tiny_encoder, tmp_path, capsys, monkeypatch, chunks
     assert directory_bytes(tmp_path / "store") == directory_bytes(tmp_path / "whole")
 
 
-def where_it_stands(store) -> tuple[int, str]:
-    """Chunks committed, and whether some of the next one lies on the disk."""
-    if not (store / "store.json").exists():
-        return 0, "before store.json"
-    try:
-        EmbeddingStore(store)
-    except XqgError as error:
-        assert "unfinished" in str(error)
-    else:
-        pytest.fail("the store was finished before the kill")
-    if not (store / "chunks.jsonl").exists():
-        return 0, "opening files"
-    lines = (store / "chunks.jsonl").read_bytes()
-    done = lines.count(b"\n")
-    rows = sum(json.loads(line)["rows"] for line in lines[: lines.rfind(b"\n") + 1].splitlines())
-    sizes = {name: (store / name).stat().st_size if (store / name).exists() else 0 for name in WRITTEN}
-    torn = [name for name, row_bytes in WRITTEN.items() if sizes[name] > 128 + rows * row_bytes]
-    return done, f"in a write, {len(torn)} of {len(WRITTEN)} files" if torn else "between writes"
-
-
-WRITTEN = {"passages.npy": 32 * 4, **{f"sum.{code}.npy": 32 * 4 for code in LANGUAGES},
-           **{f"count.{code}.npy": 4 for code in LANGUAGES}}  # fmt: skip
-"""Files that get bytes with every chunk, and how many a row."""
-
-
-def test_kill_nine_at_twenty_random_moments(tiny_encoder, tmp_path, record_property):
-    """Kills spread over the whole of the encoding; what is then finished is what an undisturbed process writes."""
-    corpus = write_jsonl(tmp_path / "a.jsonl", corpus_records(500))
-    store = tmp_path / "store"
+def test_two_kills(tiny_encoder, tmp_path):
+    """In the middle of a chunk and of the next one; what is then finished is what an undisturbed process writes."""
+    corpus = write_jsonl(tmp_path / "a.jsonl", corpus_records(200))
     options = ("--chunk-size", "2", "--keep-query-vectors")
     encode_main(corpus, tiny_encoder, tmp_path / "whole", *options)
+    store = tmp_path / "store"
     arguments = ["--corpus", corpus, "--encoder", tiny_encoder, "--output", store, *PLAIN, *options]
-    # Forked from a process that has torch already: kills hit the work, not the imports, and cost 0.3 s each.
+    # Forked from a process that has torch already: kills hit the work, not the imports.
     processes = multiprocessing.get_context("forkserver")
-    models = [f"transformers.models.{name}" for name in ("auto.modeling_auto", "auto.tokenization_auto", "bert")]
-    processes.set_forkserver_preload(
-        ["pyserini_xqg.encode", "torch", *models, "transformers.models.bert.modeling_bert"]
-    )
-    chance, log, ends = random.Random(2305), store / "chunks.jsonl", []
-    for target in sorted(chance.sample(range(240), 20)):  # of 250 chunks
-        pause = chance.random() * 0.01  # about a chunk's time, most of which is its write
+    processes.set_forkserver_preload(["pyserini_xqg.encode", "torch", "transformers.models.bert.modeling_bert"])
+    log = store / "chunks.jsonl"
+    for target in (7, 51):  # of 100 chunks
         process = processes.Process(target=encode.main, args=([str(argument) for argument in arguments],))
         process.start()
         while process.is_alive() and (log.read_bytes().count(b"\n") if log.exists() else -1) < target:
             time.sleep(0.0005)
-        time.sleep(pause)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        ends.append(where_it_stands(store))
-    moments = "; ".join(f"chunk {done} {where}" for done, where in ends)
-    record_property("kills", moments)
-    print(f"killed at {moments}")
-    assert any("in a write" in where for _, where in ends), moments
+        with pytest.raises(XqgError, match="unfinished"):
+            EmbeddingStore(store)
     result = run_module("pyserini_xqg.encode", *arguments)
     assert result.returncode == 0, result.stderr
     assert "continues after" in result.stderr
@@ -216,7 +183,7 @@ def test_kill_nine_at_twenty_random_moments(tiny_encoder, tmp_path, record_prope
 # What is refused
 
 
-def half_done(corpus, encoder, output, monkeypatch):
+def unfinished(corpus, encoder, output, monkeypatch):
     """A store of which the first chunk, of three passages, is there."""
     interrupt_after(1, monkeypatch, corpus, encoder, output, "--chunk-size", 3)
 
@@ -235,11 +202,11 @@ def half_done(corpus, encoder, output, monkeypatch):
         (["--store-dtype", "float16"], "dtype is 'float32' there and 'float16' now"),
     ],
 )
-def test_other_settings_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch, options, difference):
-    half_done(tiny_corpus, tiny_encoder, tmp_path / "store", monkeypatch)
+def test_other_settings_over_a_unfinished_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch, options, difference):
+    unfinished(tiny_corpus, tiny_encoder, tmp_path / "store", monkeypatch)
     before = directory_bytes(tmp_path / "store")
     assert before["chunks.jsonl"].count(b"\n") == 1
-    with pytest.raises(XqgError, match="half-done store with other settings") as caught:
+    with pytest.raises(XqgError, match="unfinished embedding store with other settings") as caught:
         encode_main(tiny_corpus, tiny_encoder, tmp_path / "store", "--chunk-size", 3, *options)
     assert difference in str(caught.value)
     assert directory_bytes(tmp_path / "store") == before
@@ -248,8 +215,8 @@ def test_other_settings_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_pa
     assert directory_bytes(tmp_path / "store") == directory_bytes(tmp_path / "direct")
 
 
-def test_changed_corpus_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch):
-    half_done(tiny_corpus, tiny_encoder, tmp_path / "store", monkeypatch)
+def test_changed_corpus_over_a_unfinished_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch):
+    unfinished(tiny_corpus, tiny_encoder, tmp_path / "store", monkeypatch)
     records = corpus_records(23)
     records[20]["text"] = "changed"
     write_jsonl(tiny_corpus, records)
@@ -259,7 +226,7 @@ def test_changed_corpus_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_pa
 
 @pytest.mark.parametrize("changed", [True, False])
 def test_corpus_changed_while_it_is_encoded(tiny_encoder, tiny_corpus, tmp_path, monkeypatch, changed):
-    own = encode.encode_chunk
+    own = encoding.encode_chunk
 
     def encode_and_write(*arguments):
         records = corpus_records(23)
@@ -267,7 +234,7 @@ def test_corpus_changed_while_it_is_encoded(tiny_encoder, tiny_corpus, tmp_path,
         write_jsonl(tiny_corpus, records)  # the time of change is another, even where the content is not
         return own(*arguments)
 
-    monkeypatch.setattr(encode, "encode_chunk", encode_and_write)
+    monkeypatch.setattr(encoding, "encode_chunk", encode_and_write)
     if changed:
         with pytest.raises(XqgError, match=r"were changed while they were encoded.*--overwrite"):
             encode_main(tiny_corpus, tiny_encoder, tmp_path / "store")
@@ -278,7 +245,7 @@ def test_corpus_changed_while_it_is_encoded(tiny_encoder, tiny_corpus, tmp_path,
         assert EmbeddingStore(tmp_path / "store").passages == 23
 
 
-def test_retrained_encoder_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch):
+def test_retrained_encoder_over_a_unfinished_store(tiny_encoder, tiny_corpus, tmp_path, monkeypatch):
     """The same directory, other weights: nothing in the settings tells, the probe does."""
     import torch
     from transformers import AutoTokenizer, BertModel
@@ -287,7 +254,7 @@ def test_retrained_encoder_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp
     encoder = str(tmp_path / "encoder")
     model.save_pretrained(encoder)
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(encoder)
-    half_done(tiny_corpus, encoder, tmp_path / "store", monkeypatch)
+    unfinished(tiny_corpus, encoder, tmp_path / "store", monkeypatch)
     with torch.no_grad():
         model.encoder.layer[1].intermediate.dense.weight.neg_()
     model.save_pretrained(encoder)
@@ -295,14 +262,38 @@ def test_retrained_encoder_over_a_half_done_store(tiny_encoder, tiny_corpus, tmp
         encode_main(tiny_corpus, encoder, tmp_path / "store", "--chunk-size", 3)
 
 
-def test_complete_store_is_refused_before_the_encoder_is_loaded(tiny_encoder, tiny_corpus, tmp_path):
+def test_a_complete_store_met_again(tiny_encoder, tiny_corpus, tmp_path, capsys):
+    store = tmp_path / "store"
+    encode_main(tiny_corpus, tiny_encoder, store)
+    before = directory_bytes(store)
+    capsys.readouterr()
+    encode_main(tiny_corpus, tiny_encoder, store)
+    assert f"{store}: already there, a complete store of this corpus and encoder" in capsys.readouterr().err
+    with pytest.raises(XqgError, match=r"holds a finished embedding store with other settings: corpus\.queries\.ar is"):
+        encode_main(tiny_corpus, tiny_encoder, store, "--languages", "fi")
+    assert directory_bytes(store) == before
+    encode_main(tiny_corpus, tiny_encoder, store, "--overwrite", "--languages", "fi")
+    assert EmbeddingStore(store).languages == ["fi"]
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_outputs_that_are_refused_before_the_encoder_is_loaded(tiny_encoder, tiny_corpus, tmp_path, overwrite):
     encode_main(tiny_corpus, tiny_encoder, tmp_path / "store")
-    before = directory_bytes(tmp_path / "store")
-    with pytest.raises(XqgError, match=r"store exists\..*--overwrite"):
-        encode_main(tiny_corpus, "no/encoder", tmp_path / "store")
-    assert directory_bytes(tmp_path / "store") == before
-    encode_main(tiny_corpus, tiny_encoder, tmp_path / "store", "--overwrite", "--languages", "fi")
-    assert EmbeddingStore(tmp_path / "store").languages == ["fi"]
+    (tmp_path / "store" / "run.txt").write_text("precious")
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "store.json").write_text("{}")
+    (tmp_path / "fake" / "notes").mkdir()
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "a.jsonl").write_bytes(tiny_corpus.read_bytes())
+    before = directory_bytes(tmp_path)
+    refused = {"fake": r"store\.json: format None version None", "corpus/store": "lies in .*corpus, which is read"}
+    if overwrite:
+        refused |= {"fake": r"fake exists and is no embedding store", "store": r"holds run\.txt, which pyserini_xqg"}
+    for name, message in refused.items():
+        with pytest.raises(XqgError, match=message):
+            encode_main(corpus, "no/encoder", tmp_path / name, *overwrite)
+    assert directory_bytes(tmp_path) == before
 
 
 def test_second_process_is_refused(tiny_encoder, tiny_corpus, tmp_path):
@@ -336,7 +327,7 @@ def test_corpus_that_shrinks_while_it_is_read(tiny_encoder, tmp_path, monkeypatc
     monkeypatch.setattr(corpus, "scan", lambda: (scan(), write_jsonl(path, corpus_records(12)[:9]))[0])
     embedder = Embedder(EncoderConfig(tiny_encoder), "cpu")
     with pytest.raises(XqgError, match=r"9 of 12 passages were written\. The corpus changed"):
-        encode.encode_corpus(corpus, embedder, tmp_path / "store", chunk_size=4)
+        encoding.encode_corpus(corpus, embedder, tmp_path / "store", store=encoding.StoreOptions(chunk_size=4))
     with pytest.raises(XqgError, match="unfinished"):
         EmbeddingStore(tmp_path / "store")
 
@@ -345,7 +336,6 @@ BAD_INPUTS = {
     "malformed line": (['{"docid": "a", "text": "A."}', "{"], [], ["line 2: malformed JSON"]),
     "duplicate": (['{"docid": "a", "text": "A."}'] * 2, [], ["line 2 (docid a)", "already at"]),
     "half a character": (['{"docid": "a", "text": "\\ud800"}'], [], ["line 1 (docid a)", "surrogate"]),
-    "language": (['{"docid": "a", "text": "A."}'], ["--languages", "fi,xx"], ["--languages", "'xx'"]),
     "absent language": (['{"docid": "a", "text": "A."}'], ["--languages", "fi"], ["no generated queries in fi"]),
     "query file": (['{"docid": "a", "text": "A."}'], ["--queries", "missing.jsonl"], ["missing.jsonl: no such file"]),
     "device": (['{"docid": "a", "text": "A."}'], ["--device", "abacus"], ["--device abacus: no such device"]),
@@ -363,46 +353,18 @@ def test_bad_input_leaves_nothing(tiny_encoder, tmp_path, name):
     assert not (tmp_path / "deep").exists()
 
 
-@pytest.mark.parametrize("name", ["malformed line", "language", "device"])
-def test_bad_input_ends_in_one_line(tiny_encoder, tmp_path, name):
-    lines, options, phrases = BAD_INPUTS[name]
+def test_bad_input_ends_in_one_line(tiny_encoder, tmp_path):
     corpus = tmp_path / "a.jsonl"
-    corpus.write_text("".join(f"{line}\n" for line in lines))
-    output = tmp_path / "deep" / "store"
-    result = run_module(
-        "pyserini_xqg.encode", "--corpus", corpus, "--encoder", tiny_encoder, "--output", output, *options
-    )
-    assert_one_error(result, *phrases)
-    assert not output.parent.exists()
+    corpus.write_text("{\n")
+    arguments = ["--corpus", corpus, "--encoder", tiny_encoder, "--output", tmp_path / "store"]
+    result = run_command("encode", *arguments, *PLAIN)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(f"error: {corpus}, line 1: ")
 
 
 @pytest.mark.parametrize("option", ["--chunk-size", "--batch-tokens", "--max-queries", "--max-length"])
-@pytest.mark.parametrize("value", ["0", "-3", "two"])
-def test_numbers_that_are_none(option, value, capsys):
-    with pytest.raises(SystemExit) as caught:
-        encode.main(["--corpus", "c", "--encoder", "e", "--output", "o", option, value])
-    assert caught.value.code == 2
-    assert option in capsys.readouterr().err
-
-
-HELP = """
-import runpy, sys
-sys.argv = ["command", "--help"]
-try:
-    runpy.run_module({module!r}, run_name="__main__")
-except SystemExit as end:
-    assert not end.code
-import json
-print(json.dumps(sorted(set(sys.modules) & set({heavy!r}))), file=sys.stderr)
-"""
-
-
-@pytest.mark.parametrize("module", ["encode", "index"])
-def test_help_imports_nothing_heavy(module):
-    heavy = ["torch", "faiss", "pyserini", "transformers", "tokenizers", "ir_datasets", "jnius"]
-    code = HELP.format(module=f"pyserini_xqg.{module}", heavy=heavy)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=command_environment())
-    assert result.returncode == 0, result.stderr
-    assert f"python -m pyserini_xqg.{module}" in result.stdout
-    assert "--output" in result.stdout
-    assert json.loads(result.stderr.splitlines()[-1]) == []
+def test_numbers_that_are_none(option):
+    arguments = ["--corpus", "c", "--encoder", "e", "--output", "o", option]
+    for value in ("0", "-3"):
+        assert_one_error(run_command("encode", *arguments, value), f"{option} {value}: must be a number of at least 1")
+    assert f"argument {option}: invalid whole number value: 'two'" in run_command("encode", *arguments, "two").stderr

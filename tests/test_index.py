@@ -2,8 +2,8 @@
 
 import errno
 import hashlib
-import json
 import os
+import shutil
 
 import faiss
 import numpy as np
@@ -14,13 +14,17 @@ from helpers import (
     corpus_records,
     directory_bytes,
     reference_vectors,
-    run_module,
+    run_command,
     write_jsonl,
 )
 
 from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors import encoding
+from pyserini_xqg.vectors.building import build_index
+from pyserini_xqg.vectors.layout import STORE_KIND
 from pyserini_xqg.vectors.manifest import read_manifest
+from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 RECORDS = corpus_records(20, most=4)
@@ -144,14 +148,16 @@ def test_route(stores, vectors, tmp_path, options):
         assert_index(tmp_path / "routed" / code, wanted)
         assert read_manifest(tmp_path / "routed" / code)["augmentation"]["languages"] == [code]
     routes = read_manifest(tmp_path / "routed")
-    assert routes["format"] == "pyserini-xqg routed index"
+    assert routes["layout"] == "routed"
     assert routes["languages"] == {code: code for code in languages}
+    assert set(routes["files"]) == {f"{code}/{name}" for code in languages for name in ("index", "docid", "xqg.json")}
+    assert routes["files"]["fi/index"] == read_manifest(tmp_path / "routed" / "fi")["files"]["index"]
 
 
 def test_blocks_of_the_store_do_not_show(stores, tmp_path, monkeypatch):
     build(stores / "kept", tmp_path / "one", "--alpha", 0.4, "--max-queries", 2)
     blocks = EmbeddingStore.blocks
-    monkeypatch.setattr(EmbeddingStore, "blocks", lambda self, *arguments: blocks(self, *arguments, block_bytes=384))
+    monkeypatch.setattr(EmbeddingStore, "blocks", lambda *arguments: blocks(*arguments, block_bytes=384))
     build(stores / "kept", tmp_path / "many", "--alpha", 0.4, "--max-queries", 2)
     assert directory_bytes(tmp_path / "one") == directory_bytes(tmp_path / "many")
 
@@ -171,10 +177,10 @@ def test_counts_are_reported(stores, tmp_path, capsys):
 
 def test_manifest(stores, tiny_encoder, tmp_path):
     build(stores / "kept", tmp_path / "index", "--alpha", 0.25, "--aggregate", "mean", "--languages", "fi,ar")
-    manifest = json.loads((tmp_path / "index" / "xqg.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(tmp_path / "index")
     having = [set(record.get("generated_queries", {})) & {"fi", "ar"} for record in RECORDS]
     assert manifest["format"] == "pyserini-xqg index"
-    assert manifest["format_version"] == 1
+    assert (manifest["format_version"], manifest["layout"], manifest["complete"]) == (2, "single", True)
     assert manifest["encoder"]["model"] == tiny_encoder
     assert manifest["encoder"]["pooling"] == "cls"
     assert manifest["dimension"] == 32
@@ -195,8 +201,9 @@ def test_manifest(stores, tiny_encoder, tmp_path):
         },
     }
     assert manifest["corpus_sha256"] == EmbeddingStore(stores / "kept").manifest["corpus"]["sha256"]
-    assert manifest["sha256"] == {
-        name: hashlib.sha256((tmp_path / "index" / name).read_bytes()).hexdigest() for name in ("index", "docid")
+    files = {name: (tmp_path / "index" / name).read_bytes() for name in ("docid", "index")}
+    assert manifest["files"] == {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
     }
     assert {"numpy", "torch", "transformers", "faiss-cpu"} <= set(manifest["versions"])
     assert sorted(os.listdir(tmp_path / "index")) == ["docid", "index", "xqg.json"]
@@ -277,17 +284,14 @@ def test_plain_index_keeps_the_bytes_of_the_vectors(unit_stores, tmp_path):
     assert read(tmp_path / "index").tobytes() == EmbeddingStore(unit_stores / "unit").array("passages").tobytes()
 
 
-@pytest.mark.parametrize(
-    ("options", "alpha", "aggregate"), [([], 0.5, "mean"), (["--aggregate", "sum"], 0.01, "sum")], ids=["mean", "sum"]
-)
-def test_default_with_alpha_at_search(unit_stores, unit_vectors, tmp_path, capsys, options, alpha, aggregate):
-    build(unit_stores / "unit", tmp_path / "index", "--alpha-at-search", *options)
-    assert f"x 64, alpha {alpha:g} unless the search says otherwise, {aggregate}; queries: " in capsys.readouterr().err
-    manifest = read_manifest(tmp_path / "index")["augmentation"]
-    assert (manifest["alpha"], manifest["aggregate"], manifest["normalize"]) == (alpha, aggregate, False)
-    passages, queries = np.hsplit(read(tmp_path / "index"), 2)
-    wanted = expected(unit_vectors, 0.3, aggregate)
-    np.testing.assert_allclose(0.7 * passages + 0.3 * queries, wanted, rtol=0, atol=3e-5)
+def test_a_plain_recipe_reads_no_queries(unit_stores, tmp_path):
+    """So a plain index can be made of a fused store too, and of one whose arrays of queries are elsewhere."""
+    store = shutil.copytree(unit_stores / "unit-sum", tmp_path / "store")
+    size = (store / "sum.all.npy").stat().st_size
+    (store / "sum.all.npy").write_bytes(bytes(size))
+    build(store, tmp_path / "index", "--alpha", 0, "--aggregate", "mean", "--languages", "fi")
+    assert read(tmp_path / "index").tobytes() == EmbeddingStore(unit_stores / "unit").array("passages").tobytes()
+    assert read_manifest(tmp_path / "index")["counts"]["passages_without_queries"] == 20
 
 
 def test_defaults_with_a_corpus_are_those_of_its_store(unit_stores, unit_vectors, tiny_encoder, tmp_path):
@@ -302,30 +306,16 @@ def test_defaults_with_a_corpus_are_those_of_its_store(unit_stores, unit_vectors
 @pytest.mark.parametrize(
     ("options", "recipe"),
     [
-        ([], index.Recipe()),
-        (["--alpha", "0"], index.Recipe(alpha=0)),
-        (["--alpha", "0.3", "--no-normalize"], index.Recipe(0.3, normalize=False)),
-        (["--alpha-at-search"], index.Recipe(alpha_at_search=True)),
+        ([], Recipe()),
+        (["--alpha", "0"], Recipe(alpha=0)),
+        (["--alpha", "0.3", "--no-normalize"], Recipe(alpha=0.3, normalize=False)),
     ],
-    ids=["", "plain", "not normalized", "alpha at search"],
+    ids=["", "plain", "not normalized"],
 )
 def test_python_chooses_as_the_command(unit_stores, tmp_path, store, options, recipe):
     build(unit_stores / store, tmp_path / "command", *options)
-    index.build_index(EmbeddingStore(unit_stores / store), tmp_path / "python", recipe)
+    build_index(EmbeddingStore(unit_stores / store), tmp_path / "python", recipe)
     assert directory_bytes(tmp_path / "python") == directory_bytes(tmp_path / "command")
-
-
-@pytest.mark.parametrize(
-    ("recipe", "message"),
-    [
-        (index.Recipe(aggregate="max"), "aggregate 'max': must be one of sum, mean"),
-        (index.Recipe(alpha=1.5, alpha_at_search=True), r"alpha 1\.5: outside \[0, 1\]"),
-    ],
-)
-def test_recipes_that_are_refused(stores, tmp_path, recipe, message):
-    with pytest.raises(XqgError, match=message):
-        index.build_index(EmbeddingStore(stores / "sums"), tmp_path / "index", recipe)
-    assert os.listdir(tmp_path) == []
 
 
 def test_help_names_the_defaults(capsys):
@@ -342,18 +332,28 @@ def test_help_names_the_defaults(capsys):
 # Outputs that exist
 
 
-def test_existing_output(stores, vectors, tmp_path):
-    build(stores / "kept", tmp_path / "index", "--alpha", 0.1)
-    before = directory_bytes(tmp_path / "index")
-    with pytest.raises(XqgError, match=r"index exists\..*--overwrite"):
-        build(stores / "kept", tmp_path / "index", "--alpha", 0.9)
-    assert directory_bytes(tmp_path / "index") == before
-    build(stores / "kept", tmp_path / "index", "--alpha", 0.9, "--overwrite")
-    assert_index(tmp_path / "index", expected(vectors, 0.9))
-    build(stores / "kept", tmp_path / "index", "--alpha", 0.9, "--overwrite", "--route")
-    assert sorted(os.listdir(tmp_path / "index")) == ["ar", "fi", "ja", "xqg.json"]
-    build(stores / "kept", tmp_path / "index", "--alpha", 0.1, "--overwrite")
-    assert directory_bytes(tmp_path / "index") == before
+def test_existing_output(stores, vectors, tmp_path, capsys):
+    output = tmp_path / "index"
+    build(stores / "kept", output, "--alpha", 0.1)
+    before = directory_bytes(output)
+    capsys.readouterr()
+    build(stores / "kept", output, "--alpha", 0.1)
+    assert f"{output}: already there, made of this store with these options" in capsys.readouterr().err
+    for options in (["--alpha", 0.9], ["--alpha", 0.1, "--shards", 2], ["--alpha", 0.1, "--route"]):
+        with pytest.raises(XqgError, match=r"index exists\..*--overwrite"):
+            build(stores / "kept", output, *options)
+    assert directory_bytes(output) == before
+    build(stores / "kept", output, "--alpha", 0.9, "--overwrite")
+    assert_index(output, expected(vectors, 0.9))
+    build(stores / "kept", output, "--alpha", 0.9, "--overwrite", "--route")
+    assert sorted(os.listdir(output)) == ["ar", "fi", "ja", "xqg.json"]
+    build(stores / "kept", output, "--alpha", 0.9, "--route")  # there already
+    (output / "fi" / "run.txt").write_text("precious")
+    with pytest.raises(XqgError, match=r"holds fi/run\.txt, which pyserini_xqg\.index did not write"):
+        build(stores / "kept", output, "--alpha", 0.1, "--overwrite")
+    (output / "fi" / "run.txt").unlink()
+    build(stores / "kept", output, "--alpha", 0.1, "--overwrite")
+    assert directory_bytes(output) == before
     assert not [name for name in os.listdir(tmp_path) if "partial" in name or "replaced" in name]
 
 
@@ -363,8 +363,8 @@ def test_failing_build_leaves_the_old_index_or_nothing(stores, tmp_path, monkeyp
     build(stores / "kept", tmp_path / "old", "--alpha", 0.1)
     before = directory_bytes(tmp_path / "old")
 
-    def broken(self, *arguments):
-        yield from list(blocks(self, *arguments, block_bytes=384))[:2]
+    def broken(*arguments):
+        yield from list(blocks(*arguments, block_bytes=384))[:2]
         assert directory_bytes(tmp_path / "old") == before  # the old one is replaced at the end only
         raise error
 
@@ -378,26 +378,19 @@ def test_failing_build_leaves_the_old_index_or_nothing(stores, tmp_path, monkeyp
     assert [name for name in sorted(os.listdir(tmp_path)) if not name.endswith(".lock")] == ["old"]
 
 
-@pytest.mark.parametrize("content", ["thesis.tex", "store.json"])
-@pytest.mark.parametrize("options", [[], ["--route"]])
-def test_overwrite_replaces_indexes_only(stores, tmp_path, content, options):
+@pytest.mark.parametrize("content", ["thesis.tex", "store.json", "xqg.json", "docid"])
+@pytest.mark.parametrize("options", [[], ["--overwrite", "--route"]])
+def test_only_our_own_indexes_are_replaced(stores, tmp_path, content, options):
     (tmp_path / "home").mkdir()
-    (tmp_path / "home" / content).write_text("precious")
-    with pytest.raises(XqgError, match=rf"home exists and is no index \(it holds {content}\)"):
-        build(stores / "kept", tmp_path / "home", "--overwrite", *options)
-    with pytest.raises(XqgError, match="exists and is no index"):
-        build(stores / "kept", tmp_path / "home" / content, "--overwrite", *options)
-    assert (tmp_path / "home" / content).read_text() == "precious"
-
-
-def test_overwrite_takes_empty_directories_and_plain_pyserini_indexes(stores, vectors, tmp_path):
+    (tmp_path / "home" / content).write_text("{}")
+    before = directory_bytes(tmp_path)
+    with pytest.raises(XqgError, match=r"home exists and is no xQG index|home exists\. Remove it"):
+        build(stores / "kept", tmp_path / "home", *options)
+    with pytest.raises(XqgError, match="is a file"):
+        build(stores / "kept", tmp_path / "home" / content, *options)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "stock").mkdir()
-    for name in ("index", "docid"):
-        (tmp_path / "stock" / name).touch()
-    for name in ("empty", "stock"):
-        build(stores / "kept", tmp_path / name, "--overwrite")
-        assert_index(tmp_path / name, expected(vectors))
+    build(stores / "kept", tmp_path / "empty", *options)
+    assert {name: data for name, data in directory_bytes(tmp_path).items() if name in before} == before
 
 
 @pytest.mark.parametrize("output", ["store", "store/index", "."])
@@ -405,21 +398,18 @@ def test_overwrite_takes_empty_directories_and_plain_pyserini_indexes(stores, ve
 def test_index_and_store_in_one_another(stores, tiny_encoder, tmp_path, monkeypatch, output, source):
     """Otherwise --overwrite would take away hours of encoding, or they would be spent for an output that exists."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(stores / "kept", "store")
     arguments = ["--store", "store", "--output", output, "--overwrite"]
     if source == "--corpus":
         arguments += ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder]
-    else:
-        (tmp_path / "store").mkdir()
-        for name, data in directory_bytes(stores / "kept").items():
-            (tmp_path / "store" / name).write_bytes(data)
     before = directory_bytes(tmp_path)
-    with pytest.raises(XqgError, match="the index and the store store would lie in one another"):
+    with pytest.raises(XqgError, match=r"is what is read \(store\)|lies in store|holds store"):
         index.main(arguments)
     assert directory_bytes(tmp_path) == before
 
 
 def test_second_build_of_the_same_output(stores, tmp_path):
-    from pyserini_xqg.core.old_files import exclusive
+    from pyserini_xqg.core.output import exclusive
 
     with (
         exclusive(tmp_path / ".index.lock", tmp_path / "index"),
@@ -432,7 +422,7 @@ def test_full_disk(stores, vectors, small_disk):
     with open(small_disk / "filler", "wb", buffering=0) as out, pytest.raises(OSError, match="No space left"):
         while True:
             out.write(bytes(4096))
-    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space and run"):
+    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space or choose"):
         build(stores / "kept", small_disk / "index")
     assert [name for name in os.listdir(small_disk) if not name.endswith(".lock")] == ["filler"]
     (small_disk / "filler").unlink()
@@ -454,7 +444,7 @@ def test_corpus_in_one_go_and_reuse_of_its_store(stores, vectors, tiny_encoder, 
     capsys.readouterr()
 
     index.main([*arguments, "--output", str(tmp_path / "index"), "--alpha", "0.9", "--overwrite"])
-    assert f"{store}: a complete store of this corpus and encoder, used as it is" in capsys.readouterr().err
+    assert f"{store}: already there, a complete store of this corpus and encoder" in capsys.readouterr().err
     assert_index(tmp_path / "index", expected(vectors, 0.9))
     assert {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in store.iterdir()} == before
 
@@ -463,13 +453,30 @@ def test_corpus_in_one_go_and_reuse_of_its_store(stores, vectors, tiny_encoder, 
     assert not (tmp_path / "third-store").exists()
 
 
+def test_nothing_is_encoded_for_an_output_that_exists(stores, tmp_path):
+    build(stores / "sums", tmp_path / "index")
+    before = directory_bytes(tmp_path)
+    arguments = [
+        "--corpus",
+        str(stores / "corpus.jsonl"),
+        "--encoder",
+        "no/encoder",
+        "--output",
+        str(tmp_path / "index"),
+    ]
+    with pytest.raises(XqgError, match=r"index exists\. Remove it"):
+        index.main(arguments)
+    assert directory_bytes(tmp_path) == before
+
+
 def test_corpus_in_one_go_with_another_store_there(stores, tiny_encoder, tmp_path):
     arguments = ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN]
     index.main([*arguments, "--output", str(tmp_path / "index")])
     before = directory_bytes(tmp_path)
     with pytest.raises(XqgError) as caught:
         index.main([*arguments, "--output", str(tmp_path / "index"), "--pooling", "mean", "--overwrite"])
-    assert f"{tmp_path / 'index'}-store: a store made otherwise: encoder.pooling is 'cls' there" in str(caught.value)
+    assert f"{tmp_path / 'index'}-store holds a finished embedding store with other settings: " in str(caught.value)
+    assert "encoder.pooling is 'cls' there and 'mean' now" in str(caught.value)
     with pytest.raises(XqgError, match=r"corpus\.queries\.fi is \d+ there and None now"):
         index.main([*arguments, "--output", str(tmp_path / "index"), "--languages", "ja", "--overwrite"])
     assert directory_bytes(tmp_path) == before
@@ -484,7 +491,7 @@ def test_corpus_in_one_go_with_fewer_queries(stores, vectors, tiny_encoder, tmp_
 
 def test_corpus_in_one_go_continues_a_half_done_store(stores, tiny_encoder, tmp_path, monkeypatch):
     arguments = ["--corpus", str(stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN, "--chunk-size", "6"]
-    original, calls = encode.encode_chunk, []
+    original, calls = encoding.encode_chunk, []
 
     def interrupted(*chunk):
         calls.append(1)
@@ -492,7 +499,7 @@ def test_corpus_in_one_go_continues_a_half_done_store(stores, tiny_encoder, tmp_
             raise KeyboardInterrupt
         return original(*chunk)
 
-    monkeypatch.setattr(encode, "encode_chunk", interrupted)
+    monkeypatch.setattr(encoding, "encode_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         index.main([*arguments, "--output", str(tmp_path / "index")])
     assert not (tmp_path / "index").exists()
@@ -507,14 +514,12 @@ def test_corpus_in_one_go_continues_a_half_done_store(stores, tiny_encoder, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--alpha", "1.5"], r"--alpha 1\.5: outside \[0, 1\]"),
-        (["--alpha", "-0.1"], r"--alpha -0\.1: outside"),
-        (["--alpha", "nan"], "--alpha nan: outside"),
-        (["--alpha", "inf"], "--alpha inf: outside"),
+        (["--alpha", "1.5"], r"--alpha 1\.5: must be a number from 0 to 1"),
+        (["--alpha", "-0.1"], r"--alpha -0\.1: must be"),
+        (["--alpha", "nan"], "--alpha nan: must be"),
+        (["--alpha", "inf"], "--alpha inf: must be"),
         (["--languages", "te"], r"no queries in te\. It has ar, fi, ja"),
         (["--languages", "te,ar,ko"], "no queries in te, ko"),
-        (["--languages", "xx"], "--languages: unknown language code 'xx'"),
-        (["--languages", "ar,ar"], "--languages: ar given more than once"),
         (["--queries", "q.jsonl"], "--queries goes with --corpus"),
     ],
 )
@@ -523,6 +528,15 @@ def test_bad_options(stores, tmp_path, options, message, route):
     with pytest.raises(XqgError, match=message):
         build(stores / "kept", tmp_path / "index", *options, *route)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"), [("xx", "unknown language code 'xx'"), ("ar,ar", "ar given more than once")]
+)
+def test_languages_that_are_none(codes, message):
+    result = run_command("index", "--store", "s", "--output", "o", "--languages", codes)
+    assert result.returncode == 2
+    assert f"error: argument --languages: --languages: {message}" in result.stderr
 
 
 def test_nothing_to_build_from(tmp_path, stores):
@@ -545,17 +559,9 @@ def test_route_without_any_query(tiny_encoder, tmp_path):
     assert read_manifest(tmp_path / "index")["counts"] == {"passages": 1, "passages_without_queries": 1, "queries": {}}
 
 
-def damaged(stores, tmp_path, name, change):
-    (tmp_path / "store").mkdir()
-    for file, data in directory_bytes(stores / "kept").items():
-        (tmp_path / "store" / file).write_bytes(change(data) if file == name else data)
-    return tmp_path / "store"
-
-
-def test_unfinished_and_truncated_stores(stores, tmp_path):
-    store = damaged(
-        stores, tmp_path, "store.json", lambda data: data.replace(b'"complete": true', b'"complete": false')
-    )
+def test_unfinished_store(stores, tmp_path):
+    store = shutil.copytree(stores / "kept", tmp_path / "store")
+    STORE_KIND.write(store, {**STORE_KIND.read(store), "complete": False})
     with pytest.raises(XqgError, match="unfinished, 20 of 20 passages are encoded"):
         build(store, tmp_path / "index")
     assert not (tmp_path / "index").exists()
@@ -563,8 +569,9 @@ def test_unfinished_and_truncated_stores(stores, tmp_path):
 
 @pytest.mark.parametrize("name", ["passages.npy", "sum.fi.npy", "count.ja.npy", "vectors.ar.npy", "docids.txt"])
 def test_truncated_store(stores, tmp_path, name):
-    store = damaged(stores, tmp_path, name, lambda data: data[:-4])
-    size = len(directory_bytes(stores / "kept")[name])
+    store = shutil.copytree(stores / "kept", tmp_path / "store")
+    size = (store / name).stat().st_size
+    os.truncate(store / name, size - 4)
     with pytest.raises(XqgError, match=rf"{name} has {size - 4:,} bytes, expected {size:,} bytes"):
         build(store, tmp_path / "index")
     assert not (tmp_path / "index").exists()
@@ -573,14 +580,13 @@ def test_truncated_store(stores, tmp_path, name):
 @pytest.mark.parametrize(
     ("options", "phrases"),
     [
-        (["--alpha", "2"], ["--alpha 2.0: outside [0, 1]"]),
+        (["--alpha", "2"], ["--alpha 2: must be a number from 0 to 1"]),
         (["--store", "{missing}"], ["no embedding store there"]),
         (["--max-queries", "1"], ["--max-queries 1 cannot be taken from it"]),
-        (["--output", "{there}"], ["exists", "--overwrite"]),
     ],
 )
 def test_bad_input_ends_in_one_line(stores, tmp_path, options, phrases):
-    places = {"missing": tmp_path / "none", "there": tmp_path}
-    arguments = ["--store", stores / "sums", "--output", tmp_path / "index", *(o.format(**places) for o in options)]
-    assert_one_error(run_module("pyserini_xqg.index", *arguments), *phrases)
+    options = [option.format(missing=tmp_path / "none") for option in options]
+    arguments = ["--store", stores / "sums", "--output", tmp_path / "index", *options]
+    assert_one_error(run_command("index", *arguments), *phrases)
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []

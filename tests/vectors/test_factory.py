@@ -1,26 +1,25 @@
-"""Kinds of FAISS indexes, shards, mapped files and vectors for every alpha: against FAISS and NumPy alone."""
+"""Kinds of FAISS indexes, shards and mapped files: against FAISS and NumPy alone."""
 
 import itertools
-import json
 import os
 
 import faiss
 import numpy as np
 import pytest
-from helpers import corpus_records, directory_bytes, run_module, write_jsonl
-from pyserini_xqg.vectors.augmentation import stack_query
+from helpers import corpus_records, directory_bytes, run_command, write_jsonl
 
 from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors import faiss_index, fit
 from pyserini_xqg.vectors.embedding import describe_probe
-from pyserini_xqg.vectors.manifest import manifest_encoder, read_manifest, shard_directories
+from pyserini_xqg.vectors.manifest import index_parts, manifest_encoder, read_manifest
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
-from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 DIMENSION, PASSAGES = 16, 400
 LANGUAGES = ("ar", "fi")
+FILES = ("index", "docid", "xqg.json")
 KINDS = ("SQfp16", "SQ8", "HNSW16", "HNSW16,SQfp16", "IVF8,Flat", "IVF8,PQ4x4", "OPQ4,IVF8,PQ4x4", "PQ4x4", "PCA8,Flat",
          "IVF8,PQ4x4fs", "IVF8,PQ4x4,RFlat")  # fmt: skip
 
@@ -50,6 +49,7 @@ def store(arrays, tmp_path_factory):
         "fields": ["text"],
         "dimension": DIMENSION,
         "dtype": "float32",
+        "chunk_size": PASSAGES,
         "max_queries": None,
         "keep_query_vectors": False,
         "corpus": {
@@ -61,27 +61,9 @@ def store(arrays, tmp_path_factory):
         "probe": describe_probe(passages[0]),
     }
     with StoreWriter(directory, settings) as writer:
-        writer.write(Chunk([f"p{row}" for row in range(PASSAGES)], passages, sums, counts, {}))
-        writer.finish()
+        writer.write(Chunk([f"p{row}" for row in range(PASSAGES)], passages, sums, counts, {}, centroids(sums, counts)))
+        writer.complete()
     return directory
-
-
-def expected(arrays, alpha, aggregate):
-    """The augmented vectors in double precision."""
-    passages, sums, counts = (
-        {key: part.astype(np.float64) for key, part in each.items()}
-        if isinstance(each, dict)
-        else each.astype(np.float64)
-        for each in arrays
-    )
-    total, having = np.zeros_like(passages), np.zeros(PASSAGES)
-    for code in LANGUAGES:
-        number = counts[code][:, None]
-        total += sums[code] / (np.maximum(number, 1) if aggregate == "mean" else 1)
-        having += counts[code] > 0
-    if aggregate == "mean":
-        total /= np.maximum(having, 1)[:, None]
-    return np.where(having[:, None] > 0, (1 - alpha) * passages + alpha * total, passages)
 
 
 def build(store, output, *options):
@@ -129,7 +111,7 @@ def test_blocks_do_not_show_and_the_same_command_gives_the_same_bytes(store, tmp
     once, again = (directory_bytes(build(store, tmp_path / name, *options)) for name in ("once", "again"))
     assert once == again
     blocks = EmbeddingStore.blocks
-    monkeypatch.setattr(EmbeddingStore, "blocks", lambda self, *arguments: blocks(self, *arguments, block_bytes=1100))
+    monkeypatch.setattr(EmbeddingStore, "blocks", lambda *arguments: blocks(*arguments, block_bytes=1100))
     assert directory_bytes(build(store, tmp_path / "blocks", *options)) == once
 
 
@@ -174,7 +156,6 @@ FAULTS = [
     (["--factory", "IVF0,Flat"], "cannot number passages"),
     (["--factory", "Flat", "--faiss-parameters", "nprobe=3"], "--faiss-parameters 'nprobe=3' for Flat"),
     (["--factory", "HNSW8", "--faiss-parameters", "efSearch"], "--faiss-parameters 'efSearch' for HNSW8"),
-    (["--normalize", "--alpha-at-search"], "--alpha-at-search with --normalize"),
 ]
 TOO_FEW = [
     (
@@ -197,8 +178,8 @@ def test_faults_are_named(store, tmp_path, options, message, route):
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
 
 
-@pytest.mark.parametrize(("options", "message"), [FAULTS[0], FAULTS[-1]], ids=["factory", "normalize"])
-def test_faults_are_named_before_anything_is_encoded(tiny_encoder, tmp_path, options, message):
+def test_faults_are_named_before_anything_is_encoded(tiny_encoder, tmp_path):
+    options, message = FAULTS[0]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", corpus_records(5))
     with pytest.raises(XqgError, match=message.replace("16", "32")):
         index.main(["--corpus", str(corpus), "--encoder", tiny_encoder, "--output", str(tmp_path / "index"), *options])
@@ -206,7 +187,7 @@ def test_faults_are_named_before_anything_is_encoded(tiny_encoder, tmp_path, opt
 
 
 def test_full_disk(store, small_disk):
-    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space and run"):
+    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space or choose):
         build(store, small_disk / "index", "--factory", "HNSW128")
     assert [name for name in os.listdir(small_disk) if not name.endswith(".lock")] == []
 
@@ -218,11 +199,12 @@ def test_full_disk(store, small_disk):
 @pytest.mark.parametrize("block_bytes", [1100, 1 << 20])
 def test_shards_hold_consecutive_passages(store, flat, tmp_path, monkeypatch, shards, block_bytes):
     blocks = EmbeddingStore.blocks
-    monkeypatch.setattr(EmbeddingStore, "blocks", lambda self, *args: blocks(self, *args, block_bytes=block_bytes))
+    monkeypatch.setattr(EmbeddingStore, "blocks", lambda *arguments: blocks(*arguments, block_bytes=block_bytes))
     output = build(store, tmp_path / "index", "--alpha", 0.3, "--shards", shards)
     manifest = read_manifest(output)
-    places = shard_directories(output, manifest)
-    assert manifest["format"] == "pyserini-xqg sharded index"
+    places = index_parts(output, manifest)
+    assert manifest["layout"] == "sharded"
+    assert set(manifest["files"]) == {f"{name}/{file}" for name in manifest["shards"] for file in FILES}
     assert sorted(os.listdir(output)) == sorted([*manifest["shards"], "xqg.json"])
     assert len(places) == shards
     vectors = [faiss.read_index(str(place / "index")).reconstruct_n() for place in places]
@@ -245,7 +227,7 @@ def test_shards_share_the_training(store, flat, tmp_path):
     options = ("--alpha", 0.3, "--factory", "IVF8,Flat", "--faiss-threads", 1)
     whole = faiss.read_index(str(build(store, tmp_path / "whole", *options) / "index"))
     output = build(store, tmp_path / "shards", *options, "--shards", 3)
-    shards = [faiss.read_index(str(place / "index")) for place in shard_directories(output, read_manifest(output))]
+    shards = [faiss.read_index(str(place / "index")) for place in index_parts(output, read_manifest(output))]
     scores, rows = faiss_index.Shards(shards).search(flat[:50], 10)
     wanted_scores, wanted_rows = whole.search(flat[:50], 10)
     np.testing.assert_array_equal(rows, wanted_rows)
@@ -259,7 +241,7 @@ def test_routed_shards(store, tmp_path):
     for code in LANGUAGES:
         manifest = read_manifest(output / code)
         assert manifest["augmentation"]["languages"] == [code]
-        assert [len((place / "docid").read_text().split()) for place in shard_directories(output / code, manifest)] == [
+        assert [len((place / "docid").read_text().split()) for place in index_parts(output / code, manifest)] == [
             200,
             200,
         ]
@@ -347,49 +329,32 @@ def test_mapped_indexes_find_the_same(store, flat, tmp_path, kind):
     np.testing.assert_allclose(scores, wanted, rtol=1e-6)
 
 
-# Every alpha in one index
-
-
-@pytest.mark.parametrize("aggregate", ["sum", "mean"])
-@pytest.mark.parametrize("shards", [1, 3])
-def test_one_index_serves_every_alpha(store, arrays, tmp_path, aggregate, shards):
-    output = build(
-        store, tmp_path / "index", "--alpha-at-search", "--aggregate", aggregate, "--alpha", 0.2, "--shards", shards
-    )
-    manifest = read_manifest(output)
-    places = shard_directories(output, manifest) if shards > 1 else [output]
-    vectors = np.concatenate([faiss.read_index(str(place / "index")).reconstruct_n() for place in places])
-    assert vectors.shape == (PASSAGES, 2 * DIMENSION)
-    assert manifest["dimension"] == 2 * DIMENSION
-    assert manifest["alpha_at_search"] is True
-    assert manifest["augmentation"]["alpha"] == 0.2
-    query = np.random.default_rng(8).normal(size=(6, DIMENSION)).astype(np.float32)
-    query /= np.linalg.norm(query, axis=1, keepdims=True)
-    for alpha in (0, 0.01, 0.3, 0.8, 1):
-        wanted = query @ expected(arrays, alpha, aggregate).T
-        np.testing.assert_allclose(stack_query(query, alpha) @ vectors.T, wanted, rtol=0, atol=1e-5)
-        other = expected(arrays, alpha + 0.1, aggregate)
-        assert np.abs(query @ other.T - wanted).max() > 0.01
-
-
-def test_alpha_at_search_without_any_language(store, arrays, tmp_path):
-    settings = json.loads((store / "store.json").read_text())
-    (tmp_path / "store").mkdir()
-    for name, data in directory_bytes(store).items():
-        if name.split(".")[0] in ("passages", "docids", "chunks"):
-            (tmp_path / "store" / name).write_bytes(data)
-    settings["corpus"]["queries"] = settings["most_queries"] = {}
-    (tmp_path / "store" / "store.json").write_text(json.dumps(settings))
-    output = build(tmp_path / "store", tmp_path / "index", "--alpha-at-search")
-    vectors = faiss.read_index(str(output / "index")).reconstruct_n()
-    np.testing.assert_array_equal(vectors, np.concatenate([arrays[0], arrays[0]], axis=1))
-
-
 def test_report(store, tmp_path):
-    options = ["--factory", "HNSW8", "--shards", 2, "--alpha-at-search", "--alpha", 0.5]
-    result = run_module("pyserini_xqg.index", "--store", store, "--output", tmp_path / "index", *options)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == ""
+    options = ["--factory", "HNSW8", "--shards", 2, "--alpha", 0.5]
+    result = run_command("index", "--store", store, "--output", tmp_path / "index", *options)
+    assert (result.returncode, result.stdout) == (0, "")
     first, second = result.stderr.splitlines()
-    assert "400 passages x 32, alpha 0.5 unless the search says otherwise, mean, HNSW8, 2 shards; queries: ar" in first
+    assert "400 passages x 16, alpha 0.5, mean, HNSW8, 2 shards; queries: ar" in first
     assert "passages have none of these queries" in second
+
+
+def test_open_index(store, tmp_path, flat):
+    whole, docids = faiss_index.open_index(build(store, tmp_path / "whole", "--alpha", 0.3))
+    np.testing.assert_array_equal(whole.reconstruct_n(), flat)
+    assert docids == [f"p{row}" for row in range(PASSAGES)]
+    sharded = build(store, tmp_path / "sharded", "--alpha", 0.3, "--shards", 3)
+    for mapped in (False, True):
+        shards, docids = faiss_index.open_index(sharded, mapped)
+        assert shards.ntotal == len(docids) == PASSAGES
+        np.testing.assert_array_equal(shards.search(flat[:5], 3)[1], whole.search(flat[:5], 3)[1])
+    routed = build(store, tmp_path / "routed", "--route")
+    (tmp_path / "whole" / "docid").write_text("p0\n")
+    (sharded / "2" / "index").unlink()
+    for place, message in [
+        (routed, r"a routed index \(ar, fi\)\. Name one language's index in it"),
+        (tmp_path / "whole", "has 400 vectors and docid 1 lines, 400 were expected"),
+        (sharded, "2: no FAISS index there .index is missing."),
+        (tmp_path / "none", "none: no FAISS index there"),
+    ]:
+        with pytest.raises(XqgError, match=message):
+            faiss_index.open_index(place)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.recipe import aggregate_queries, augment, check_alpha, normalize_rows
+from pyserini_xqg.vectors.recipe import RECIPES, Recipe, aggregate_queries, augment, check_alpha, normalize_rows
 
 DIMENSION = 7
 
@@ -147,22 +147,31 @@ def test_other_precisions_come_back_as_float32(dtype):
 
 @pytest.mark.parametrize("alpha", [-1e-9, 1.0000001, 2, -1, float("nan"), float("inf"), float("-inf")])
 def test_alpha_out_of_bounds(alpha):
-    with pytest.raises(XqgError, match=r"^--alpha .*outside \[0, 1\].*0\.01"):
-        check_alpha(alpha)
-    passages, queries = ragged()
-    with pytest.raises(XqgError, match=r"outside \[0, 1\]"):
-        augment(passages, *packed(queries), alpha, "sum")
+    for refuse in (check_alpha, lambda alpha: Recipe(alpha=alpha)):
+        with pytest.raises(XqgError, match=r"^--alpha .*outside \[0, 1\].*0\.01"):
+            refuse(alpha)
 
 
 @pytest.mark.parametrize("alpha", [0, 0.0, 1, 1.0, 0.01])
 def test_alpha_in_bounds(alpha):
-    assert check_alpha(alpha) == alpha
+    assert check_alpha(alpha) == Recipe(alpha=alpha).alpha == alpha
 
 
-def test_unknown_aggregate():
+def test_recipes():
+    with pytest.raises(XqgError, match="--aggregate max: must be one of sum, mean"):
+        Recipe(aggregate="max")
+    with pytest.raises(TypeError):
+        Recipe(0.5)
+    assert RECIPES["default"] == Recipe()
     passages, queries = ragged()
-    with pytest.raises(XqgError, match="'max': must be one of sum, mean"):
-        augment(passages, *packed(queries), 0.5, "max")
+    sums, counts = packed(queries)
+    recipe = Recipe(alpha=0.3, aggregate="mean", normalize=True, languages=("ar", "fi", "te"), route=True)
+    found = recipe.apply(passages, sums, counts)
+    np.testing.assert_allclose(found, loop(passages, queries, 0.3, "mean", True), rtol=0, atol=2e-6)
+    assert list(recipe.routes()) == ["ar", "fi", "te"]
+    assert recipe.routes()["fi"] == Recipe(alpha=0.3, aggregate="mean", normalize=True, languages=("fi",))
+    described = {"alpha": 0.3, "aggregate": "mean", "languages": ["fi"], "max_queries": None, "normalize": True}
+    assert recipe.routes()["fi"].describe() == described
 
 
 def test_normalize_rows():
