@@ -11,7 +11,7 @@ from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table
 from pyserini_xqg.evaluate.means import ALL_TOPICS, sort_languages
-from pyserini_xqg.evaluate.significance import Comparison, TestOptions, compare, correct
+from pyserini_xqg.evaluate.significance import PairedComparison, TestOptions, compare, correct
 
 RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Run to measure to query id to value."""
@@ -28,7 +28,7 @@ class Tested:
     baseline: str
     measure: str
     language: str
-    comparison: Comparison
+    comparison: PairedComparison
     p_corrected: float
     significant: bool
 
@@ -66,7 +66,7 @@ def compare_runs(
                 f"{measure}: {len(of_baseline)} question counts, and a paired test needs two or more. "
                 "Leave --baseline out, or add questions."
             )
-        family: list[tuple[str, str, Comparison]] = []
+        family: list[tuple[str, str, PairedComparison]] = []
         for run, of_run in values.items():
             if run != baseline:
                 for language, query_ids in columns.items():

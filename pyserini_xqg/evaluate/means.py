@@ -58,18 +58,3 @@ def means_by_language(
             aggregators[language].add(value)
     means = {language: float(aggregators[language].result()) for language in sort_languages(aggregators)}
     return means | ({AVERAGE: math.fsum(means.values()) / len(means)} if means else {})
-
-
-def mean_by_language(metrics: Iterable[Any], languages: Mapping[str, str]) -> dict[Any, dict[str, float]]:
-    """:func:`means_by_language` of what ``ir_measures.iter_calc`` yields, for each measure as it aggregates values.
-
-    >>> from ir_measures import R
-    >>> from ir_measures.util import Metric
-    >>> metrics = [Metric("1", R@10, 1.0), Metric("2", R@10, 0.0), Metric("3", R@10, 1.0)]
-    >>> mean_by_language(metrics, {"1": "fi", "2": "fi", "3": "ar"})
-    {R@10: {'ar': 1.0, 'fi': 0.5, 'avg': 0.75}}
-    """
-    values: dict[Any, dict[str, float]] = {}
-    for metric in metrics:
-        values.setdefault(metric.measure, {})[metric.query_id] = metric.value
-    return {measure: means_by_language(of, languages, measure.aggregator) for measure, of in values.items()}

@@ -180,17 +180,6 @@ class RecallAtKTokensProvider(Provider):
         measure.validate_params()
         return isinstance(measure, RecallAtKTokens)
 
-    def initialize(self) -> None:
-        """Look for NLTK."""
-        try:
-            import nltk  # noqa: F401
-        except ImportError as error:
-            raise RuntimeError("nltk not available") from error
-
-    def install_instructions(self) -> str:
-        """How to get what R@kt needs."""
-        return "pip install nltk"
-
     def _evaluator(self, measures: Iterable[RecallAtKTokens], qrels: Any) -> RecallAtKTokensEvaluator:
         return RecallAtKTokensEvaluator(measures, qrels)
 

@@ -69,7 +69,7 @@ def _check_name(what: str, name: str, known: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """A system against a baseline on the questions that both have values for.
 
     Attributes
@@ -96,7 +96,7 @@ class Comparison:
 
 def compare(
     values: Mapping[str, float], baseline: Mapping[str, float], options: TestOptions | None = None
-) -> Comparison:
+) -> PairedComparison:
     """Compare two systems question by question, two-sided.
 
     ``values`` and ``baseline`` are query id to value; questions of one alone play no part. Where all differences are 0,
@@ -135,7 +135,7 @@ def compare(
 
         p_value = float(ttest_rel(*pair).pvalue)
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    return Comparison(len(shared), mean, low, high, p_value, effect_size, won, len(shared) - won - lost, lost)
+    return PairedComparison(len(shared), mean, low, high, p_value, effect_size, won, len(shared) - won - lost, lost)
 
 
 def _constant(differences: np.ndarray) -> bool:

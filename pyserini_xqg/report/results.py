@@ -11,7 +11,7 @@ from pyserini_xqg.core.figures import PAGE_COLORS, inline_svg, tooltip
 from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent
 from pyserini_xqg.evaluate.comparisons import Tested, compare_runs
 from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE
-from pyserini_xqg.evaluate.significance import Comparison, TestOptions, mean_interval
+from pyserini_xqg.evaluate.significance import PairedComparison, TestOptions, mean_interval
 
 ALL_QUESTIONS = "all questions"
 BINS = 20
@@ -35,7 +35,7 @@ class Row:
     questions: int
     means: tuple[float, float]
     intervals: tuple[Interval, Interval] | None = None
-    comparison: Comparison | None = None
+    comparison: PairedComparison | None = None
     p_value: float | None = None
     significant: bool = False
 

@@ -15,7 +15,7 @@ from ir_measures import RR, R
 from official_scorer import add_punkt, official_hits, official_tokens
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.means import mean_by_language
+from pyserini_xqg.evaluate.means import means_by_language
 from pyserini_xqg.evaluate.measures import RecallAtKTokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyserini_xqg.evaluate.measures.InexactTokensWarning")
@@ -28,6 +28,11 @@ def score(answers: dict, ranking: list[str], texts: dict, k: int = 1) -> float:
     (metric,) = ir_measures.iter_calc([measure], [], run)
     assert metric.query_id == "q" and metric.measure == measure
     return metric.value
+
+
+def by_language(metrics, measure, languages: dict) -> dict:
+    values = {metric.query_id: metric.value for metric in metrics if metric.measure == measure}
+    return means_by_language(values, languages, measure.aggregator)
 
 
 # --- the rules, by hand ---
@@ -193,10 +198,10 @@ def test_equals_the_official_rules_on_real_data(punkt, shared_data, nltk_data):
         longer = official_hits(of_cut, rankings, texts, k * 1000 + 1)
         assert sum(longer[query_id] and not expected[k][query_id] for query_id in of_cut) > 5
 
-    of_xor = [metric for metric in results.per_query if metric.query_id in languages]
-    of_measures = mean_by_language(of_xor, languages)
     for k in expected:
-        means = of_measures[recall @ k]
+        means = by_language(
+            [metric for metric in results.per_query if metric.query_id in languages], recall @ k, languages
+        )
         assert list(means) == ["ar", "bn", "fi", "ja", "ko", "ru", "te", "avg"]
         for language in list(means)[:-1]:
             hits = [hit for query_id, hit in expected[k].items() if languages.get(query_id) == language]
@@ -321,11 +326,10 @@ def test_mean_by_language():
     run = {number: {"d": 1.0} for number in "1234"}
     qrels = {number: {"d": 1} for number in "1234"}
     languages = {"1": "te", "2": "te", "3": "de", "4": "fi"}
-    means = mean_by_language(ir_measures.iter_calc([recall @ 2, R @ 10], qrels, run), languages)
+    metrics = list(ir_measures.iter_calc([recall @ 2, R @ 10], qrels, run))
     # Finnish has a yes/no question alone: no score, and no part in R@2kt's average.
-    assert means[recall @ 2] == {"te": 0.5, "de": 1.0, "avg": 0.75}
-    assert list(means[recall @ 2]) == ["te", "de", "avg"]
-    assert means[R @ 10] == {"fi": 1.0, "te": 1.0, "de": 1.0, "avg": 1.0}
-    assert list(means[R @ 10]) == ["fi", "te", "de", "avg"]
+    of_recall, of_r = (by_language(metrics, measure, languages) for measure in (recall @ 2, R @ 10))
+    assert of_recall == {"te": 0.5, "de": 1.0, "avg": 0.75} and list(of_recall) == ["te", "de", "avg"]
+    assert of_r == {"fi": 1.0, "te": 1.0, "de": 1.0, "avg": 1.0} and list(of_r) == ["fi", "te", "de", "avg"]
     with pytest.raises(XqgError, match="topic '3' has no language"):
-        mean_by_language(ir_measures.iter_calc([recall @ 2], [], run), {"1": "te", "2": "te"})
+        by_language(metrics, recall @ 2, {"1": "te", "2": "te"})

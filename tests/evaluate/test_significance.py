@@ -23,7 +23,7 @@ def no_warnings():
         yield
 
 
-def compare(values: dict, baseline: dict, **options) -> significance.Comparison:
+def compare(values: dict, baseline: dict, **options) -> significance.PairedComparison:
     return significance.compare(values, baseline, TestOptions(**options))
 
 
