@@ -114,8 +114,6 @@ for step in steps:
     text = shown.buffer.getvalue().decode("utf-8", "replace")
     with open(output, "a", encoding="utf-8") as out:
         out.write(json.dumps([status or 0, text, time.monotonic() - start]) + "\\n")
-    if status:
-        break
 """
 
 
@@ -142,7 +140,7 @@ class Result:
 
 
 def run_steps(todo: list[Step], directory: Path, timeout: float = 900) -> list[Result]:
-    """Run steps in ``directory`` until one fails, in one process of the environment that runs the tests."""
+    """Run steps in ``directory``, all in one process of the environment that runs the tests, whichever of them fail."""
     output = directory / ".results.jsonl"
     output.unlink(missing_ok=True)
     told = [{"text": step.text, "python": step.python, "arguments": step.arguments} for step in todo]
@@ -157,7 +155,7 @@ def run_steps(todo: list[Step], directory: Path, timeout: float = 900) -> list[R
     )
     lines = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
     results = [Result(step, *json.loads(line)) for step, line in zip(todo, lines, strict=False)]
-    if len(results) < len(todo) and not (results and results[-1].status):
+    if len(results) < len(todo):  # one has ended the process
         results.append(Result(todo[len(results)], process.returncode or 1, process.stdout + process.stderr, 0.0))
     return results
 

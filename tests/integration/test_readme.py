@@ -143,17 +143,19 @@ python -m pyserini_xqg.search
 
 
 def test_steps_end_as_processes_do(tmp_path):
-    """All kinds of steps: ours with its output in a file, a shell's, an example, a failure; nothing after it."""
+    """All kinds of steps: ours with its output in a file, a shell's, an example, a failure, the end of it all."""
     todo = [
         Step("python -m pyserini_xqg.datasets export xqg-sample/fi queries --fields query_id text > topics.tsv"),
         Step("wc -l < topics.tsv"),
         Step("import os\nos.environ['X'] = '1'\nos.chdir('/')\nprint('done')\n", python=True),
         Step('test -z "$X" && ls topics.tsv'),
         Step("python -m pyserini_xqg.store info nowhere"),
+        Step("ls topics.tsv"),
+        Step("import os\nos._exit(3)\n", python=True),
         Step("ls"),
     ]
     results = pages.run_steps(todo, tmp_path)
-    assert [result.status for result in results] == [0, 0, 0, 0, 1]
+    assert [result.status for result in results] == [0, 0, 0, 0, 1, 0, 3]
     assert (results[0].text, results[1].text.strip(), results[2].text) == ("", "48", "done\n")
-    (shown,) = pages.failures(results)
-    assert "nowhere" in shown.splitlines()[0] and "error: " in shown
+    shown, last = pages.failures(results)
+    assert "nowhere" in shown.splitlines()[0] and "error: " in shown and "status 3" in last
