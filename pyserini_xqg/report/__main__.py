@@ -56,7 +56,7 @@ class ScoringOptions:
 
 
 @dataclass(frozen=True)
-class ReportOptions:
+class PageOptions:
     """Options of ``python -m pyserini_xqg.report``."""
 
     runs: tuple[str, ...] = option(
@@ -124,7 +124,7 @@ class ReportOptions:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.report``."""
-    options = parse(ReportOptions, "report", __doc__, argv)
+    options = parse(PageOptions, "report", __doc__, argv)
     output = Path(options.output)
     check_file(output, options.overwrite, options.inputs)
     from pyserini_xqg.report.making import make_report

@@ -31,13 +31,13 @@ from pyserini_xqg.text.runs import read_run
 from pyserini_xqg.text.topics import question_texts
 
 if TYPE_CHECKING:
-    from pyserini_xqg.report.__main__ import ReportOptions
+    from pyserini_xqg.report.__main__ import PageOptions
 
 _NOTE_BYTES = 400
 """Room for the note that says what was left out."""
 
 
-def make_report(options: ReportOptions) -> str:
+def make_report(options: PageOptions) -> str:
     """The page that checked options ask for.
 
     Raises :class:`XqgError` for every fault in the runs, the collection, the store and the index.
@@ -85,7 +85,7 @@ def make_report(options: ReportOptions) -> str:
         return _page(options, explorer, results, [_gold_note(judged, passages), note])
 
 
-def _read_runs(options: ReportOptions, collection: Collection) -> tuple[Run, Run]:
+def _read_runs(options: PageOptions, collection: Collection) -> tuple[Run, Run]:
     runs = tuple(read_run(path, not options.scoring.ignore_ranks) for path in options.runs)
     if runs[0] == runs[1]:
         raise XqgError(f"{options.runs[0]} and {options.runs[1]}: the same run. A report compares two different runs.")
@@ -94,7 +94,7 @@ def _read_runs(options: ReportOptions, collection: Collection) -> tuple[Run, Run
     return runs
 
 
-def _questions(options: ReportOptions, collection: Collection) -> tuple[dict[str, str], dict[str, str]]:
+def _questions(options: PageOptions, collection: Collection) -> tuple[dict[str, str], dict[str, str]]:
     """Texts and languages of the collection's questions, all that have answers or judgements."""
     asked = sorted({qrel.query_id for qrel in collection.qrels or ()} | (collection.answers or {}).keys())
     known = question_texts(options.collection.dataset, options.collection.answers, options.topics)
@@ -110,7 +110,7 @@ def _questions(options: ReportOptions, collection: Collection) -> tuple[dict[str
     return {query_id: known[query_id] for query_id in asked}, languages
 
 
-def _results(scorer: Scorer, values: tuple[Values, Values], options: ReportOptions) -> list[MeasureResult]:
+def _results(scorer: Scorer, values: tuple[Values, Values], options: PageOptions) -> list[MeasureResult]:
     means = tuple(map(scorer.means, values))
     results = []
     for name in values[0]:
@@ -139,7 +139,7 @@ def _gold_note(judged: Mapping[str, Any] | None, passages: Any) -> str:
     return "Gold passages are, in each run, the first one whose text holds an answer; yes and no are not looked for."
 
 
-def _page(options: ReportOptions, explorer: Explorer, results: Sequence[MeasureResult], notes: list[str]) -> str:
+def _page(options: PageOptions, explorer: Explorer, results: Sequence[MeasureResult], notes: list[str]) -> str:
     """The page, with as much of the passages that are not gold as ``--max-size`` lets in."""
     files = (Path(path).name for path in (options.collection.qrels, options.collection.answers) if path)
     star = f"* computed without NLTK's punkt_tab data: not quite the official scorer's. Cure: {PUNKT_CURE}"

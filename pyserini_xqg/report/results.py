@@ -23,7 +23,7 @@ Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """Two runs on the questions of a language, or on others.
 
     name : language, ``avg`` or :data:`ALL_QUESTIONS`. means : of both runs, with intervals; None for ``avg``'s.
@@ -50,7 +50,7 @@ class MeasureResult:
     """One measure of both runs: rows of the table, and values by query id. mark : stands behind its name (``*``)."""
 
     name: str
-    rows: Sequence[Row]
+    rows: Sequence[ResultRow]
     values: tuple[Mapping[str, float], Mapping[str, float]]
     mark: str = ""
 
@@ -66,7 +66,7 @@ def result_rows(
     means: tuple[Mapping[str, float], Mapping[str, float]],
     languages: Mapping[str, str],
     tests: TestOptions,
-) -> list[Row]:
+) -> list[ResultRow]:
     """One row a language, and where there are several, ``avg`` and all questions together.
 
     measure : its name, for messages. values : of both runs, query id to value. means : of both runs, language to mean,
@@ -77,23 +77,25 @@ def result_rows(
     if len(values[0]) > 1:
         runs = {"first": {measure: values[0]}, "second": {measure: values[1]}}
         tested = {one.language: one for one in compare_runs(runs, "first", languages, tests)}
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     names = [name for name in means[0] if name != AVERAGE]
     for name in names:
         both = [{q: value for q, value in of_run.items() if languages[q] == name} for of_run in values]
         rows.append(_row(name, both, (means[0][name], means[1][name]), tested.get(name)))
     if len(names) > 1:
-        rows.append(Row(AVERAGE, len(values[0]), (means[0][AVERAGE], means[1][AVERAGE])))
+        rows.append(ResultRow(AVERAGE, len(values[0]), (means[0][AVERAGE], means[1][AVERAGE])))
         micro = tuple(math.fsum(of_run.values()) / len(of_run) for of_run in values)
         rows.append(_row(ALL_QUESTIONS, values, micro, tested.get(ALL_TOPICS)))
     return rows
 
 
-def _row(name: str, values: Sequence[Mapping[str, float]], means: tuple[float, float], tested: Tested | None) -> Row:
+def _row(
+    name: str, values: Sequence[Mapping[str, float]], means: tuple[float, float], tested: Tested | None
+) -> ResultRow:
     if tested is None:
-        return Row(name, len(values[0]), means)
+        return ResultRow(name, len(values[0]), means)
     intervals = tuple(mean_interval(of_run.values()) for of_run in values)
-    return Row(name, len(values[0]), means, intervals, tested.comparison, tested.p_corrected, tested.significant)
+    return ResultRow(name, len(values[0]), means, intervals, tested.comparison, tested.p_corrected, tested.significant)
 
 
 def result_table(result: MeasureResult, runs: tuple[str, str]) -> Table:
@@ -124,7 +126,7 @@ def _p_value(value: float) -> str:
     return "< .001" if value < 0.001 else f"{value:.3f}"
 
 
-def plot_means(rows: Sequence[Row], runs: tuple[str, str], title: str) -> str:
+def plot_means(rows: Sequence[ResultRow], runs: tuple[str, str], title: str) -> str:
     """Two bars a row, the first and the second run's mean, with their 95 % intervals where they are known."""
 
     def draw(figure: Any, panels: Any) -> None:
@@ -137,20 +139,23 @@ def plot_means(rows: Sequence[Row], runs: tuple[str, str], title: str) -> str:
                 if row.intervals:
                     low, high = (end * 100 for end in row.intervals[number][1:])
                     about += f" [{low:.2f}, {high:.2f}]"
+                    low, high = max(low, 0), min(high, max(100, *means))
                     x = bar.get_x() + bar.get_width() / 2
-                    axes.plot([x, x], [max(low, 0), high], "_-", color=PAGE_COLORS["ink"], markersize=4, linewidth=1)
+                    axes.plot([x, x], [low, high], "_-", color=PAGE_COLORS["ink"], markersize=4, linewidth=1)
                 tooltip(bar, about)
         axes.set_xticks(range(len(rows)), [row.name + SIGNIFICANT * row.significant for row in rows])
         axes.set_ylim(0, None if any(mean for row in rows for mean in row.means) else 1)
         axes.locator_params(axis="y", nbins=4)
         axes.grid(axis="y")
 
-    return inline_svg(draw, title, (max(2.6, 0.8 + 0.5 * len(rows)), 1.9))
+    return inline_svg(draw, title, (max(4.4, 0.8 + 0.45 * len(rows)), 1.8))
 
 
-def plot_outcomes(rows: Sequence[Row], title: str) -> str:
+def plot_outcomes(rows: Sequence[ResultRow], title: str) -> str:
     """Per row, the share of questions that the second run lost, to the left, and won, to the right."""
     tested = [row for row in rows if row.comparison]
+    shares = [max(row.comparison.won, row.comparison.lost) / row.comparison.questions for row in tested]
+    most = max([*shares, 1e-9])
 
     def draw(figure: Any, panels: Any) -> None:
         axes = panels[0, 0]
@@ -173,7 +178,7 @@ def plot_outcomes(rows: Sequence[Row], title: str) -> str:
         axes.axvline(0, color=PAGE_COLORS["line"], linewidth=1)
         axes.set_yticks(range(len(tested)), [row.name if row.name != ALL_QUESTIONS else "all" for row in tested])
         axes.set_xticks([])
-        axes.margins(x=0.15)
+        axes.set_xlim(-1.2 * most, 1.2 * most)
         axes.invert_yaxis()
 
     return inline_svg(draw, title, (4.4, 0.3 + 0.26 * len(tested)))

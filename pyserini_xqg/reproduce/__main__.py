@@ -7,7 +7,7 @@ run is continued by the same command: finished steps are skipped. What several c
 
 for example:
   python -m pyserini_xqg.reproduce
-  python -m pyserini_xqg.reproduce --condition xqg-sample.routed --display-commands
+  python -m pyserini_xqg.reproduce --condition xqg-sample.routed-0.8 --display-commands
   python -m pyserini_xqg.reproduce --condition xor-tydi.mbert-xqg --dry-run > mbert-xqg.sh
   python -m pyserini_xqg.reproduce --condition xquad-loo-minilm
 

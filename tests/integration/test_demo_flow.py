@@ -42,8 +42,8 @@ def test_demo(active_python, tmp_path):
     for command in ("pyserini_xqg.encode", "pyserini_xqg.index", "pyserini.search.faiss", "pyserini_xqg.evaluate"):
         assert f"$ python -m {command} " in result.stdout
     scores = table(result.stdout, "RR@10")
-    assert list(scores) == ["without-xqg.txt", "xqg-sum-0.01.txt", "xqg-mean-0.5.txt", "xqg-routed-0.5.txt"]
-    plain, mean, routed = (scores[f"{name}.txt"] for name in ("without-xqg", "xqg-mean-0.5", "xqg-routed-0.5"))
+    assert list(scores) == ["plain.txt", "paper.txt", "default.txt", "routed.txt"]
+    plain, mean, routed = (scores[f"{name}.txt"] for name in ("plain", "default", "routed"))
     assert list(plain) == [*LANGUAGES, "avg"]
     for language in LANGUAGES:
         assert routed[language] > plain[language], language
@@ -51,7 +51,7 @@ def test_demo(active_python, tmp_path):
     assert routed["avg"] > mean["avg"] > plain["avg"] > 40  # a random order of 48 passages: 6
     for printed, shown in zip(scores.values(), documented(), strict=True):
         assert printed == pytest.approx(shown, abs=0.05)  # README shows what the demo prints
-    assert len(flows.read_run(tmp_path / "demo" / "runs" / "xqg-routed-0.5.txt")) == 7 * 48
+    assert len(flows.read_run(tmp_path / "demo" / "runs" / "routed.txt")) == 7 * 48
 
 
 def test_demo_where_nobody_activated(plain_python, tmp_path):

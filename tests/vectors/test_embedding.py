@@ -258,7 +258,7 @@ def test_name_of_no_model_through_the_command(tmp_path, tiny_corpus, name):
 
 def test_demo_encoder_is_the_same_in_every_process(tmp_path):
     def build(name, hash_seed):
-        code = "import sys; from pyserini_xqg.demo import build_encoder; build_encoder(sys.argv[1])"
+        code = "import sys; from pyserini_xqg.reproduce.sample_encoder import build_encoder; build_encoder(sys.argv[1])"
         subprocess.run(
             [sys.executable, "-c", code, tmp_path / name],
             check=True,
@@ -273,7 +273,7 @@ def test_demo_encoder_is_the_same_in_every_process(tmp_path):
 
 
 def test_demo_encoder_is_a_bag_of_word_pieces(tmp_path, monkeypatch):
-    from pyserini_xqg.demo import build_encoder
+    from pyserini_xqg.reproduce.sample_encoder import build_encoder
 
     monkeypatch.setenv("IR_DATASETS_HOME", str(tmp_path / "home"))
     texts = ["joki virtaa", "silta on vanha", "kala ui joki joki", *(f"sana{number} xyz" for number in range(60))]
