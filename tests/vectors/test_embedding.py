@@ -258,7 +258,7 @@ def test_name_of_no_model_through_the_command(tmp_path, tiny_corpus, name):
 
 def test_demo_encoder_is_the_same_in_every_process(tmp_path):
     def build(name, hash_seed):
-        code = "import sys; from pyserini_xqg.reproduce.sample_encoder import build_encoder; build_encoder(sys.argv[1])"
+        code = "import sys; from pyserini_xqg.reproduce import sample_encoder as s; s.build_encoder(sys.argv[1])"
         subprocess.run(
             [sys.executable, "-c", code, tmp_path / name],
             check=True,
