@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from pyserini_xqg.core.cli import run
 from pyserini_xqg.core.options import parse
+from pyserini_xqg.core.output import check_file
 from pyserini_xqg.core.ray import run_on_ray
 from pyserini_xqg.generate.on_ray import ON_RAY
 from pyserini_xqg.generate.options import GenerateOptions
@@ -29,8 +30,10 @@ from pyserini_xqg.generate.pipeline import generate_from_options
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.generate``."""
     options = parse(GenerateOptions, "generate", __doc__, argv)
-    check_queries_output(options.output, options.overwrite, inputs=options.inputs)
+    finished = check_queries_output(options.output, options.overwrite, inputs=options.inputs)
     if options.shards.engine == "ray":
+        if finished:  # whether it is what would come out is known on the workers alone
+            check_file(options.output)
         run_on_ray(options, ON_RAY)
     else:
         options.generator.check()

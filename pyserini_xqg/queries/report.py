@@ -15,6 +15,7 @@ from pyserini_xqg.core.files import read_json, write_file
 from pyserini_xqg.core.options import at_least, between, group, option
 from pyserini_xqg.core.output import check_file
 from pyserini_xqg.generate.output import sidecar_path
+from pyserini_xqg.queries.rendering import html_page, text_lines
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
 from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, CorpusSummary, QuerySelection
 from pyserini_xqg.text.quality import QualityOptions
@@ -80,16 +81,11 @@ def run_report(options: QueryReportOptions) -> None:
     )
     report["generation"] = generation_counts(options.sources)
     if options.html:
-        from pyserini_xqg.queries.report_html import html_page
-
         with write_file(options.html) as out:
             out.write(html_page(report))
-    if options.format == "json":
-        print(json.dumps(report, ensure_ascii=False, indent=2))
-    else:
-        from pyserini_xqg.queries.report_text import text_lines
-
-        print("\n".join(text_lines(report)))
+    print(
+        json.dumps(report, ensure_ascii=False, indent=2) if options.format == "json" else "\n".join(text_lines(report))
+    )
 
 
 def scan_queries(corpus: Corpus) -> CorpusSummary:
@@ -115,7 +111,7 @@ def describe_queries(
     """Look at each query of a checked corpus once; returns JSON values.
 
     examples : examples a language, and of each kind of finding. sample : share of the passages looked at, the same
-    ones for the same seed. Memory does not grow with the corpus; eight bytes a query are kept on disk meanwhile.
+    ones for the same seed. Memory grows by eight bytes a query.
     """
     statistics = {code: LanguageStatistics(code, rules, examples, seed) for code in checked.queries}
     passages = without = 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.queries.repeated_texts import RepeatedTexts
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.text.language_check import found_instead
 from pyserini_xqg.text.quality import QualityOptions, character_ngrams, fold, is_copy, near_duplicates, words
@@ -63,8 +66,64 @@ class Sample:
             self.items[place] = item
 
 
+class RepeatedTexts:
+    """Counts texts by 64-bit hashes, eight bytes a text in memory.
+
+    The most frequent texts are kept as they are by lossy counting (Manku and Motwani, "Approximate Frequency Counts
+    over Data Streams", VLDB 2002): those that make up at least one in ``width`` are never missed.
+
+    >>> texts = RepeatedTexts()
+    >>> for word in "to be or not to be".split():
+    ...     texts.add(word)
+    >>> texts.count()
+    (4, 4)
+    >>> texts.most_frequent(2)
+    [('be', 2), ('to', 2)]
+    """
+
+    def __init__(self, width: int = 1 << 14) -> None:
+        self._width = width
+        self._hashes = array("Q")
+        self._frequent: Counter[str] = Counter()
+        self._entered: dict[str, tuple[int, str]] = {}
+
+    def add(self, text: str, shown: str | None = None) -> None:
+        """Count one text; ``shown`` stands for it in :meth:`most_frequent`."""
+        self._hashes.append(_hash(text))
+        bucket = len(self._hashes) // self._width
+        if text not in self._frequent:
+            self._entered[text] = bucket, shown or text
+        self._frequent[text] += 1
+        if len(self._hashes) % self._width == 0:  # those are dropped that cannot be among the frequent ones
+            self._frequent = Counter(
+                {text: count for text, count in self._frequent.items() if count + self._entered[text][0] > bucket}
+            )
+            self._entered = {text: self._entered[text] for text in self._frequent}
+
+    def count(self) -> tuple[int, int]:
+        """How many different texts there are, and how many occurrences have another of the same text."""
+        counts = self._counts()[1]
+        return len(counts), int(counts[counts > 1].sum())
+
+    def most_frequent(self, number: int) -> list[tuple[str, int]]:
+        """The texts that occur most often, at least twice, with how often; equally frequent ones by the alphabet."""
+        candidates = sorted(self._frequent.items(), key=lambda item: (-item[1], item[0]))[: number * 8]
+        hashes, counts = self._counts()
+        exact = {text: int(counts[np.searchsorted(hashes, np.uint64(_hash(text)))]) for text, _ in candidates}
+        ordered = sorted((item for item in exact.items() if item[1] > 1), key=lambda item: (-item[1], item[0]))
+        return [(self._entered[text][1], count) for text, count in ordered[:number]]
+
+    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.unique(np.array(self._hashes, dtype=np.uint64), return_counts=True)
+
+
+def _hash(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 class LanguageStatistics:
-    """Counts, distributions and examples of one language's queries; memory does not grow with the corpus."""
+    """Counts, distributions and examples of one language's queries; memory grows by eight bytes a query."""
 
     def __init__(self, language: str, rules: QualityOptions, examples: int, seed: int) -> None:
         self.language, self._rules = language, rules
@@ -191,23 +250,16 @@ def describe_histogram(counts: Counter[int]) -> dict[str, Any]:
     >>> describe_histogram(Counter({1: 3, 9: 1}))
     {'mean': 3.0, 'min': 1, 'median': 1, 'p95': 9, 'max': 9, 'histogram': {1: 3, 9: 1}}
     """
-    total, ordered = counts.total(), sorted(counts)
-
-    def nearest_rank(percent: int) -> int:
-        below = 0
-        for value in ordered:
-            below += counts[value]
-            if below * 100 >= percent * total:
-                return value
-        return 0
-
+    values = sorted(counts)
+    weights = [counts[value] for value in values]
+    median, p95 = np.quantile(values, [0.5, 0.95], method="inverted_cdf", weights=weights).tolist()
     return {
-        "mean": sum(value * count for value, count in counts.items()) / total,
-        "min": ordered[0],
-        "median": nearest_rank(50),
-        "p95": nearest_rank(95),
-        "max": ordered[-1],
-        "histogram": {value: counts[value] for value in ordered},
+        "mean": float(np.average(values, weights=weights)),
+        "min": values[0],
+        "median": int(median),
+        "p95": int(p95),
+        "max": values[-1],
+        "histogram": dict(zip(values, weights, strict=True)),
     }
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pyserini_xqg.queries.histogram_svg import Scale, histogram_svg, length_scale, round_top, share_svg
-from pyserini_xqg.queries.statistics import Sample, describe_histogram, shorten
+from pyserini_xqg.queries.rendering import bin_edges, bin_names, bin_shares
+from pyserini_xqg.queries.statistics import RepeatedTexts, Sample, describe_histogram, shorten
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,27 +46,56 @@ def test_shorten():
 
 
 def test_bins_hold_all_values():
-    scale = length_scale([{"p95": 40, "max": 1000}, {"p95": 80, "max": 90}], 28)
-    shares = scale.shares({0: 1, 79: 1, 80: 1, 1000: 1})
-    assert sum(shares) == pytest.approx(1)
+    edges = bin_edges([{"p95": 40, "max": 1000}, {"p95": 80, "max": 90}], 28)
+    shares = bin_shares({0: 1, 79: 1, 80: 1, 1000: 1}, edges)
+    assert shares.sum() == pytest.approx(1)
     assert shares[0] == shares[-1] == 0.25
-    assert scale.bins <= 28
-    assert scale.name(scale.bins - 1).endswith(" or more")
+    assert len(shares) <= 28
+    assert bin_names(edges)[-1].endswith(" or more")
 
 
-@pytest.mark.parametrize("share", [0.0001, 0.02, 0.33, 0.81, 1.0])
-def test_bars_stay_inside_the_axis(share):
-    top = round_top(share)
-    assert share <= top <= 1
-    svg = histogram_svg([share, 0, share / 2], Scale(0, 5, 3), top, 'a "title"')
-    assert svg.count("<rect") == 2
-    assert "a &quot;title&quot;" in svg
-    bars = [tuple(float(part.split('"')[0]) for part in bar.split('="')[3:6:2]) for bar in svg.split("<rect")[1:]]
-    for y, tall in bars:
-        assert y >= 7.9
-        assert y + tall <= 112.1
+# Texts that occur more than once
 
 
-def test_a_trace_of_another_language_is_seen():
-    assert 'width="2.0"' in share_svg(0.9999, "")
-    assert 'class="other" x="312.0" y="4" width="0.0"' in share_svg(1, "")
+def test_counts_are_those_of_a_counter():
+    chance = random.Random(1)
+    texts = [f"text {min(chance.randrange(200), chance.randrange(200))}" for _ in range(1000)]
+    expected = Counter(texts)
+    repeated = RepeatedTexts()
+    for text in texts:
+        repeated.add(text)
+    assert repeated.count() == (len(expected), sum(count for count in expected.values() if count > 1))
+    assert repeated.most_frequent(5) == sorted(expected.items(), key=lambda item: (-item[1], item[0]))[:5]
+
+
+def test_frequent_texts_are_not_forgotten_among_many_others():
+    repeated = RepeatedTexts(width=100)
+    for number in range(20_000):
+        repeated.add(f"once {number}")
+        if number % 40 == 0:
+            repeated.add("often")
+        if number % 60 == 0:
+            repeated.add("less often")
+    assert len(repeated._frequent) < 1000
+    assert repeated.most_frequent(2) == [("often", 500), ("less often", 334)]
+    assert repeated.count() == (20_002, 834)
+
+
+def test_counting_can_go_on_after_looking():
+    repeated = RepeatedTexts()
+    repeated.add("a")
+    assert repeated.count() == (1, 0)
+    repeated.add("a")
+    assert repeated.count() == (1, 2)
+
+
+def test_nothing_counted():
+    assert RepeatedTexts().count() == (0, 0)
+    assert RepeatedTexts().most_frequent(3) == []
+
+
+def test_what_stands_for_a_text():
+    repeated = RepeatedTexts()
+    repeated.add("whatisit", "What is it?")
+    repeated.add("whatisit", "what is it")
+    assert repeated.most_frequent(1) == [("What is it?", 2)]

@@ -1,0 +1,331 @@
+"""The report on generated queries as text for a terminal, and as one page: no script, no request, any direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pyserini_xqg.core.figures import PAGE_COLORS, inline_svg, tooltip
+from pyserini_xqg.core.languages import NAMES
+from pyserini_xqg.core.pages import asset, render_page
+from pyserini_xqg.core.tables import Cell, Column, Table
+from pyserini_xqg.queries.statistics import FINDINGS, OVERLAP_BINS, shorten
+
+MOST_LANGUAGES = 16
+"""Languages with figures and examples on the page, those with the most queries; the tables have all."""
+MOST_ROWS = 320
+"""Examples on the page, at least one of each kind."""
+
+_HEADS = {
+    "duplicate": "duplicate",
+    "near_duplicate": "near-duplicate",
+    "wrong_language": "other language",
+    "copy": "copied",
+    "too_long": "too long",
+    "empty": "no letters",
+}
+
+
+def share_text(share: float) -> str:
+    """A share with one decimal; a trace is not shown as nothing.
+
+    >>> share_text(0), share_text(1 / 3), share_text(1 / 5000)
+    ('0%', '33.3%', '<0.1%')
+    """
+    if not share:
+        return "0%"
+    return f"{share:.1%}" if share >= 0.0005 else "<0.1%"
+
+
+def counts_table(languages: Mapping[str, Any]) -> Table:
+    """A row a language: passages, queries, and the lengths of these."""
+    each, characters, words = "queries per passage", "characters per query", "words per query"
+    columns = [
+        *(Column("language"), Column("passages", ","), Column("queries", ",")),
+        *(Column("mean", ",.1f", group=each), Column("min", ",", group=each), Column("max", ",", group=each)),
+        *(Column("mean", ",.1f", group=characters), Column("median", ",", group=characters)),
+        *(Column("95%", ",", group=characters), Column("max", ",", group=characters)),
+        *(Column("mean", ",.1f", group=words), Column("95%", ",", group=words)),
+    ]
+    rows = [
+        [_label(code, entry), entry["passages"], entry["queries"]]
+        + [entry["queries_per_passage"][name] for name in ("mean", "min", "max")]
+        + [entry["characters"][name] for name in ("mean", "median", "p95", "max")]
+        + [entry["words"][name] for name in ("mean", "p95")]
+        for code, entry in languages.items()
+    ]
+    return Table(columns, rows)
+
+
+def findings_table(languages: Mapping[str, Any]) -> Table:
+    """A row a language: the share of its queries of which each thing was found, tinted from 1% on."""
+    kinds = [kind for kind in _HEADS if kind in next(iter(languages.values()))["findings"]]
+    overlap = "share in the passage"
+    columns = [
+        Column("language"),
+        *(Column(name, share_text) for name in [*(_HEADS[kind] for kind in kinds), "at several passages"]),
+        *(Column(name, ".1%", group=overlap) for name in ("words", "3-grams")),
+    ]
+    rows = []
+    for code, entry in languages.items():
+        counts = [*(entry["findings"][kind] for kind in kinds), entry["in_several_passages"]]
+        shares = [count / entry["queries"] for count in counts]
+        cells = [Cell(share, tint=share >= 0.01) for share in shares]
+        rows.append([_label(code, entry), *cells, entry["overlap"]["words"], entry["overlap"]["ngrams"]])
+    return Table(columns, rows)
+
+
+def purity_table(languages: Mapping[str, Any]) -> Table | None:
+    """A row a language: the share of its queries that are in it, and what the others are in; None if not looked for."""
+    if not all("wrong_language" in entry["findings"] for entry in languages.values()):
+        return None
+    rows = [
+        [_label(code, entry), 1 - entry["findings"]["wrong_language"] / entry["queries"], _instead(entry)]
+        for code, entry in languages.items()
+    ]
+    return Table([Column("language"), Column("in the language", ".2%"), Column("instead", left=True)], rows)
+
+
+def refusals_table(counts: Mapping[str, Any]) -> Table:
+    """A row a language: what was refused while the queries were generated, from a sidecar."""
+    fewer = counts.get("passages_with_fewer_queries", {})
+    reasons = list(dict.fromkeys(reason for refused in counts["refused"].values() for reason in refused))
+    heads = ["candidates", *(reason.replace("_", " ") for reason in reasons), "passages with fewer queries"]
+    rows = [
+        [
+            code,
+            counts.get("candidates", {}).get(code),
+            *(refused.get(reason, 0) for reason in reasons),
+            fewer.get(code, 0),
+        ]
+        for code, refused in counts["refused"].items()
+    ]
+    return Table([Column("language"), *(Column(name, ",") for name in heads)], rows)
+
+
+def summary_line(report: Mapping[str, Any]) -> str:
+    """How much was looked at."""
+    part = f" (a sample of {report['corpus']['passages']:,}, seed {report['seed']})" if report["sample"] < 1 else ""
+    languages = len(report["languages"])
+    return (
+        f"{report['source']}: {report['passages']:,} passages{part}, {report['queries']:,} generated queries in "
+        f"{languages} language{'s' if languages > 1 else ''}; passages without queries: "
+        f"{report['passages_without_queries']:,}"
+    )
+
+
+def rules_line(rules: Mapping[str, Any]) -> str:
+    """How the language was told, and the thresholds that decided what was found."""
+    how = {
+        "model": f"by script, then by {rules['language_model']}",
+        "script": "by script alone, which does not tell languages of one script apart",
+        "none": "not checked",
+    }
+    line = f"Language: {how[rules['language_check']]}."
+    if rules["near_duplicate"] is not None:
+        line += f" Near-duplicates share {rules['near_duplicate']:.0%} of their character 3-grams or more."
+    if rules["copied"] is not None:
+        line += f" Copies stand in the passage with {rules['copied']:.0%} of their characters in one run."
+    return line
+
+
+def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of the report that :func:`pyserini_xqg.queries.report.describe_queries` made."""
+    languages = report["languages"]
+    yield from (summary_line(report), "", "Counts and lengths", counts_table(languages).text(), "")
+    yield "What was found: share of the queries; one query may be found for several reasons"
+    yield from (findings_table(languages).text(), "", rules_line(report["rules"]))
+    for code, entry in languages.items():
+        if entry["found_instead"]:
+            yield f"  asked for {_label(code, entry)}: {_instead(entry)}"
+    yield from ("", "Passages by their number of queries")
+    for code, entry in languages.items():
+        yield f"  {_label(code, entry)}: {_ranges(entry['queries_per_passage']['histogram'])}"
+    for source, counts in (report.get("generation") or {}).items():
+        yield from ("", f"Refused while {source} was generated", refusals_table(counts).text())
+    for code, entry in languages.items():
+        yield from ("", _label(code, entry))
+        yield from _example_lines(entry)
+
+
+def _example_lines(entry: Mapping[str, Any]) -> Iterator[str]:
+    for example in entry["examples"]:
+        yield f"  {example['query']}"
+        text = f"{example['title']}: {example['text']}" if example["title"] else example["text"]
+        yield f"      {example['docid']}: {shorten(text, 90)}"
+    for kind, found in entry["found"].items():
+        yield f"  {FINDINGS[kind]}, {entry['findings'][kind]:,}:"
+        for example in found:
+            detail = _detail(kind, example)
+            yield f"      {example['docid']}: {example['query']}" + (f"  [{detail}]" if detail else "")
+    if entry["most_repeated"]:
+        yield "  at most passages:"
+        for example in entry["most_repeated"]:
+            yield f"      {example['passages']:,} x {example['query']}"
+
+
+def html_page(report: Mapping[str, Any]) -> str:
+    """One self-contained page of the same report, with plots."""
+    languages = report["languages"]
+    most = sorted(languages, key=lambda code: -languages[code]["queries"])[:MOST_LANGUAGES]
+    shown = {code: entry for code, entry in languages.items() if code in most}
+    kinds = sum(1 + bool(entry["most_repeated"]) + len(entry["found"]) for entry in shown.values())
+    return render_page(
+        "queries/report.html",
+        f"Generated queries: {report['source']}",
+        style=asset("queries/report.css"),
+        summary=summary_line(report),
+        rules=rules_line(report["rules"]),
+        counts=counts_table(languages),
+        findings=findings_table(languages),
+        purity=purity_table(languages),
+        figures=list(_figures(shown)),
+        hidden=len(languages) - len(shown),
+        generation={source: refusals_table(counts) for source, counts in (report.get("generation") or {}).items()},
+        languages=shown,
+        label=_label,
+        detail=_detail,
+        titles=FINDINGS,
+        most=max(1, MOST_ROWS // kinds),
+    )
+
+
+def _figures(languages: Mapping[str, Any]) -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Title, what the height is, and for each language its name, a note, and the plot."""
+    kinds = {
+        "Queries per passage": ("passages", "queries_per_passage", 20, 1, "mean {mean:.1f}"),
+        "Length in characters": ("queries", "characters", 28, 0, "median {median}, 95% {p95}"),
+    }
+    for title, (unit, name, most, first, note) in kinds.items():
+        entries = {code: entry[name] for code, entry in languages.items()}
+        edges = bin_edges(list(entries.values()), most, first)
+        shares = {code: bin_shares(entry["histogram"], edges) for code, entry in entries.items()}
+        notes = {code: note.format(**entry) for code, entry in entries.items()}
+        yield title, unit, _plots(languages, title, shares, notes, bin_names(edges), edges[:-1])
+    title = "Overlap: share of a query's character 3-grams that stand in its passage"
+    starts = [100 * place // OVERLAP_BINS for place in range(OVERLAP_BINS)]
+    names = [f"{start}-{start + 100 // OVERLAP_BINS}%" for start in starts]
+    overlap = {code: entry["overlap"] for code, entry in languages.items()}
+    shares = {code: np.array(entry["histogram"]) / sum(entry["histogram"]) for code, entry in overlap.items()}
+    notes = {code: f"mean {entry['ngrams']:.1%}" for code, entry in overlap.items()}
+    yield title, "queries", _plots(languages, title, shares, notes, names, [f"{start}%" for start in starts])
+
+
+def _plots(
+    languages: Mapping[str, Any],
+    title: str,
+    shares: Mapping[str, np.ndarray],
+    notes: Mapping[str, str],
+    names: Sequence[str],
+    ticks: Sequence[Any],
+) -> list[tuple[str, str, str]]:
+    top = max(float(values.max()) for values in shares.values())
+    plots = []
+    for code, entry in languages.items():
+        draw = partial(_draw_bars, shares=shares[code], names=names, ticks=ticks, top=top)
+        plots.append((_label(code, entry), notes[code], inline_svg(draw, f"{title}: {code}", size=(4.4, 1.6))))
+    return plots
+
+
+def _draw_bars(
+    _: Any, axes: np.ndarray, shares: np.ndarray, names: Sequence[str], ticks: Sequence[Any], top: float
+) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    panel, present = axes[0, 0], np.flatnonzero(shares)
+    # A trace is seen.
+    bars = panel.bar(present, np.maximum(shares[present], top / 120), width=0.84, color=PAGE_COLORS["bar"])
+    for bar, place in zip(bars, present, strict=True):
+        tooltip(bar, f"{names[place]}: {share_text(float(shares[place]))}")
+    panel.set_xlim(-0.6, len(shares) - 0.4)
+    panel.set_ylim(0, top * 1.04)
+    panel.grid(axis="y")
+    panel.locator_params(axis="y", nbins=3)
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    places = range(0, len(shares), -(-len(shares) // 6))
+    panel.set_xticks(places, [str(ticks[place]) for place in places])
+
+
+def bin_edges(descriptions: Sequence[Mapping[str, Any]], most: int, first: int = 0) -> np.ndarray:
+    """Edges of at most ``most`` bins of a round width, the last one open, so that few values fall into it.
+
+    >>> bin_edges([{"p95": 90, "max": 400}], 28)[[0, 1, -2]].tolist()
+    [0.0, 5.0, 120.0]
+    """
+    top = min(max(entry["max"] for entry in descriptions), int(max(entry["p95"] for entry in descriptions) * 1.3) + 3)
+    top = max(top, first + 9)
+    widths = [scale * step for scale in (1, 10, 100, 1000, 10_000) for step in (1, 2, 5)]
+    width = next((width for width in widths if (top - first) // width < most), widths[-1])
+    starts = np.arange((top - first) // width + 1) * width + first
+    return np.array([*starts, np.inf]) if len(starts) > 1 else np.array([first, np.inf])
+
+
+def bin_shares(histogram: Mapping[int, int], edges: np.ndarray) -> np.ndarray:
+    """Each bin's share of all values.
+
+    >>> bin_shares({1: 1, 4: 1, 7: 1, 99: 1}, np.array([0, 5, 10, np.inf])).tolist()
+    [0.5, 0.25, 0.25]
+    """
+    counts, _ = np.histogram(list(histogram), bins=edges, weights=list(histogram.values()))
+    return counts / counts.sum()
+
+
+def bin_names(edges: np.ndarray) -> list[str]:
+    """What the bins hold.
+
+    >>> bin_names(np.array([0, 5, 10, np.inf])), bin_names(np.array([1, 2, np.inf]))
+    (['0-4', '5-9', '10 or more'], ['1', '2 or more'])
+    """
+    starts = [int(edge) for edge in edges[:-1]]
+    closed = [f"{start}" if after == start + 1 else f"{start}-{after - 1}" for start, after in pairwise(starts)]
+    return [*closed, f"{starts[-1]} or more"]
+
+
+def _instead(entry: Mapping[str, Any], most: int = 8) -> str:
+    """Languages and scripts found instead of the one asked for, the most frequent first."""
+    found = list(entry["found_instead"].items())
+    others = sum(count for _, count in found[most:])
+    parts = [f"{language_or_script(name)} {count:,}" for name, count in found[:most]]
+    return ", ".join([*parts, f"others {others:,}"] if others else parts)
+
+
+def language_or_script(found: str) -> str:
+    """The name of what :func:`pyserini_xqg.text.language_check.found_instead` found.
+
+    >>> language_or_script("la"), language_or_script("Latin"), language_or_script("war")
+    ('Latin', 'Latin script', 'war')
+    """
+    return NAMES.get(found) or (f"{found.replace('_', ' ')} script" if found[0].isupper() else found)
+
+
+def _detail(kind: str, example: Mapping[str, str]) -> str:
+    """What is told of a finding beside the query."""
+    detail = example["detail"]
+    return language_or_script(detail) if kind == "wrong_language" else "" if detail == example["query"] else detail
+
+
+def _label(code: str, entry: Mapping[str, Any]) -> str:
+    """A language as tables name it."""
+    return f"{code} {entry['name']}"
+
+
+def _ranges(histogram: Mapping[int, int], most: int = 12) -> str:
+    """Values with their counts; beyond ``most`` values, ranges of equal width.
+
+    >>> _ranges({1: 4, 5: 1200}), _ranges({1: 2, 2: 1, 3: 5, 6: 1}, 3)
+    ('1: 4, 5: 1,200', '1-2: 3, 3-4: 5, 5-6: 1')
+    """
+    first, width = min(histogram), 1
+    if len(histogram) > most:
+        width = -(-(max(histogram) - first + 1) // most)
+    counts: dict[int, int] = {}
+    for value, count in sorted(histogram.items()):
+        start = first + (value - first) // width * width
+        counts[start] = counts.get(start, 0) + count
+    return ", ".join(
+        f"{start if width == 1 else f'{start}-{start + width - 1}'}: {count:,}" for start, count in counts.items()
+    )
