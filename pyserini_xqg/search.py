@@ -212,14 +212,15 @@ def _search_routed(options: SearchOptions, rest: list[str], manifest: dict[str, 
     languages = read_topic_languages(source)
     with _topics_argument(options) as path:
         iterator = get_query_iterator(path, TopicsFormat(options.topics_format))
+    codes = [languages] if isinstance(languages, str) else dict.fromkeys(languages.values())
     routed = split_by_language(
-        {topic: iterator.topics[topic] for topic in iterator.order}, languages, manifest["languages"], index
+        {topic: iterator.topics[topic] for topic in iterator.order}, languages, dict.fromkeys(codes), index
     )
     lines: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as directory:
         for language, topics in routed.items():
             place = route_directory(index, manifest, language)
-            say(f"{language}: {len(topics):,} topics -> {place}")
+            say(f"{language}: {len(topics):,} topics searched in {place}")
             part = Path(directory) / f"{language}.txt"
             with _json_topics(topics) as path:
                 _search(options, rest, str(place), path, part)

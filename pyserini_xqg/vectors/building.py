@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pyserini_xqg.core.cli import progress
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import HashedFile, read_ahead
+from pyserini_xqg.core.files import HashedFile, read_ahead, write_file
 from pyserini_xqg.core.kinds import seal
 from pyserini_xqg.core.options import at_least, option
 from pyserini_xqg.core.output import write_directory
-from pyserini_xqg.vectors.manifest import INDEX_KIND, ROUTED, SHARDED, SINGLE, package_versions
+from pyserini_xqg.vectors.manifest import INDEX_KIND, MEAN_ROUTE, PLAIN_ROUTE, ROUTED, SHARDED, SINGLE, package_versions
 from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.store import Block, EmbeddingStore
 
@@ -66,6 +66,9 @@ class Layout:
 
 
 DEFAULT_LAYOUT = Layout()
+BASIS_NAME = "language-basis.npy"
+_LONG = 2.0
+"""A vector so many times as long as the median is warned of."""
 
 
 def index_settings(store: EmbeddingStore, recipe: Recipe, layout: Layout) -> dict[str, Any]:
@@ -113,21 +116,25 @@ def build_index(
     recipe = (recipe or Recipe()).resolve(store)
     layout.check(store.dimension)
     with write_directory(output, INDEX_KIND, overwrite, [store.directory]) as directory:
+        basis = recipe.basis(store)
         if not recipe.route:
-            return _write_index(store, directory, recipe, layout, "index")
-        counts = {}
-        for language, own in recipe.routes().items():
-            (directory / language).mkdir()
-            counts[language] = _write_index(store, directory / language, own, layout, f"index {language}")["counts"]
+            return _write_index(store, directory, recipe, layout, "index", basis)
+        routes, counts = recipe.routes(), {}
+        for name, own in routes.items():
+            (directory / name).mkdir()
+            described = _write_index(store, directory / name, own, layout, f"index {name}", basis)
+            counts[name] = described["counts"]
         described = {
             **index_settings(store, recipe, layout),
             "layout": ROUTED,
-            "languages": {language: language for language in counts},
+            "languages": {language: language for language in recipe.languages},
+            "passage_language": recipe.passage_language,
+            "others": {name: name for name in routes if name in (PLAIN_ROUTE, MEAN_ROUTE)},
             "counts": {
                 "passages": store.passages,
-                "queries": {language: count["queries"][language] for language, count in counts.items()},
+                "queries": {language: counts[language]["queries"].get(language, 0) for language in recipe.languages},
                 "passages_without_queries": {
-                    language: count["passages_without_queries"] for language, count in counts.items()
+                    language: counts[language]["passages_without_queries"] for language in recipe.languages
                 },
             },
             "versions": package_versions(),
@@ -138,16 +145,17 @@ def build_index(
 class _Composer:
     """The vectors of an index, composed from the store block by block, and counts of what went into them."""
 
-    def __init__(self, store: EmbeddingStore, recipe: Recipe) -> None:
-        self.store, self.recipe = store, recipe
+    def __init__(self, store: EmbeddingStore, recipe: Recipe, basis: np.ndarray | None) -> None:
+        self.store, self.recipe, self.basis = store, recipe, basis
+        self._longest, self._medians = 0.0, []
 
     def blocks(self) -> Iterator[Block]:
         """The store's blocks with the queries that the recipe takes."""
-        return self.store.blocks(self.recipe.languages, self.recipe.max_queries)
+        return self.store.blocks(self.recipe.languages_read, self.recipe.max_queries)
 
     def vectors(self, block: Block) -> np.ndarray:
         """The index's vectors of a block, float32 (rows, dimension)."""
-        return self.recipe.apply(block.passages, block.sums, block.counts)
+        return self.recipe.apply(block.passages, block.sums, block.counts, self.basis)
 
     def sample(self, size: int) -> np.ndarray:
         """The vectors of ``size`` passages, evenly spread over the store."""
@@ -171,8 +179,22 @@ class _Composer:
                 if not self.store.fuse:
                     counts["queries"][language] += int(count.sum())
             counts["passages_without_queries"] += int(without.sum())
-            yield self.vectors(block)
+            vectors = self.vectors(block)
+            if not self.recipe.normalize and self.recipe.alpha > 0:
+                lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+                self._longest = max(self._longest, float(lengths.max()))
+                self._medians.append(float(np.median(lengths)))
+            yield vectors
             bar.update(len(block))
+
+    def warn_of_lengths(self, output: str) -> None:
+        """Say where vectors have grown apart: a long one is found for every topic."""
+        if self._medians and self._longest > _LONG * (median := float(np.median(self._medians))):
+            say(
+                f"{output}: warning: the longest vector is {self._longest / max(median, 1e-9):.1f} times as long as "
+                "half of them, and would be found for topics of all kinds. Uneven numbers of queries do that with "
+                "--aggregate sum: take the default, --aggregate mean."
+            )
 
 
 def shard_sizes(passages: int, shards: int) -> list[int]:
@@ -204,12 +226,17 @@ def cut_blocks(blocks: Iterator[Block], sizes: Sequence[int]) -> Iterator[Iterat
 
 
 def _write_index(
-    store: EmbeddingStore, directory: Path, recipe: Recipe, layout: Layout, description: str
+    store: EmbeddingStore,
+    directory: Path,
+    recipe: Recipe,
+    layout: Layout,
+    description: str,
+    basis: np.ndarray | None,
 ) -> dict[str, Any]:
     """Write one index, or one of several shards, into an empty directory; returns the manifest."""
     from pyserini_xqg.vectors.faiss_index import index_writer
 
-    composer = _Composer(store, recipe)
+    composer = _Composer(store, recipe, basis)
     write, trained_on = index_writer(
         layout.factory,
         store.dimension,
@@ -242,10 +269,14 @@ def _write_index(
             total["passages_without_queries"] += counts["passages_without_queries"]
             for language, number in counts["queries"].items():
                 total["queries"][language] += number
+            if basis is not None and recipe.language_removal:
+                with write_file(place / BASIS_NAME, "wb") as out:
+                    np.save(out, basis)
             if layout.shards > 1:
                 counts["queries"] = None if store.fuse else counts["queries"]  # known for the whole store only
                 seal(place, INDEX_KIND, {**described, "layout": SINGLE, "counts": counts}, checksums)
-    if store.fuse and recipe.languages:
+    composer.warn_of_lengths(description)
+    if store.fuse and recipe.languages_read:
         total["queries"] = dict(store.manifest["corpus"]["queries"])
     if layout.shards > 1:
         return seal(directory, INDEX_KIND, {**described, "layout": SHARDED, "shards": names, "counts": total})
@@ -253,4 +284,4 @@ def _write_index(
 
 
 def _no_counts(recipe: Recipe) -> dict[str, Any]:
-    return {"passages": 0, "passages_without_queries": 0, "queries": dict.fromkeys(recipe.languages, 0)}
+    return {"passages": 0, "passages_without_queries": 0, "queries": dict.fromkeys(recipe.languages_read, 0)}

@@ -86,7 +86,7 @@ def check_fit(index_dir: str | Path, query_encoder: Any) -> None:
 
 
 # Vectors made with other settings have scores that cannot be compared.
-_ALIKE = ("alpha", "aggregate", "normalize")
+_ALIKE = ("alpha", "aggregate", "normalize", "language_removal")
 
 
 def check_shards(index_dir: str | Path, manifest: dict[str, Any]) -> tuple[Path, dict[str, Any] | None]:

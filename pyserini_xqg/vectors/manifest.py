@@ -21,6 +21,8 @@ MANIFEST_NAME = INDEX_KIND.manifest
 INDEX_PREFIX = "xqg:"
 """Begins an ``--encoder`` value that names an index, for the encoder that built it."""
 SINGLE, SHARDED, ROUTED = "single", "sharded", "routed"
+PLAIN_ROUTE, MEAN_ROUTE = "plain", "mean"
+"""Indexes in a routed one for topics in languages without queries of their own."""
 MMAP_VARIABLE = "PYSERINI_XQG_MMAP"
 """Environment variable: with 1, index files are mapped instead of read, in stock commands too."""
 
@@ -72,13 +74,20 @@ def index_parts(directory: str | Path, manifest: dict[str, Any]) -> list[Path]:
     """Directories of the indexes that a sharded or routed one is made of, in order; empty for a single one."""
     if parts := _together.get(str(directory)):
         return parts
-    names = manifest.get("shards") or list((manifest.get("languages") or {}).values())
+    names = manifest.get("shards") or [*manifest.get("languages", {}).values(), *manifest.get("others", {}).values()]
     return [inside(directory, name, Path(directory) / MANIFEST_NAME) for name in names]
 
 
 def route_directory(directory: str | Path, manifest: dict[str, Any], language: str) -> Path:
-    """Directory of one language's index in a routed one."""
-    return inside(directory, manifest["languages"][language], Path(directory) / MANIFEST_NAME)
+    """Directory of the index in a routed one that serves topics in a language.
+
+    That of the language, or, where it has no queries of its own, the plain one for the passages' language and the one
+    with the mean of all queries for any other.
+    """
+    others = manifest["others"]
+    other = others.get(PLAIN_ROUTE) if language == manifest["passage_language"] else None
+    name = manifest["languages"].get(language) or other or others[MEAN_ROUTE]
+    return inside(directory, name, Path(directory) / MANIFEST_NAME)
 
 
 def read_encoder_manifest(directory: str | Path) -> dict[str, Any]:
