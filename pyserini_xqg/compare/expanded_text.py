@@ -8,7 +8,7 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage
-from pyserini_xqg.vectors.embedding import compose_passages
+from pyserini_xqg.vectors.settings import compose_passages
 
 if TYPE_CHECKING:
     from pyserini_xqg.vectors.embedding import Embedder

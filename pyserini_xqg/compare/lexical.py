@@ -29,7 +29,7 @@ from pyserini_xqg.compare.runs import best_of_passages, median_milliseconds
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.old_files import whole_directory
 from pyserini_xqg.text.corpus import Passage
-from pyserini_xqg.vectors.embedding import compose_passages
+from pyserini_xqg.vectors.settings import compose_passages
 
 ANALYSES = ("language", "en", "wordpiece")
 _DOCUMENTS = 1000

@@ -30,7 +30,8 @@ from pyserini_xqg.train.teacher import (
     teacher_vectors,
 )
 from pyserini_xqg.train.vocabulary import INSIDE
-from pyserini_xqg.vectors.embedding import Embedder, load_encoder
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.loading import load_encoder
 
 TOLERANCE = 5e-3
 """Of the saved model's vectors, relative; half precision is within."""

@@ -28,7 +28,7 @@ from pyserini_xqg.core.files import read_json, resolved, write_json
 from pyserini_xqg.core.job import Job, check_job
 from pyserini_xqg.train.options import HardwareOptions, TrainingOptions, UpdateOptions
 from pyserini_xqg.vectors.manifest import package_versions
-from pyserini_xqg.vectors.settings import TRAINING
+from pyserini_xqg.vectors.recorded import TRAINING
 
 LOG_NAME, SAMPLES_NAME = "training-log.jsonl", "samples.jsonl"
 WORK = "training"

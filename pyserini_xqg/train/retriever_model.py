@@ -16,7 +16,9 @@ import numpy as np
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.train.options import RetrieverTraining
-from pyserini_xqg.vectors.embedding import Embedder, compose_passages, load_encoder, position_limit
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.loading import load_encoder, position_limit
+from pyserini_xqg.vectors.settings import compose_passages
 
 TOWERS = {"query": "query", "passage": "document"}
 """Directories in the output where the towers are separate, and sentence-transformers' names of their routes."""

@@ -5,15 +5,13 @@ No Pyserini here, hence no Java: encoding runs on machines that have neither.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_xqg import default_encoder
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors.loading import UNLIMITED, DenseHead, load_encoder, position_limit
 from pyserini_xqg.vectors.settings import EncoderConfig, choose_precision, cpu_multiplies_bfloat16, resolve_device
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ PROBE_TEXT = "xQG probe: which passage answers this question?"
 BATCH_TOKENS_CPU = 2048
 BATCH_TOKENS_GPU = 65536
 _BATCHES_IN_FLIGHT = 32
-_UNLIMITED = 1_000_000  # tokenizers without a limit of their own report about 1e30
 
 
 class Embedder:
@@ -65,10 +62,19 @@ class Embedder:
 
         model, self.tokenizer = load_encoder(config)
         model.eval()
-        self.dimension: int = model.config.hidden_size
+        hidden = model.config.get_text_config().hidden_size
+        self._dense = [DenseHead(config, folder, self.device) for folder in config.dense]
+        self.dimension: int = self._dense[-1].size if self._dense else hidden
+        if config.dimensions is not None:
+            if config.dimensions > self.dimension:
+                raise XqgError(
+                    f"--dimensions {config.dimensions}: the vectors of {config.model} have {self.dimension}. Name at "
+                    "most so many."
+                )
+            self.dimension = config.dimensions
         self._limit = position_limit(model, self.tokenizer)
         self._packed = self._model = None
-        if self.device == "cpu" and is_packable(model.config):
+        if self.device == "cpu" and config.pooling in ("cls", "mean") and is_packable(model.config):
             self._packed = self._pack(model)
             model = None if self._packed else load_encoder(config)[0].eval()
         if model:
@@ -86,12 +92,11 @@ class Embedder:
 
     def embed_passages(self, texts: Sequence[str], titles: Sequence[str | None] | None = None) -> np.ndarray:
         """Vectors of passages, float32 (len(texts), dimension); a title stands before the text, with a blank."""
-        return self.embed(compose_passages(texts, titles, self.config.prefix), self.config.max_length)
+        return self.embed(self.config.passages(texts, titles), self.config.max_length)
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of queries, float32 (len(texts), dimension)."""
-        prefix = self.config.query_prefix
-        return self.embed([f"{prefix} {text}" for text in texts] if prefix else texts, self.config.query_max_length)
+        return self.embed(self.config.queries(texts), self.config.query_max_length)
 
     def embed(self, texts: Sequence[str], max_length: int | None) -> np.ndarray:
         """Vectors of texts taken as they are, cut at ``max_length`` tokens; float32 (len(texts), dimension)."""
@@ -124,31 +129,39 @@ class Embedder:
         """Token ids of each text, special tokens included, cut at ``max_length`` and at the model's own limit."""
         if not texts:
             return []
-        length = min(limit for limit in (max_length, self._limit, _UNLIMITED) if limit is not None)
+        length = min(limit for limit in (max_length, self._limit, UNLIMITED) if limit is not None)
         return self.tokenizer(
             list(texts), truncation=True, max_length=length, return_attention_mask=False, return_token_type_ids=False
         )["input_ids"]
 
     def _run(self, ids: list[Sequence[int]]) -> torch.Tensor:
         """One batch: float32 (len(ids), dimension), on the device."""
-        import torch
-
         if self._packed:
-            pooled = self._packed.embed(ids)
-            return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
+            return self._finish(self._packed.embed(ids))
         shortest, longest = min(map(len, ids)), max(map(len, ids))
         if shortest == longest:  # nothing is padded: without a mask, attention takes its fastest path
             tokens, mask = np.array(ids, dtype=np.int64), None
         else:
             tokens = np.full((len(ids), longest), self.tokenizer.pad_token_id or 0, dtype=np.int64)
             mask = np.zeros((len(ids), longest), dtype=np.int64)
+            left = self.tokenizer.padding_side == "left"
             for row, text in enumerate(ids):
-                tokens[row, : len(text)] = text
-                mask[row, : len(text)] = 1
+                place = slice(longest - len(text), None) if left else slice(len(text))
+                tokens[row, place] = text
+                mask[row, place] = 1
         input_ids = self._to_device(tokens)
         attention_mask = self._to_device(mask) if mask is not None else None
         hidden = self._model(input_ids=input_ids, attention_mask=attention_mask)[0]
-        return self._pool(hidden, attention_mask)
+        return self._finish(pool(hidden, attention_mask, self.config.pooling))
+
+    def _finish(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Dense heads, the dimensions that are kept, unit length; float32 (batch, dimension)."""
+        import torch
+
+        for head in self._dense:
+            pooled = head(pooled)
+        pooled = pooled[:, : self.dimension]
+        return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
 
     def _to_device(self, values: np.ndarray) -> torch.Tensor:
         import torch
@@ -158,22 +171,23 @@ class Embedder:
         pinned = tensor.pin_memory() if self.device.startswith("cuda") else tensor
         return pinned.to(self.device, non_blocking=True)
 
-    def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """(batch, length, dimension) to float32 (batch, dimension)."""
-        import torch
-
-        if self.config.pooling == "cls":
-            pooled = hidden[:, 0].float()
-        elif attention_mask is None:
-            pooled = hidden.float().mean(1)
-        else:
-            weights = attention_mask.unsqueeze(-1).float()
-            pooled = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-        return torch.nn.functional.normalize(pooled, dim=-1) if self.config.l2_norm else pooled
-
     def probe(self) -> dict[str, Any]:
         """What :mod:`~pyserini_xqg.vectors.fit` compares at search: length and first numbers of one known vector."""
         return describe_probe(self.embed_queries([PROBE_TEXT])[0])
+
+    def check_distinct(self) -> None:
+        """Raise :class:`XqgError` if two different texts get one vector: another pooling was meant, or no encoder."""
+        ids = self.tokenize(_DISTINCT, None)
+        one, other = self.embed_tokens(ids).astype(np.float64)
+        cosine = one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12)
+        if ids[0] != ids[1] and cosine > 1 - 1e-6:
+            raise XqgError(
+                f"{self.config.describe()}: gives two different texts the same vector (cosine {cosine:.7f}). It is no "
+                "encoder with this pooling: pass another --pooling, such as lasttoken for a decoder."
+            )
+
+
+_DISTINCT = ("The river is old.", "Who paid for 12 bridges?")
 
 
 def describe_probe(vector: np.ndarray) -> dict[str, Any]:
@@ -187,18 +201,30 @@ def describe_probe(vector: np.ndarray) -> dict[str, Any]:
     }
 
 
-def compose_passages(
-    texts: Sequence[str], titles: Sequence[str | None] | None = None, prefix: str | None = None
-) -> list[str]:
-    """The input of each passage, as Pyserini's ``AutoDocumentEncoder`` writes it: ``title prefix text``.
+def pool(hidden: torch.Tensor, attention_mask: torch.Tensor | None, pooling: str) -> torch.Tensor:
+    """One vector a text, as sentence-transformers defines the poolings; padding may stand on either side.
 
-    >>> compose_passages(["A text."], ["Title"])
-    ['Title A text.']
+    hidden : (batch, length, dimension). attention_mask : (batch, length), None where nothing is padded.
+    Returns float32 (batch, dimension).
     """
-    bodies = [f"{prefix} {text}" for text in texts] if prefix is not None else list(texts)
-    if titles is None:
-        return bodies
-    return [f"{title} {body}" if title else body for title, body in zip(titles, bodies, strict=True)]
+    import torch
+
+    mask = attention_mask if attention_mask is not None else hidden.new_ones(hidden.shape[:2], dtype=torch.int64)
+    rows = torch.arange(len(hidden), device=hidden.device)
+    if pooling == "cls":
+        return hidden[rows, mask.argmax(dim=1)].float()
+    if pooling == "lasttoken":
+        last = mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
+        return hidden[rows, last].float()
+    if pooling == "max":
+        return hidden.float().masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).max(dim=1).values
+    if pooling == "mean" and attention_mask is None:
+        return hidden.float().mean(1)
+    weights = mask.float()
+    if pooling == "weightedmean":  # 1 for the first token, 2 for the second, …
+        weights = mask.cumsum(dim=1).float() * weights
+    weights = weights.unsqueeze(-1)
+    return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int, padded: bool = True) -> Iterator[list[int]]:
@@ -242,54 +268,3 @@ def _to_precision(model: Any, precision: str) -> Any:
             warnings.simplefilter("ignore")  # deprecation in favour of a package that has no x86 kernels for this
             return quantize_dynamic(model, {torch.nn.Linear: per_channel_dynamic_qconfig}, dtype=torch.qint8)
     return model.to(getattr(torch, precision))
-
-
-def load_encoder(config: EncoderConfig, option: str = "--encoder") -> tuple[Any, Any]:
-    """Model and tokenizer; :class:`XqgError` if it is no encoder. ``option`` : the one that names it, for messages."""
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    cure = (
-        f"Pass {option} a directory with config.json, weights and tokenizer, or a model name of the Hugging Face hub."
-    )
-    place = default_encoder.place(config.model)
-    if not Path(place).is_dir() and (Path(place).exists() or Path(place).is_absolute()):
-        raise XqgError(f"{config.model}: not a directory. {cure}")
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # the load report names the unused pooler as if it were a fault
-    try:
-        model, report = AutoModel.from_pretrained(place, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(config.tokenizer or place)
-    except Exception as error:  # transformers raises many kinds, down to KeyError and safetensors' own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise XqgError(f"{config.model}: cannot be loaded as a Hugging Face encoder ({reason}). {cure}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise XqgError(f"{config.model}: an encoder-decoder ({model.config.model_type}), not an encoder. {cure}")
-    random = sorted(key for key in report["missing_keys"] if "pooler" not in key.split("."))
-    if random:
-        raise XqgError(
-            f"{config.model}: the checkpoint lacks {len(random)} weights of its model ({', '.join(random[:3])}, …); "
-            f"they would be random. {cure}"
-        )
-    embeddings = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > embeddings:
-        raise XqgError(
-            f"{config.model}: the tokenizer{f' {config.tokenizer}' if config.tokenizer else ''} has a vocabulary of "
-            f"{len(tokenizer):,}, the model embeddings for {embeddings:,}. Pass --tokenizer with its own."
-        )
-    return model, tokenizer
-
-
-def position_limit(model: Any, tokenizer: Any) -> int | None:
-    """The longest input that tokenizer and position embeddings allow; None where neither has a limit."""
-    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNLIMITED else []
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin count positions from padding_idx + 1.
-        offset = tokenizer.pad_token_id + 1 if "roberta" in model.config.model_type.replace("-", "") else 0
-        limits.append(positions - offset)
-    return min(limits) if limits else None

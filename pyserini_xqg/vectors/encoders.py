@@ -15,7 +15,8 @@ from pyserini_xqg.core import java
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, manifest_encoder, names_index
-from pyserini_xqg.vectors.settings import EncoderConfig, recorded_settings
+from pyserini_xqg.vectors.recorded import TRAINING, model_file
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 java.configure()  # before Pyserini starts the virtual machine
 
@@ -48,7 +49,7 @@ def _refuse_picked_by_name(name: str) -> None:
 
 def _describes_itself(name: str) -> bool:
     """True for an index, and for an encoder with its settings beside it."""
-    return names_index(name) or bool(recorded_settings(name))
+    return names_index(name) or any(model_file(name, file) for file in (TRAINING.manifest, "modules.json"))
 
 
 def _in_stock_encode() -> bool:

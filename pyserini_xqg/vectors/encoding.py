@@ -112,6 +112,9 @@ def encode_corpus(
     state = corpus.file_state()
     summary = scan_once(corpus, Path(output).parent) if shard else corpus.scan()
     say(f"{embedder.config.describe()}: {embedder.precision} on {embedder.device}")
+    if sources := embedder.config.describe_sources():
+        say(f"settings from {sources}")
+    embedder.check_distinct()
     settings: dict[str, Any] = {
         "encoder": embedder.config.to_dict(),
         "fields": list(fields),

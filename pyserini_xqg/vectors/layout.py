@@ -19,7 +19,7 @@ FUSED = "all"
 """Stands in file names where a language does, in a store that keeps one vector for all languages."""
 
 # The probe's digits depend on the machine's arithmetic: it is compared with a tolerance.
-_UNCOMPARED = ("complete", "files", "manifest_sha256", "versions.", "probe.", "shard.queries.")
+_UNCOMPARED = ("complete", "files", "manifest_sha256", "versions.", "probe.", "shard.queries.", "encoder.sources")
 
 
 def settings_differences(there: Mapping[str, Any], now: Mapping[str, Any], word: str = "now") -> list[str]:

@@ -18,8 +18,8 @@ from pyserini_xqg.train.pairs import Split
 from pyserini_xqg.train.report import TrainingReport
 from pyserini_xqg.train.retriever import train_retriever
 from pyserini_xqg.train.retriever_data import choose_passages
-from pyserini_xqg.vectors.embedding import Embedder, compose_passages
-from pyserini_xqg.vectors.settings import EncoderConfig
+from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.settings import EncoderConfig, compose_passages
 
 SETTINGS = {
     **{"learning_rate": 3e-3, "steps": 6, "batch_size": 4, "eval_steps": 2, "max_length": 24, "measures": ("RR@10",)},

@@ -21,7 +21,7 @@ from pyserini_xqg.train.student import (
     translation_table,
 )
 from pyserini_xqg.train.vocabulary import build_tokenizer, learn_pieces, plain_normalizer, romanizer
-from pyserini_xqg.vectors.embedding import load_encoder
+from pyserini_xqg.vectors.loading import load_encoder
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 

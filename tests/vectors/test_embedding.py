@@ -13,8 +13,8 @@ from helpers import MAX_POSITIONS, command_environment, corpus_records, director
 from transformers import AutoTokenizer, BertConfig, BertModel, T5Config, T5Model
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.embedding import PROBE_TEXT, Embedder, batches_by_length, compose_passages
-from pyserini_xqg.vectors.settings import EncoderConfig, resolve_device
+from pyserini_xqg.vectors.embedding import PROBE_TEXT, Embedder, batches_by_length
+from pyserini_xqg.vectors.settings import EncoderConfig, compose_passages, resolve_device
 
 RECORDS = corpus_records(30)
 TEXTS = [record["text"] for record in RECORDS] + ["joki " * 200, "川", "unknown-word !?"]
