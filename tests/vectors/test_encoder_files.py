@@ -114,7 +114,7 @@ SHAPES = {
     "bert-mean": lambda d: (build_tiny_encoder(d), _modules(d, "mean", normalize=True)),
     "xlm-roberta-cls": lambda d: (_model("xlm-roberta", d, len(_tokenizer(d))), _modules(d, "cls", length=6)),
     "decoder-right": lambda d: (_model("qwen", d, len(_tokenizer(d, "right", True))), _modules(d, "lasttoken", True)),
-    "decoder-left": lambda d: (_model("qwen", d, len(_tokenizer(d, "left", True))), _modules(d, "lasttoken", True, prompts=INSTRUCTION)),
+    "decoder-left": lambda d: (_model("qwen", d, len(_tokenizer(d, "left", True))), _modules(d, "lasttoken", True, prompts=INSTRUCTION)),  # noqa: E501
     "t5-encoder": lambda d: (_model("t5", d, len(_tokenizer(d))), _modules(d, "mean")),
     "dense-head": lambda d: (build_tiny_encoder(d), _modules(d, "max", normalize=True, dense=24)),
     "prompts": lambda d: (_model("xlm-roberta", d, len(_tokenizer(d))), _modules(d, "mean", True, prompts=E5)),
