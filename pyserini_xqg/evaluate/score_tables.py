@@ -57,12 +57,10 @@ class Results:
 
     def tables(self) -> list[Table]:
         """One table of scores for each measure, then one of comparisons for each."""
-        languages = sort_languages(
-            {code for of in self.scores.values() for values in of.values() for code in values} - {AVERAGE}
-        )
+        languages = self._languages()
         # The test over all questions compares means over all questions, so these are shown too.
         pooled = [ALL_TOPICS] if any(test.language == ALL_TOPICS != languages[0] for test in self.tested) else []
-        columns = [*languages, AVERAGE, *pooled]
+        columns = [*languages, AVERAGE, *pooled] if languages != [ALL_TOPICS] else languages
         significant = {(test.run, test.measure, test.language) for test in self.tested if test.significant}
         tables = []
         for measure in next(iter(self.scores.values())):
@@ -77,9 +75,14 @@ class Results:
             tables.append(Table(["run", *heads], rows, measure + "*" * (measure in self.marked)))
         return tables + (comparison_tables(self.tested, self.settings, self.marked) if self.settings else [])
 
+    def _languages(self) -> list[str]:
+        codes = {code for of_run in self.scores.values() for values in of_run.values() for code in values}
+        return sort_languages(codes - {AVERAGE})
+
     def notes(self) -> list[str]:
         """What a reader of the tables must know."""
-        notes = [f"Values x 100; {AVERAGE} is the unweighted mean over languages."]
+        average = f"; {AVERAGE} is the unweighted mean over languages" * (self._languages() != [ALL_TOPICS])
+        notes = [f"Values x 100{average}."]
         if self.tested:
             first = self.tested[0]
             number = sum(test.measure == first.measure for test in self.tested)

@@ -128,6 +128,8 @@ def test_qrels_alone_have_one_column(files, capsys):
     got = scores(capsys, "--qrels", "qrels.txt", "--run", "a.txt")["a.txt"]
     assert list(got) == ["R@10", "R@100", "RR@10"]
     assert got["R@10"] == approximately({"all": 4.5 / 5, "avg": 4.5 / 5})
+    evaluate.main(["--qrels", "qrels.txt", "--run", "a.txt", "--measures", "R@10"])
+    assert capsys.readouterr().out == "Values x 100.\n\nR@10\nrun      all\na.txt  90.00\n"
 
 
 def test_answers_and_passages_alone(files, capsys):
