@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ir_datasets
+from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import PickleLz4FullStore
 
@@ -89,6 +90,10 @@ class Docs(BaseDocs):
             return store.count()
         return self._count
 
+    def docs_metadata(self) -> dict[str, int]:
+        """The count, where it is known."""
+        return _count(self.docs_count())
+
     def docs_namespace(self) -> str:
         """The dataset that the ids belong to."""
         return self._namespace
@@ -124,6 +129,10 @@ class Queries(BaseQueries):
         """The number of questions."""
         return sum(1 for _ in self.queries_iter()) if self._count is None else self._count
 
+    def queries_metadata(self) -> dict[str, int]:
+        """The count, where it is known without reading the questions."""
+        return _count(self._count)
+
     def queries_namespace(self) -> str:
         """The dataset that the ids belong to."""
         return self._namespace
@@ -137,9 +146,13 @@ class Qrels(BaseQrels):
     """Judgements, all or those whose query id is in ``only``."""
 
     def __init__(
-        self, read: Callable[[], Iterable[TrecQrel]], definition: str, only: Callable[[], Iterable[Any]] | None = None
+        self,
+        read: Callable[[], Iterable[TrecQrel]],
+        definition: str,
+        only: Callable[[], Iterable[Any]] | None = None,
+        count: int | None = None,
     ):
-        self._read, self._definition, self._only = read, definition, only
+        self._read, self._definition, self._only, self._count = read, definition, only, count
 
     def qrels_iter(self) -> Iterator[TrecQrel]:
         """The judgements."""
@@ -156,7 +169,25 @@ class Qrels(BaseQrels):
 
     def qrels_count(self) -> int:
         """The number of judgements."""
-        return sum(1 for _ in self.qrels_iter())
+        return sum(1 for _ in self.qrels_iter()) if self._count is None else self._count
+
+    def qrels_metadata(self) -> dict[str, int]:
+        """The count, where it is known without reading the judgements."""
+        return _count(self._count)
+
+
+def with_metadata(name: str, dataset: Dataset) -> Dataset:
+    """A dataset whose ``metadata()`` are what its components know, not what ir_datasets' own file says of it."""
+
+    class Provider:
+        def get_metadata(self, _: str, kind: Any) -> dict[str, int]:
+            return getattr(dataset, f"{ir_datasets.EntityType(kind).value}_metadata")()
+
+    return Dataset(ir_datasets.util.MetadataComponent(name, dataset, Provider()), dataset)
+
+
+def _count(number: int | None) -> dict[str, int]:
+    return {} if number is None else {"count": number}
 
 
 class Documentation:

@@ -62,11 +62,12 @@ def build() -> dict[str, Dataset]:
     docs = Docs(PASSAGES, read_docs, AugmentedDoc, NAME, PASSAGE_COUNT)
     datasets = {NAME: Dataset(docs, Documentation("xqg-sample.yaml", "docs"))}
     for lang in (None, *XOR_TYDI_LANGUAGES):
-        queries = Queries(_queries, XorTydiQuery, NAME, lang)
+        number = PASSAGE_COUNT * (1 if lang else len(XOR_TYDI_LANGUAGES))
+        queries = Queries(_queries, XorTydiQuery, NAME, lang, number)
         datasets[f"{NAME}/{lang or 'all'}"] = Dataset(
             docs,
             queries,
-            Qrels(_qrels, "the question was written for this passage, which answers it", queries.queries_iter),
+            Qrels(_qrels, "the question was written for this passage, which answers it", queries.queries_iter, number),
             Documentation("xqg-sample.yaml", "language" if lang else "all", language=NAMES[lang] if lang else ""),
         )
     return datasets

@@ -196,6 +196,7 @@ def _dataset(docs: Docs, pairs: functools.partial, name: str, lang: str | None, 
         Qrels(
             lambda: [TrecQrel(query.query_id, passage, 1, "0") for query, passage in pairs()],
             "the question was written for this paragraph",
+            count=number,
         ),
         Documentation(f"{name}.yaml", key, language=NAMES[lang] if lang else ""),
     )

@@ -27,6 +27,7 @@ from pyserini_xqg.datasets.__main__ import main
 from pyserini_xqg.datasets.components import Docs
 from pyserini_xqg.datasets.published import PublishedFile
 from pyserini_xqg.datasets.records import XqgDoc
+from pyserini_xqg.text.corpus import Corpus
 
 DEV, TRAIN = "xor_dev_retrieve_eng_span_v1_1.jsonl", "xor_train_retrieve_eng_span.jsonl"
 SPLITS = {"dev": DEV, "train": TRAIN}
@@ -152,6 +153,15 @@ def test_load_unknown_names_the_known():
     with pytest.raises(XqgError, match=r"unknown dataset 'xor-tydi/dev/de'.*xor-tydi/dev/te.*xquad/zh.*xqg-sample/all"):
         datasets.load("xor-tydi/dev/de")
     assert datasets.load("vaswani").has_docs()  # ir_datasets' own
+
+
+def test_metadata_have_the_counts():
+    known = {name: datasets.load(name).metadata() for name in ("xqg-sample/fi", "xqg-sample/all", "xquad/de")}
+    assert known["xqg-sample/fi"] == {"docs": {"count": 48}, "queries": {"count": 48}, "qrels": {"count": 48}}
+    assert known["xqg-sample/all"]["queries"] == {"count": 336}
+    assert known["xquad/de"] == {"docs": {"count": 240}, "queries": {"count": 1190}, "qrels": {"count": 1190}}
+    assert datasets.load("xor-tydi/dev").metadata() == {"docs": {}, "queries": {"count": 2110}}
+    assert datasets.load("xquad-loo/all").metadata()["queries"] == {"count": 960}
 
 
 @pytest.mark.parametrize("name", ids.DATASET_IDS)
@@ -743,7 +753,7 @@ def test_command(command):
     assert status == 1 and "Usage" in err
 
 
-def test_command_export(command):
+def test_command_export(command, tmp_path):
     raw = [q for q in jsonl(files("pyserini_xqg.datasets") / "sample" / "queries.jsonl") if q["lang"] == "te"]
     _, out, _ = command("export", "xqg-sample/te", "queries", "--fields", "query_id", "text")
     assert out == "".join(f"{q['id']}\t{q['question']}\n" for q in raw)
@@ -753,6 +763,11 @@ def test_command_export(command):
     assert [json.loads(line)["answers"] for line in out.splitlines()] == [q["answers"] for q in raw]
     _, out, _ = command("export", "xqg-sample/te", "qrels")
     assert out.splitlines()[0] == f"{raw[0]['id']} 0 {raw[0]['id'][3:]} 1"
+    _, out, err = command("export", "xqg-sample", "docs", "--format", "jsonl")
+    assert "Skipping" not in err
+    (tmp_path / "docs.jsonl").write_text(out, encoding="utf-8")
+    exported, ours = (Corpus(source).scan() for source in (tmp_path / "docs.jsonl", "xqg-sample"))
+    assert exported == ours and sum(ours.queries.values()) == 48 * 14
     _, out, _ = command("lookup", "xqg-sample", raw[3]["id"][3:], "--fields", "doc_id")
     assert out.strip() == raw[3]["id"][3:]
 
