@@ -79,7 +79,11 @@ def index_settings(store: EmbeddingStore, recipe: Recipe, layout: Layout) -> dic
         "dimension": store.dimension,
         "fields": store.manifest["fields"],
         "augmentation": recipe.describe(),
-        "faiss": {"factory": layout.factory, "parameters": layout.faiss_parameters},
+        "faiss": {
+            "factory": layout.factory,
+            "parameters": layout.faiss_parameters,
+            "train_size": layout.train_size,
+        },
         "corpus_sha256": store.manifest["corpus"]["sha256"],
     }
 

@@ -103,7 +103,7 @@ def test_shards_of_other_settings_are_refused(cluster, tiny_encoder, tmp_path):
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith(
-        f"error: {shard}: a store made otherwise: chunk_size is 4 there and 5 now"
+        f"error: {shard} holds a finished embedding store with other settings: chunk_size is 4 there and 5 now"
     )
     assert directory_bytes(shard) == before
     assert not (tmp_path / "store").exists()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers import LANGUAGES, assert_one_error, command_environment
+from helpers import LANGUAGES, assert_one_error, command_environment, directory_bytes
 from integration import flows
 
 from pyserini_xqg import search
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors.manifest import INDEX_KIND
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("registered")]
 
@@ -238,11 +239,29 @@ def test_a_routed_index_that_lost_a_language(built, tmp_path):
     languages = write_map(tmp_path / "l.tsv", built.languages)
     message = refused(tmp_path, "--index", routed, "--topics", built.topics, "--route", "--topic-languages", languages)
     assert message.startswith(f"{routed / 'ja'}: no such directory")
-    manifest = json.loads((routed / "xqg.json").read_text())
-    del manifest["languages"]
-    (routed / "xqg.json").write_text(json.dumps(manifest))
+    path = routed / "xqg.json"
+    path.write_text(path.read_text().replace('"fi": "fi"', '"fi": "../../idx"'))
     message = refused(tmp_path, "--index", routed, "--topics", built.topics, "--route", "--topic-languages", "fi")
-    assert message.startswith(f"{routed / 'xqg.json'}: no languages")
+    assert message.startswith(f"{path}: was changed after it was written")
+    INDEX_KIND.write(routed, {**INDEX_KIND.read(built.routed), "languages": {"fi": "../../idx"}})
+    message = refused(tmp_path, "--index", routed, "--topics", built.topics, "--route", "--topic-languages", "fi")
+    assert message.startswith(f"{path}: '../../idx' leads out of its directory")
+
+
+def test_outputs_that_are_inputs(built, tmp_path):
+    topics = shutil.copy(built.topics, tmp_path / "topics.tsv")
+    index = shutil.copytree(built.augmented, tmp_path / "index")
+    (tmp_path / "link").symlink_to(topics)
+    before = directory_bytes(tmp_path)
+    for output in (topics, tmp_path / "link", index, index / "index", index / "run.txt", tmp_path):
+        with pytest.raises(XqgError, match=r"is what is read|lies in .*, which is read|holds .*, which is read"):
+            searched(output, index, topics)
+    assert directory_bytes(tmp_path) == before
+
+
+def test_a_device_is_written_to(built):
+    searched("/dev/null", built.augmented, built.topics)
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
-"""Stock search of every kind of index: sharded, mapped, compressed, and with alpha chosen at search."""
+"""Stock search of every kind of index: sharded, mapped, compressed."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from integration import flows
 
 from pyserini_xqg import index, search
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.manifest import read_manifest, shard_directories
+from pyserini_xqg.vectors.manifest import INDEX_KIND, index_parts, read_manifest
 
 pytestmark = pytest.mark.integration
 
@@ -53,9 +52,6 @@ def places(built, ties, tmp_path_factory):
         "ivf": build(built.store, directory / "ivf", *MEAN, "--factory", "IVF4,Flat"),
         "ivf-shards": build(built.store, directory / "ivf-shards", *MEAN, "--factory", "IVF4,Flat", "--shards", 3),
         "hnsw-shards": build(built.store, directory / "hnsw-shards", *MEAN, "--factory", "HNSW16", "--shards", 3),
-        "parts": build(built.store, directory / "parts", *MEAN, "--alpha-at-search"),
-        "parts-shards": build(built.store, directory / "parts-shards", *MEAN, "--alpha-at-search", "--shards", 3),
-        "alpha0.8": build(built.store, directory / "alpha0.8", *MEAN, "--alpha", "0.8"),
         "routed-shards": build(
             built.store, directory / "routed-shards", *MEAN, "--route", "--normalize", "--shards", 2
         ),
@@ -85,9 +81,6 @@ def runs(active_python, built, places, tmp_path_factory):
         prf = ["--prf-depth", "6", "--prf-method", "rocchio", "--rocchio-topk", "3", "--batch-size", "4"]
         jobs[f"{name} rocchio"] = place, f"xqg:{place}", prf
     jobs["hnsw-shards ef"] = made["hnsw-shards"], f"xqg:{made['hnsw-shards']}", ["--ef-search", "64"]
-    for name in ("parts", "parts-shards"):
-        jobs[f"{name} 0.8"] = made[name], f"xqg@0.8:{made[name]}", []
-        jobs[f"{name} 0"] = made[name], f"xqg@0:{made[name]}", []
     jobs["plain"] = built.plain, f"xqg:{built.plain}", []
     outputs = {name: directory / f"{name}.txt" for name in jobs}
     commands = [
@@ -111,12 +104,6 @@ def runs(active_python, built, places, tmp_path_factory):
         ("ivf-shards", "ivf"),
         ("hnsw-shards ef", "augmented"),  # graphs of 13 passages with 64 candidates are exact
         ("fi-shards", "fi"),
-        ("parts", "augmented"),
-        ("parts-shards", "augmented"),
-        ("parts 0.8", "alpha0.8"),
-        ("parts-shards 0.8", "alpha0.8"),
-        ("parts 0", "plain"),
-        ("parts-shards 0", "plain"),
     ],
 )
 def test_runs_are_those_of_the_whole_index(runs, sharded, whole):
@@ -124,7 +111,7 @@ def test_runs_are_those_of_the_whole_index(runs, sharded, whole):
 
 
 def test_the_comparison_can_fail(runs):
-    for one, other in [("augmented", "plain"), ("parts 0.8", "parts"), ("augmented prf", "augmented")]:
+    for one, other in [("augmented", "plain"), ("augmented prf", "augmented")]:
         with pytest.raises(AssertionError):
             flows.assert_runs_agree(runs[one], runs[other])
 
@@ -157,7 +144,7 @@ def test_product_quantisation_is_searched(runs):
 
 
 def test_mapped_indexes_in_the_stock_command(active_python, built, places, runs, tmp_path):
-    names = ["augmented", "shards", "IVF4,PQ4x4", "HNSW16", "parts-shards"]
+    names = ["augmented", "shards", "IVF4,PQ4x4", "HNSW16"]
     made = {"augmented": built.augmented, **places.made}
     commands = [[*common(built, made[name], tmp_path / name), "--encoder", f"xqg:{made[name]}"] for name in names]
     assert flows.stock_many(active_python, commands, PYSERINI_XQG_MMAP="1") == [None] * len(names)
@@ -173,25 +160,18 @@ def searched(output, built, *options):
 @pytest.mark.usefixtures("registered")
 def test_several_indexes_in_our_command(built, places, runs, tmp_path):
     made = places.made
-    single = shard_directories(made["shards"], read_manifest(made["shards"]))
+    single = index_parts(made["shards"], read_manifest(made["shards"]))
     for number, options in enumerate(
         [
             ["--index", *single],
             ["--index", *single, "--mmap", "--batch-size", 1],
-            [
-                "--index",
-                single[2],
-                single[0],
-                single[1],
-                "--encoder",
-                f"xqg:{made['parts']}".replace("parts", "shards"),
-            ],
+            ["--index", single[2], single[0], single[1], "--encoder", f"xqg:{made['shards']}"],
             ["--index", made["shards"]],
         ]
     ):
         flows.assert_runs_agree(searched(tmp_path / f"{number}.txt", built, *options), runs["augmented"])
     # Shards of a sharded index and a single index beside it; without manifests too, as stock Pyserini writes them.
-    ties = shard_directories(made["ties-shards"], read_manifest(made["ties-shards"]))
+    ties = index_parts(made["ties-shards"], read_manifest(made["ties-shards"]))
     flows.assert_runs_agree(
         searched(tmp_path / "mixed.txt", built, "--index", ties[3], ties[0], ties[2], ties[1], "--hits", 9),
         searched(tmp_path / "whole.txt", built, "--index", made["ties-shards"], "--hits", 9),
@@ -206,73 +186,14 @@ def test_several_indexes_in_our_command(built, places, runs, tmp_path):
         searched(tmp_path / "never.txt", built, "--index", *bare)
 
 
-@pytest.mark.usefixtures("registered")
-def test_alpha_in_our_command(built, places, runs, tmp_path):
-    made = places.made
-    wanted = runs["alpha0.8"]
-    shards = shard_directories(made["parts-shards"], read_manifest(made["parts-shards"]))
-    for number, options in enumerate(
-        [
-            ["--index", made["parts"], "--alpha", 0.8],
-            ["--index", made["parts-shards"], "--alpha", 0.8],
-            ["--index", *shards, "--alpha", 0.8],
-            ["--index", made["parts"], "--encoder", f"xqg@0.8:{made['parts']}"],
-            ["--index", made["parts"], "--encoder", f"xqg:{made['parts']}", "--alpha", 0.8],
-            ["--index", made["parts"], "--encoder", made["parts"], "--alpha", 0.8],
-            ["--index", made["parts"], "--encoder-class", "xqg", "--alpha", 0.8],
-            ["--index", made["parts"], "--encoder-class", "xqg", "--encoder", f"xqg@0.8:{made['parts']}"],
-        ]
-    ):
-        flows.assert_runs_agree(searched(tmp_path / f"{number}.txt", built, *options), wanted)
-    for options, message in [
-        (["--index", built.augmented, "--alpha", 0.8], "alpha 0.8 cannot be chosen now, it is built into the vectors"),
-        (["--index", made["parts"], "--alpha", 1.5], r"--alpha 1\.5: outside"),
-        (["--index", made["parts"], "--encoder", f"xqg@1.5:{made['parts']}"], r"xqg@1\.5:.* 1\.5: outside"),
-        (["--index", made["parts"], "--encoder", f"xqg@x:{made['parts']}"], "'x' is no number"),
-        (["--index", made["parts"], "--alpha", 1, "--encoder", f"xqg@1:{made['parts']}"], "both name an alpha"),
-        (["--index", made["parts"], "--alpha", 1, "--encoder", built.encoder], "only an index's encoder takes it"),
-        (["--index", made["parts"], "--alpha", 1, "--encoded-queries", "x"], "ready-made"),
-        (["--index", made["parts"], "--encoder", f"xqg:{built.augmented}"], "does not fit.*32 dimensions.*index 64"),
-        (["--index", built.augmented, "--encoder", f"xqg:{made['parts']}"], "does not fit.*64 dimensions.*index 32"),
-        (
-            ["--index", made["parts"], "--encoder", built.encoder, "--encoder-class", "auto"],
-            "32 dimensions, the index 64, which keeps passages and queries apart",
-        ),
-    ]:
-        with pytest.raises(XqgError, match=message):
-            searched(tmp_path / "never.txt", built, *options)
-    assert not (tmp_path / "never.txt").exists()
-
-
-@pytest.mark.usefixtures("registered")
-def test_alpha_in_python(built, places):
-    from pyserini.search.faiss import FaissSearcher
-
-    from pyserini_xqg.vectors.encoders import XqgQueryEncoder
-
-    place, query = str(places.made["parts"]), built.queries["9"]
-    wanted = FaissSearcher(str(places.made["alpha0.8"]), XqgQueryEncoder(str(places.made["alpha0.8"]))).search(query)
-    for encoder in (XqgQueryEncoder(place, alpha=0.8), XqgQueryEncoder(f"xqg@0.1:{place}", alpha=0.8)):
-        assert encoder.dimension == 64
-        assert encoder.encode(query).shape == (64,)
-        assert encoder.encode_batch([query, query]).shape == (2, 64)
-        hits = FaissSearcher(place, encoder).search(query)
-        assert [hit.docid for hit in hits] == [hit.docid for hit in wanted]
-        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in wanted], abs=flows.TOLERANCE)
-    with pytest.raises(XqgError, match="does not fit"):
-        FaissSearcher(place, XqgQueryEncoder(place, alpha=0.8, pooling="cls"))
-
-
 # Faults
 
 
 @pytest.mark.usefixtures("registered")
-def test_shards_that_do_not_belong_together(built, places, tmp_path):
-    made = places.made
+def test_shards_that_do_not_belong_together(built, tmp_path):
     for options, message in [
         ([built.augmented, built.augmented], r"docid 'p0' is in .*augmented and in .*augmented\. Keep it in one"),
         ([built.augmented, built.plain], "were built otherwise .alpha differ"),
-        ([built.augmented, made["parts"]], "built otherwise .alpha_at_search, dimension differ"),
         ([built.augmented, built.routed], "routed: a routed index, which is searched alone"),
         ([built.augmented, tmp_path / "none"], "none: no such directory"),
         ([built.routed, built.routed, "--route", "--topic-languages", "fi"], "--route with several --index"),
@@ -290,21 +211,19 @@ def test_shards_that_do_not_belong_together(built, places, tmp_path):
         (lambda place: (place / "2" / "index").unlink(), "2: the index cannot be read"),
         (lambda place: (place / "2" / "docid").write_text("a\n"), "docid 1 lines, where xqg.json says"),
         (
-            lambda place: (place / "xqg.json").write_text(
-                (place / "xqg.json").read_text().replace('"2",', "").replace("\n    \n", "\n")
-            ),
+            lambda place: (place / "xqg.json").write_text((place / "xqg.json").read_text().replace('"2",', "")),
+            r"xqg\.json: was changed after it was written",
+        ),
+        (
+            lambda place: INDEX_KIND.write(place, {**read_manifest(place), "shards": ["1", "3"]}),
             "its shards hold 27 passages, where xqg.json says 40",
         ),
         (
-            lambda place: (place / "xqg.json").write_text(json.dumps({**read_manifest(place), "shards": []})),
-            "no shards in the manifest",
-        ),
-        (
             lambda place: shutil.copy(place / "xqg.json", place / "2" / "xqg.json"),
-            "its shard .*2 is a pyserini-xqg sharded index",
+            "its shard .*2 is a sharded index",
         ),
     ],
-    ids=["shard gone", "index gone", "docid cut", "shard left out", "no shards", "shards in a shard"],
+    ids=["shard gone", "index gone", "docid cut", "edited", "shard left out", "shards in a shard"],
 )
 def test_a_damaged_sharded_index_is_named(built, places, tmp_path, damage, message):
     place = tmp_path / "index"

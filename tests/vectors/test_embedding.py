@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import MAX_POSITIONS, command_environment, corpus_records, directory_bytes, reference_vectors, run_module
+from helpers import MAX_POSITIONS, command_environment, corpus_records, directory_bytes, reference_vectors, run_command
 from transformers import AutoTokenizer, BertConfig, BertModel, T5Config, T5Model
 
 from pyserini_xqg.core.errors import XqgError
@@ -244,9 +244,7 @@ def test_words_beyond_the_models_vocabulary(tiny_encoder, tmp_path):
 
 @pytest.mark.parametrize("name", ["no-such-model-of-ours", "models/missing", "/nowhere/models/missing"])
 def test_name_of_no_model_through_the_command(tmp_path, tiny_corpus, name):
-    result = run_module(
-        "pyserini_xqg.encode", "--corpus", tiny_corpus, "--encoder", name, "--output", tmp_path / "store"
-    )
+    result = run_command("encode", "--corpus", tiny_corpus, "--encoder", name, "--output", tmp_path / "store")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(f"error: {name}: ")
     assert "Traceback" not in result.stderr

@@ -103,7 +103,7 @@ def test_kinds_are_those_of_faiss(store, flat, tmp_path, one_thread, kind):
     assert (output / "docid").read_text().split() == [f"p{row}" for row in range(PASSAGES)]
     manifest = read_manifest(output)
     trained = 0 if kind in ("SQfp16", "HNSW16", "HNSW16,SQfp16") else PASSAGES
-    assert manifest["faiss"] == {"factory": kind, "parameters": None, "trained_on": trained}
+    assert manifest["faiss"] == {"factory": kind, "parameters": None, "train_size": None, "trained_on": trained}
 
 
 def test_blocks_do_not_show_and_the_same_command_gives_the_same_bytes(store, tmp_path, monkeypatch):
@@ -123,6 +123,8 @@ def test_training_on_an_even_sample(store, flat, tmp_path, one_thread, size):
     rows = [row * PASSAGES // size for row in range(size)]
     assert (output / "index").read_bytes() == by_faiss(tmp_path / "faiss", "IVF16,Flat", flat, flat[rows], 4)
     assert read_manifest(output)["faiss"]["trained_on"] == size
+    with pytest.raises(XqgError, match="index exists"):  # other settings, though as many could be had without them
+        build(store, output, "--alpha", 0.3, "--factory", "IVF16,Flat", "--faiss-threads", 1)
 
 
 def test_default_size_of_the_sample():
@@ -187,7 +189,7 @@ def test_faults_are_named_before_anything_is_encoded(tiny_encoder, tmp_path):
 
 
 def test_full_disk(store, small_disk):
-    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space or choose):
+    with pytest.raises(XqgError, match=r"index: the disk is full \(No space left.*Free some space or choose"):
         build(store, small_disk / "index", "--factory", "HNSW128")
     assert [name for name in os.listdir(small_disk) if not name.endswith(".lock")] == []
 
