@@ -7,38 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.compare.runs import Ranking
+from pyserini_xqg.core.options import at_least, between, option
 
 METHODS = ("rrf", "interpolation", "normalize", "average")
-
-Ranking = list[tuple[str, float]]
-"""(docid, score), best first."""
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """A method of ``pyserini.fusion`` and its parameter.
+    """Fusion of two systems, by pyserini.fusion"""
 
-    method : ``rrf`` (reciprocal rank fusion, Cormack et al., SIGIR 2009), ``interpolation`` (alpha x first +
-        (1 - alpha) x second, of the scores as they are), ``normalize`` (sum of min-max-normalised scores), ``average``.
-    rrf_k : for ``rrf``. alpha : for ``interpolation``, the weight of the dense run.
-    """
-
-    method: str = "rrf"
-    rrf_k: int = 60
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise XqgError(f"fusion {self.method!r}: unknown. Use one of {', '.join(METHODS)}.")
-        if not 0 <= self.alpha <= 1:
-            raise XqgError(f"--fusion-alpha {self.alpha}: outside [0, 1]. It is the weight of the dense run.")
+    fusion: str = option(
+        "rrf",
+        "reciprocal ranks (Cormack et al., SIGIR 2009); the weighted sum of the scores; the sum of scores scaled "
+        "from 0 to 1; or their mean",
+        choices=METHODS,
+    )
+    rrf_k: int = option(60, "constant of --fusion rrf", metavar="K", check=at_least(1))
+    fusion_alpha: float = option(
+        0.5, "weight of the vectors in --fusion interpolation", metavar="WEIGHT", check=between(0, 1)
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
         """The method and the parameter that it has, as JSON values."""
-        parameter = {"rrf": {"rrf_k": self.rrf_k}, "interpolation": {"alpha": self.alpha}}
-        return {"method": self.method, **parameter.get(self.method, {})}
+        parameter = {"rrf": {"rrf_k": self.rrf_k}, "interpolation": {"alpha": self.fusion_alpha}}
+        return {"method": self.fusion, **parameter.get(self.fusion, {})}
 
     def describe(self) -> str:
         """For notes below a table.
@@ -61,12 +55,12 @@ class Fusion:
 
         runs = [_trec_run(first), _trec_run(second)]
         start = time.perf_counter()
-        if self.method == "rrf":
+        if self.fusion == "rrf":
             fused = fusion.reciprocal_rank_fusion(runs, rrf_k=self.rrf_k, depth=hits, k=hits)
-        elif self.method == "interpolation":
-            fused = fusion.interpolation(runs, alpha=self.alpha, depth=hits, k=hits)
+        elif self.fusion == "interpolation":
+            fused = fusion.interpolation(runs, alpha=self.fusion_alpha, depth=hits, k=hits)
         else:
-            fused = getattr(fusion, self.method)(runs, depth=hits, k=hits)
+            fused = getattr(fusion, self.fusion)(runs, depth=hits, k=hits)
         seconds = time.perf_counter() - start
         result: dict[str, Ranking] = {topic: [] for topic in [*first, *second]}
         data = fused.run_data

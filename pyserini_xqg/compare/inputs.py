@@ -1,22 +1,28 @@
-"""What a comparison is made from: corpus, store, encoder, topics, checked against one another before any work."""
+"""What a comparison is made from: corpus, stores, encoder, topics, checked against one another before any work."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from pyserini_xqg.compare.systems import System
+from pyserini_xqg.compare.settings import CompareOptions
+from pyserini_xqg.compare.stores import PlannedStore, check_point, describe_store, open_stores
+from pyserini_xqg.compare.systems import DOC2QUERY, MULTI_VECTOR, TEXT, System
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.text.corpus import Corpus, CorpusSummary
-from pyserini_xqg.vectors.settings import EncoderConfig
+from pyserini_xqg.evaluate.collection import Collection
+from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, CorpusSummary
+from pyserini_xqg.text.topics import question_texts
+from pyserini_xqg.vectors.settings import DeviceOptions, EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
-if TYPE_CHECKING:
-    from pyserini_xqg.vectors.embedding import Embedder
+STORE = "store"
+"""The name of the only store, which is encoded from the corpus."""
+_NO_QUERIES = "the passages have no generated queries. Generate some with pyserini_xqg.generate."
 
 
 @dataclass(frozen=True)
@@ -44,141 +50,171 @@ class Topics:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class EncoderOptions:
-    """How an encoder is loaded: its configuration and what does not decide the vectors' meaning.
-
-    precision is one of :data:`pyserini_xqg.vectors.settings.PRECISIONS`; threads None for all cores.
-    """
-
-    config: EncoderConfig
-    precision: str
-    device: str = "auto"
-    batch_tokens: int | None = None
-    threads: int | None = None
-
-    def load(self, **changes: Any) -> Embedder:
-        """The encoder; ``changes`` are settings of its configuration, and ``precision``."""
-        import torch
-
-        from pyserini_xqg.vectors.embedding import Embedder
-
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        precision = changes.pop("precision", self.precision)
-        return Embedder(self.config.replace(**changes), self.device, self.batch_tokens, precision)
+def read_topics(options: CompareOptions, collection: Collection) -> Topics:
+    """The topics to search with: those of the collection, no fewer and no others."""
+    dataset, answers = options.collection.dataset, options.collection.answers
+    texts = question_texts(dataset, answers, options.topics)
+    source = ", ".join(options.topics) or dataset or answers
+    for topic in texts:
+        if topic not in collection.topics:
+            raise XqgError(
+                f"{source}: topic {topic!r} is not in {collection.name}. Pass the collection's own --topics, or name "
+                "the topic in --topic-languages to leave it out of the scores."
+            )
+    counting = {qrel.query_id for qrel in collection.qrels or ()} | (collection.answers or {}).keys()
+    if texts and (missing := sorted(counting - texts.keys())):
+        raise XqgError(
+            f"{collection.name}: {len(missing):,} of its topics have no text in {source} (such as {missing[0]}), and "
+            "would count 0 in every row. Pass all --topics, or a collection of these alone."
+        )
+    return Topics(texts, {topic: collection.languages[topic] for topic in texts if topic in collection.languages})
 
 
+@dataclass
 class Inputs:
-    """Corpus, store, encoder and topics of a comparison.
+    """Stores, corpus, encoder and topics of a comparison.
 
-    Parameters
-    ----------
-    topics
-        What is searched for.
-    encoder
-        That of the store, or of the one to be made.
-    store
-        With the passages' vectors and their queries'; None if it is to be made from ``corpus``.
-    corpus
-        Passages with their queries; None if there is only a store.
-    fields
-        Those of a passage that count; a store's own go before them.
-
-    Raises
-    ------
-    XqgError
-        If there is neither a store nor a corpus, and if the store was made from another corpus.
+    stores : name to store; a :class:`PlannedStore` until the corpus is encoded. config, device : the first store's
+    encoder, and how it is loaded; ``device.dtype`` is a precision, not auto. corpus, summary : passages with their
+    queries, and what is in them; None if there are stores only. fields : those of a passage that count.
+    is_given : whether the stores were given, not encoded from the corpus.
     """
 
-    def __init__(
-        self,
-        topics: Topics,
-        encoder: EncoderOptions,
-        store: EmbeddingStore | None,
-        corpus: Corpus | None,
-        fields: Sequence[str],
-    ) -> None:
-        if store is None and corpus is None:
-            raise XqgError("nothing to search: pass --corpus with --encoder, or --store.")
-        self.topics, self.encoder, self.store, self.corpus = topics, encoder, store, corpus
-        self.fields = list(store.manifest["fields"]) if store else list(fields)
-        self.summary: CorpusSummary | None = None
-        if corpus is not None:
-            self.summary = corpus.scan()
-            if store and self.summary.sha256 != store.manifest["corpus"]["sha256"]:
-                raise XqgError(
-                    f"{store.directory}: made from other passages or queries than --corpus {corpus.source}. Pass the "
-                    "corpus (and --queries, --languages, --max-queries) that it was encoded from, or encode again."
-                )
+    topics: Topics
+    stores: dict[str, EmbeddingStore | PlannedStore]
+    config: EncoderConfig
+    device: DeviceOptions
+    corpus: Corpus | None
+    summary: CorpusSummary | None
+    fields: Sequence[str]
+    is_given: bool = True
 
     @property
-    def languages(self) -> list[str]:
-        """Languages that passages have queries in."""
-        return self.store.languages if self.store else list(self.summary.queries)
+    def store(self) -> EmbeddingStore | PlannedStore:
+        """The first store."""
+        return next(iter(self.stores.values()))
 
-    @property
-    def passages(self) -> int:
-        """Number of passages."""
-        return self.store.passages if self.store else self.summary.passages
+    def store_name(self, system: System) -> str:
+        """The name of the store whose vectors a system searches."""
+        return system.store or next(iter(self.stores))
 
-    def identity(self) -> dict[str, Any]:
-        """What decides the vectors of passages and queries, as JSON values."""
-        known = {
-            "encoder": self.encoder.config.to_dict(),
-            "precision": self.encoder.precision,
-            "fields": self.fields,
-            "corpus_sha256": self.store.manifest["corpus"]["sha256"] if self.store else self.summary.sha256,
+    def config_of(self, store: Any) -> EncoderConfig:
+        """The encoder of a store; of the first, and of those made here, from where it is now."""
+        others = list(self.stores.values())[1:]
+        return store.encoder if any(store is other for other in others) else self.config
+
+    def identity(self, store: EmbeddingStore | PlannedStore | None = None) -> dict[str, Any]:
+        """What decides the vectors of a store (default: the first), as JSON values."""
+        store = store or self.store
+        if not isinstance(store, PlannedStore) and self.is_given:
+            return describe_store(store)
+        return {
+            "encoder": self.config.to_dict(),
+            "precision": self.device.dtype,
+            "fields": list(self.fields),
+            "corpus_sha256": self.summary.sha256,
         }
-        if self.store:
-            known |= {"probe": self.store.manifest["probe"], "dtype": self.store.manifest["dtype"]}
-        return known
 
     def lacking(self, system: System, analysis: str) -> str | None:
         """What is missing for a single system, with the cure; None if nothing is."""
         if system.lexical:
-            return self._lacking_lexical(system.lexical, analysis)
-        if system.dense == "none":
+            return _no_java() or self._lacking_lexical(system.lexical, analysis)
+        store = self.stores[self.store_name(system)]
+        if system.point and system.point.is_plain:
             return None
-        if not self.languages:
-            return "the passages have no generated queries. Generate some with pyserini_xqg.generate."
-        if system.dense == "text":
+        if not store.languages:
+            return _NO_QUERIES
+        if system.kind == TEXT:
+            if len(self.stores) > 1:
+                return "texts are encoded with one encoder, and there are several stores. Pass one."
             return self._without_corpus("queries are appended to texts")
-        if system.dense == "multi-vector":
-            if self.store and not self.store.manifest["keep_query_vectors"]:
-                return self._without_corpus(f"{self.store.directory} keeps sums of query vectors only")
-            return None
-        if system.routes:
-            return self._lacking_route()
-        return self._not_from_store(system.dense)
+        if system.kind == MULTI_VECTOR:
+            if store.manifest["keep_query_vectors"]:
+                return None
+            sums = f"{store.directory} keeps sums of query vectors only"
+            if len(self.stores) > 1:
+                return f"{sums}. Encode again with --keep-query-vectors."
+            return self._without_corpus(sums)
+        check_point(store, system.point)
+        return self._lacking_route(store, system) if system.point.recipe.route else None
 
     def _without_corpus(self, why: str) -> str | None:
         return None if self.corpus is not None else f"{why}, so --corpus is needed."
 
-    def _not_from_store(self, aggregate: str, route: bool = False) -> str | None:
-        if self.store:
-            try:
-                self.store.check_use(aggregate, None, route=route)
-            except XqgError as error:
-                return str(error)
-        return None
-
-    def _lacking_route(self) -> str | None:
+    def _lacking_route(self, store: EmbeddingStore | PlannedStore, system: System) -> str | None:
         if not self.topics.languages:
             return "the topics' languages are not known. Pass --topic-languages."
-        if without := [code for code in self.topics.present_languages if code not in self.languages]:
+        served = system.point.recipe.languages or store.languages
+        if without := [code for code in self.topics.present_languages if code not in served]:
             return (
-                f"topics are in {', '.join(without)}, in which no passage has queries (they have "
-                f"{', '.join(self.languages)}). Leave those topics out, or generate queries in that language."
+                f"topics are in {', '.join(without)}, in which no passage has queries (they have {', '.join(served)}). "
+                "Leave those topics out, or generate queries in that language."
             )
-        return self._not_from_store("mean", route=True)
+        return None
 
     def _lacking_lexical(self, name: str, analysis: str) -> str | None:
         if missing := self._without_corpus("BM25 searches texts"):
             return missing
-        if name == "doc2query":
-            if not self.languages:
-                return "the passages have no generated queries. Generate some with pyserini_xqg.generate."
+        if name == DOC2QUERY:
+            if not self.summary.queries:
+                return _NO_QUERIES
             if analysis == "language" and not self.topics.languages:
                 return "the topics' languages are not known. Pass --topic-languages, or --bm25-analysis en."
         return None
+
+
+def _no_java() -> str | None:
+    from pyserini_xqg.core import java
+
+    return java.NO_JAVA if java.find_java() is None else None
+
+
+def open_inputs(options: CompareOptions, topics: Topics) -> Inputs:
+    """Stores, corpus and encoder that the options name, checked against one another.
+
+    Raises :class:`XqgError` if there is neither a store nor a corpus, and if a store was made from another corpus.
+    """
+    from pyserini_xqg.vectors.settings import choose_precision, resolve_device
+
+    stores: dict[str, Any] = open_stores(options.store)
+    first = next(iter(stores.values()), None)
+    corpus = _open_corpus(options, first)
+    summary = corpus.scan() if corpus is not None else None
+    for store in stores.values():
+        if summary and summary.sha256 != store.manifest["corpus"]["sha256"]:
+            raise XqgError(
+                f"{store.directory}: made from other passages or queries than --corpus {corpus.source}. Pass the "
+                "corpus (and --queries) that it was encoded from, or encode again."
+            )
+    device = options.device
+    if first:
+        config = first.encoder.replace(model=options.encoder.encoder) if options.encoder.encoder else first.encoder
+        precision = first.manifest["precision"] if device.dtype == "auto" else device.dtype
+    else:
+        config = options.encoder.config()
+        precision = choose_precision(device.dtype, resolve_device(device.device))
+        output = Path(options.output) / "work" / STORE
+        stores[STORE] = PlannedStore(output, config, list(summary.queries), summary.passages)
+    fields = first.manifest["fields"] if first else list(options.corpus.fields)
+    return Inputs(topics, stores, config, replace(device, dtype=precision), corpus, summary, fields, bool(first))
+
+
+def _open_corpus(options: CompareOptions, store: EmbeddingStore | None) -> Corpus | None:
+    """The corpus, if there is one, with the queries that the store was made from."""
+    dataset = options.collection.dataset
+    source = options.corpus.corpus or (IRDS_PREFIX + dataset if dataset and _has_passages(dataset) else None)
+    if source is None:
+        if options.corpus.queries:
+            raise XqgError("--queries goes with --corpus: a store has its queries already.")
+        if store is None:
+            raise XqgError("nothing to search: pass --corpus with --encoder, or --store.")
+        return None
+    if store is None:
+        return Corpus(source, options.corpus.queries)
+    return Corpus(source, options.corpus.queries, store.languages or None, store.manifest["max_queries"])
+
+
+def _has_passages(dataset_id: str) -> bool:
+    from pyserini_xqg.datasets import load
+
+    return load(dataset_id).has_docs()

@@ -21,17 +21,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.compare.expanded_text import append_queries
-from pyserini_xqg.compare.fusing import Ranking
-from pyserini_xqg.compare.runs import best_of_passages, median_milliseconds
+from pyserini_xqg.compare.runs import Ranking, best_of_passages, median_milliseconds
 from pyserini_xqg.core.cli import progress
-from pyserini_xqg.core.old_files import whole_directory
 from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.vectors.settings import compose_passages
 
-ANALYSES = ("language", "en", "wordpiece")
+if TYPE_CHECKING:
+    from pyserini_xqg.compare.settings import LexicalOptions
+
 _DOCUMENTS = 1000
 _BATCH = 256
 
@@ -108,14 +108,11 @@ def quiet_lucene() -> None:
 def build_lucene_index(
     passages: Iterable[Passage], output: str | Path, index: LuceneIndex, fields: Sequence[str], threads: int = 1
 ) -> None:
-    """Write a Lucene index of the passages (title and text, or those of ``fields``) and their queries, whole or not.
-
-    An index that is there is replaced.
-    """
+    """Write a Lucene index of the passages (title and text, or those of ``fields``) and their queries."""
     from pyserini.index.lucene import LuceneIndexer
 
-    with whole_directory(output, overwrite=True) as directory, progress(passages, unit="passages") as stream:
-        arguments = ["-index", str(directory.absolute()), *index.analysis.arguments]
+    with progress(passages, unit="passages") as stream:
+        arguments = ["-index", str(Path(output).absolute()), *index.analysis.arguments]
         indexer = LuceneIndexer(args=arguments, threads=threads)
         rest = iter(stream)
         while some := list(islice(rest, _DOCUMENTS)):
@@ -140,7 +137,7 @@ class LexicalSearch:
         Language to (directory, analysis); a single index stands under None.
     languages
         Topic to language; read where there are several indexes.
-    k1, b
+    options
         Of BM25.
     """
 
@@ -149,9 +146,8 @@ class LexicalSearch:
         indexes: Mapping[str | None, tuple[Path, Analysis]],
         languages: Mapping[str, str],
         hits: int,
-        threads: int = 1,
-        k1: float = 0.9,
-        b: float = 0.4,
+        threads: int,
+        options: LexicalOptions,
     ) -> None:
         from pyserini.search.lucene import LuceneSearcher
 
@@ -159,7 +155,7 @@ class LexicalSearch:
         for key, (path, analysis) in indexes.items():
             searcher = LuceneSearcher(str(path.absolute()))
             analysis.set_up(searcher)
-            searcher.set_bm25(k1, b)
+            searcher.set_bm25(options.k1, options.b)
             self._searchers[key], self._analyses[key] = searcher, analysis
         self._languages, self._hits, self._threads = languages, hits, threads
 

@@ -8,6 +8,7 @@ passage.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,18 @@ DELIMITER = "#"
 """What ``--max-passage-delimiter`` is by default in Pyserini."""
 
 
-def check_query_vectors(store: EmbeddingStore) -> None:
-    """Raise :class:`XqgError` if the store keeps sums only."""
-    if not store.manifest["keep_query_vectors"]:
-        raise XqgError(
-            f"{store.directory}: keeps the sums of query vectors, not each one. Encode again with --keep-query-vectors."
-        )
+def number_of_entries(store: EmbeddingStore) -> int:
+    """Vectors of passages and of queries, together."""
+    return store.passages + sum(store.manifest["corpus"]["queries"].values())
+
+
+def hits_needed(passages: int, most: int, entries: int) -> int:
+    """How many entries to search for so that the best ``passages`` are surely among them, if none has over ``most``.
+
+    >>> hits_needed(10, 3, 1000), hits_needed(10, 3, 25)
+    (28, 25)
+    """
+    return min(entries, (passages - 1) * most + 1)
 
 
 def most_entries(store: EmbeddingStore) -> int:
@@ -42,13 +49,19 @@ def most_entries(store: EmbeddingStore) -> int:
     return int(total.max())
 
 
-def hits_needed(passages: int, most: int, entries: int) -> int:
-    """How many entries to search for so that the best ``passages`` are surely among them, if none has over ``most``.
+def entry_blocks(store: EmbeddingStore, block_bytes: int = 1 << 22) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield blocks of vectors, float32 (entries, dimension), and the row of the passage that each belongs to.
 
-    >>> hits_needed(10, 3, 1000), hits_needed(10, 3, 25)
-    (28, 25)
+    Of one passage come its own vector first, then its queries' language by language. Passages are taken in blocks of
+    about ``block_bytes`` (their own vectors). Raises :class:`XqgError` for a store without each query's vector.
     """
-    return min(entries, (passages - 1) * most + 1)
+    store.check_query_vectors()
+    for block in store.blocks(store.languages, vectors=True, block_bytes=block_bytes):
+        rows = np.arange(len(block))
+        owner = np.concatenate([rows, *(np.repeat(rows, block.counts[code]) for code in store.languages)])
+        order = np.argsort(owner, kind="stable")
+        vectors = np.concatenate([block.passages, *(block.vectors[code] for code in store.languages)])
+        yield vectors[order], owner[order] + block.first
 
 
 def build_multi_vector_index(
@@ -61,18 +74,16 @@ def build_multi_vector_index(
 ) -> dict[str, Any]:
     """Write ``index``, ``docid`` and ``xqg.json``, whole or not at all; returns the manifest.
 
-    Passages are taken in blocks of about ``block_bytes`` (their own vectors).
-
     Raises :class:`XqgError` for a store without each query's vector, and for a docid with the delimiter in it.
     """
-    check_query_vectors(store)
-    entries = store.passages + sum(store.manifest["corpus"]["queries"].values())
+    store.check_query_vectors()
+    entries = number_of_entries(store)
     with (
         write_directory(output, INDEX_KIND, overwrite, [store.directory]) as directory,
         progress(total=entries, unit="vectors") as bar,
     ):
         with HashedFile(directory / "docid") as docids:
-            vectors = _entries(store, delimiter, block_bytes, docids, bar)
+            vectors = _named_blocks(store, delimiter, block_bytes, docids, bar)
             checksum = write_flat_index(directory / "index", store.dimension, entries, vectors)
         described = {
             "encoder": store.manifest["encoder"],
@@ -90,39 +101,21 @@ def build_multi_vector_index(
         return seal(directory, INDEX_KIND, described, {"index": checksum, "docid": docids.sha256})
 
 
-def _entries(
+def _named_blocks(
     store: EmbeddingStore, delimiter: str, block_bytes: int, docids: HashedFile, bar: Any
 ) -> Iterator[np.ndarray]:
-    """Yield blocks of vectors, float32 (entries, dimension), and write their names."""
-    rows = max(1, block_bytes // (4 * store.dimension))
-    passages = store.array("passages")
-    counts = {language: store.array(f"count.{language}") for language in store.languages}
-    vectors = {language: store.array(f"vectors.{language}") for language in store.languages}
-    taken = dict.fromkeys(store.languages, 0)
+    """Yield blocks of vectors, and write their names."""
     names = read_lines(store.docids_path)
-    for first in range(0, store.passages, rows):
-        number = min(rows, store.passages - first)
-        parts, owners = [np.asarray(passages[first : first + number], dtype=np.float32)], [np.arange(number)]
-        for language in store.languages:
-            count = np.asarray(counts[language][first : first + number])
-            last = taken[language] + int(count.sum())
-            parts.append(np.asarray(vectors[language][taken[language] : last], dtype=np.float32))
-            owners.append(np.repeat(np.arange(number), count))
-            taken[language] = last
-        owner = np.concatenate(owners)
-        order = np.argsort(owner, kind="stable")  # of one passage: its own vector first, then language by language
-        owner = owner[order]
-        starts = np.searchsorted(owner, np.arange(number))
+    for vectors, owner in entry_blocks(store, block_bytes):
         lines = []
-        for passage, (_, docid) in zip(np.split(owner, starts[1:]), names, strict=False):
+        numbers = np.bincount(owner - owner[0])
+        for number, (_, docid) in zip(numbers, islice(names, len(numbers)), strict=True):
             if delimiter in docid:
                 raise XqgError(
                     f"{store.docids_path}: docid {docid!r} holds {delimiter!r}, at which Pyserini cuts the entries' "
                     "names. Pass another --max-passage-delimiter."
                 )
-            lines.append(docid)
-            lines += [f"{docid}{delimiter}{entry}" for entry in range(1, len(passage))]
+            lines += [docid, *(f"{docid}{delimiter}{entry}" for entry in range(1, number))]
         docids.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
-        block = np.concatenate(parts)[order]
-        yield block
-        bar.update(len(block))
+        yield vectors
+        bar.update(len(vectors))

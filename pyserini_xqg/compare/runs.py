@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.compare.fusing import Ranking
-from pyserini_xqg.core.old_files import write_whole
+from pyserini_xqg.core.files import write_file
+
+Ranking = list[tuple[str, float]]
+"""(docid, score), best first."""
 
 _WARM_UP = 16
 
@@ -19,7 +21,7 @@ def write_run(path: str | Path, run: Mapping[str, Ranking], tag: str, digits: in
 
     None for all digits, as ``pyserini.fusion`` writes them: reciprocal ranks differ little.
     """
-    with write_whole(path) as out:
+    with write_file(path) as out:
         for topic, ranking in run.items():
             for rank, (docid, score) in enumerate(ranking, start=1):
                 text = repr(score) if digits is None else f"{score:.{digits}f}"
@@ -68,3 +70,9 @@ def best_of_passages(hits: Sequence[Any], most: int, delimiter: str | None) -> R
         max_passage_hits=most,
     )
     return [(docid, float(score)) for docid, _, score, _ in writer.hits_iterator(hits)]
+
+
+def directory_size(directory: str | Path) -> int:
+    """Bytes of the files in an index directory; its lock files do not count."""
+    files = (path for path in Path(directory).rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files if path.suffix != ".lock" and path.name != ".lock")

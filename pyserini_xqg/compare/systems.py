@@ -1,40 +1,54 @@
-"""The systems of a comparison: their names, what they are, and what each of them needs."""
+"""The systems of a comparison: their names, what they are, and which of them can be had."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from pyserini_xqg.compare.grid import FACTORS, Grid, Point
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.vectors.recipe import RECIPES
 
-NONE = "none"
+PLAIN, TEXT, MULTI_VECTOR, BM25, DOC2QUERY = "plain", "text", "multi-vector", "bm25", "doc2query"
 DENSE = {
-    NONE: "the passage's own vector",
-    "sum": "passage vector + alpha x sum of all query vectors (the paper)",
-    "mean": "passage vector + alpha x mean over languages of each language's mean",
-    "routed": "one index per language, with the mean of that language's queries alone",
-    "routed-normalized": "the same, with final vectors of unit length",
-    "text": "queries appended to the passage's text before it is encoded (doc2query style)",
-    "multi-vector": "each query's vector an entry docid#j beside the passage's; the best entry counts",
+    PLAIN: "the passage's own vector",
+    "paper": "the paper's: passage vector and sum of all query vectors",
+    "default": "what pyserini_xqg.index makes without options",
+    "routed": "the same, one index per language, with that language's queries alone",
+    TEXT: "queries appended to the passage's text before it is encoded (doc2query style)",
+    MULTI_VECTOR: "each query's vector an entry docid#j beside the passage's; the best entry counts",
 }
-"""Systems that search vectors, in the order of the table."""
+"""Systems that search vectors, in the order of the table; the first ones are recipes."""
 LEXICAL = {
-    "bm25": "BM25 over passages",
-    "doc2query": "BM25 over passages with their queries appended",
+    BM25: "BM25 over passages",
+    DOC2QUERY: "BM25 over passages with their queries appended",
 }
 """Systems that search a Lucene index."""
+BESIDE_A_GRID = (PLAIN, "paper", "default")
+"""Systems that stand beside a grid where none are named."""
 
 
 @dataclass(frozen=True)
 class System:
-    """One row of the table: a dense system, a lexical one, or both, fused.
+    """One row of the table: vectors, a Lucene index, or both, fused.
 
-    >>> System("sum", "bm25").name, System(None, "doc2query").name
-    ('sum+bm25', 'doc2query')
+    kind : of :data:`DENSE`, ``point`` for a point of the grid, None without vectors. lexical : of :data:`LEXICAL`.
+    store : the store whose vectors are searched, in the names where there are several. point : what is made of it.
+
+    >>> System("paper", "bm25").name, System(None, "doc2query").name, System("plain", store="int8").name
+    ('paper+bm25', 'doc2query', 'int8.plain')
     """
 
-    dense: str | None
-    lexical: str | None
+    kind: str | None = None
+    lexical: str | None = None
+    store: str | None = None
+    point: Point | None = None
+
+    @property
+    def dense(self) -> str:
+        """The name of the part with vectors."""
+        name = self.point.name if self.kind == "point" else self.kind or ""
+        return f"{self.store}.{name}" if self.store and name else name
 
     @property
     def name(self) -> str:
@@ -44,60 +58,103 @@ class System:
     @property
     def is_fused(self) -> bool:
         """Whether two systems are fused in it."""
-        return self.dense is not None and self.lexical is not None
+        return self.kind is not None and self.lexical is not None
 
     @property
     def parts(self) -> list[System]:
         """The systems whose runs are fused in it; itself if it is a single one."""
-        return [System(self.dense, None), System(None, self.lexical)] if self.is_fused else [self]
+        if not self.is_fused:
+            return [self]
+        return [System(self.kind, None, self.store, self.point), System(None, self.lexical)]
 
-    @property
-    def routes(self) -> bool:
-        """Whether it sends each topic to an index of its language."""
-        return (self.dense or "").startswith("routed")
+    def cells(self) -> dict[str, str]:
+        """Factor to its value, as text; empty where it has none."""
+        if self.point is None or self.lexical:
+            return dict.fromkeys(FACTORS, "")
+        of_plain = ("store", "normalize", "max-queries", "alpha")
+        return {
+            factor: "-" if self.point.is_plain and factor not in of_plain else self.point.cell(factor)
+            for factor in FACTORS
+        }
+
+    def describe(self) -> str:
+        """What it is, in a line."""
+        if self.lexical and not self.kind:
+            return LEXICAL[self.lexical]
+        about = DENSE.get(self.kind, "a point of the grid")
+        if self.point and not self.point.is_plain:
+            about += f" ({self.point.name})"
+        return f"{about}; fused with {self.lexical}" if self.lexical else about
 
 
 ALL = [
-    *(System(dense, None) for dense in DENSE),
-    *(System(None, lexical) for lexical in LEXICAL),
-    *(System(dense, lexical) for lexical in LEXICAL for dense in DENSE),
+    *((dense, None) for dense in DENSE),
+    *((None, lexical) for lexical in LEXICAL),
+    *((dense, lexical) for lexical in LEXICAL for dense in DENSE),
 ]
-"""Every system, in the order of the table."""
+"""Vectors and Lucene index of every system, in the order of the table."""
 
 
-def parse_systems(names: Sequence[str]) -> list[System]:
-    """The systems that ``--systems`` names, in the order of the table; :class:`XqgError` for an unknown one.
+def parse_systems(names: Sequence[str], points: Sequence[str] = ()) -> list[tuple[str | None, str | None]]:
+    """Vectors and Lucene index of the systems that ``--systems`` names, in the order of the table.
 
-    >>> [system.name for system in parse_systems(["sum+bm25", "none"])]
-    ['none', 'sum+bm25']
+    points : names of the grid's points, which can be fused too. Raises :class:`XqgError` for an unknown name.
+
+    >>> parse_systems(["mean-alpha0.8+bm25", "paper+bm25", "plain"], ["mean-alpha0.8"])
+    [('plain', None), ('paper', 'bm25'), ('mean-alpha0.8', 'bm25')]
     """
-    known = {system.name: system for system in ALL}
+    pairs = [*ALL, *((point, lexical) for lexical in LEXICAL for point in points)]
+    known = {"+".join(filter(None, pair)): pair for pair in pairs}
     for name in names:
         if name not in known:
             raise XqgError(
                 f"--systems {name}: no such system. Choose among {', '.join([*DENSE, *LEXICAL])}, and "
-                f"<one of the first {len(DENSE)}>+bm25 or +doc2query, such as sum+bm25."
+                f"<one of the first {len(DENSE)}, or a point of the grid>+bm25 or +doc2query, such as paper+bm25."
             )
         if names.count(name) > 1:
             raise XqgError(f"--systems {name}: given more than once. Give each once.")
-    return [system for name, system in known.items() if name in names]
+    return [pair for name, pair in known.items() if name in names]
 
 
 def choose_systems(
-    names: Sequence[str] | None, lacking: Callable[[System], str | None]
+    names: Sequence[str] | None,
+    stores: Mapping[str, object],
+    lacking: Callable[[System], str | None],
+    points: Sequence[Point] = (),
 ) -> tuple[list[System], dict[str, str]]:
-    """The systems to run, and those left out with the reason.
+    """The named systems to run, and those left out with the reason.
 
-    ``names`` are the wanted ones, None for all that can be had. ``lacking(system)`` says what a single system lacks;
-    None if it lacks nothing. A wanted system that lacks something raises :class:`XqgError`.
+    names : the wanted ones, None for all that can be had. stores : by name; each has its own systems of vectors.
+    lacking : says what a single system lacks, None if nothing. points : of the grid, as they are searched. A wanted
+    system that lacks something raises :class:`XqgError`.
     """
+    of_grid = {(point.store, point.name): point for point in points}
+    pairs = ALL if names is None else parse_systems(names, list(dict.fromkeys(point.name for point in points)))
     chosen, left_out = [], {}
-    for system in parse_systems(names) if names is not None else ALL:
-        reason = next((reason for part in system.parts if (reason := lacking(part))), None)
-        if reason is None:
-            chosen.append(system)
-        elif names is not None:
-            raise XqgError(f"--systems {system.name}: {reason}")
-        else:
-            left_out[system.name] = reason
+    for dense, lexical in pairs:
+        for store in stores if dense else [None]:
+            point = of_grid.get((store, dense))
+            system = System("point" if point else dense, lexical, store if len(stores) > 1 else None, point)
+            try:
+                if dense in RECIPES:
+                    system = replace(system, point=Point.of(store, stores[store], RECIPES[dense]))
+                reason = next((reason for part in system.parts if (reason := lacking(part))), None)
+            except XqgError as error:
+                reason = str(error)
+            if reason is None:
+                chosen.append(system)
+            elif names is not None:
+                raise XqgError(f"--systems {system.name}: {reason}")
+            else:
+                left_out[system.name] = reason
     return chosen, left_out
+
+
+def grid_systems(grid: Grid, named: Sequence[System]) -> dict[Point, System]:
+    """Each point of the grid, as it is searched, to its row: one of the named systems that is the same, or its own."""
+    several = len(grid.values["store"]) > 1
+    known = {system.point.searched: system for system in reversed(named) if system.point and not system.lexical}
+    return {
+        point: known.get(point) or System("point", None, point.store if several else None, point)
+        for point in dict.fromkeys(point.searched for point in grid.points)
+    }

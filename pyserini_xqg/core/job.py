@@ -141,7 +141,8 @@ class Job:
     ) -> dict[str, Any]:
         """What is remembered of the piece ``name``; ``make`` makes it, and returns that, if it is not there yet.
 
-        ``product`` is the file or directory that it makes: one that is gone is made again.
+        ``product`` is the file or directory that it makes: one that is gone is made again, and a directory that a
+        killed process left half made is removed first.
 
         Raises :class:`XqgError` if it was made with other settings, and if the product was changed since.
         """
@@ -153,6 +154,8 @@ class Job:
                 raise XqgError(f"{product}: was changed since it was made. Remove it, and it is made again.")
             return noted["result"]
         with self.disk_named():
+            if product is not None and product.is_dir():
+                shutil.rmtree(product)
             result = dict(make() or {})
             digest = directory_digest(product) if product is not None else None
             kind = self._piece_kind(name)

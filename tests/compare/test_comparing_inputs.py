@@ -1,97 +1,86 @@
 """What a comparison is made from, and what it lacks."""
 
 import pytest
+from compare.points import planned
 from helpers import corpus_records, write_jsonl
 
-from pyserini_xqg import encode
-from pyserini_xqg.compare.inputs import EncoderOptions, Inputs, Topics
-from pyserini_xqg.compare.systems import ALL, System
+from pyserini_xqg.compare.inputs import Inputs, Topics
+from pyserini_xqg.compare.systems import ALL, System, choose_systems
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.text.corpus import Corpus
-from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import EmbeddingStore
+from pyserini_xqg.vectors.settings import DeviceOptions, EncoderConfig
 
 TOPICS = Topics({"1": "joki", "2": "نهر"}, {"1": "fi", "2": "ar"})
-SINGLE = [system for system in ALL if not system.is_fused]
+SINGLE = [System(*pair).name for pair in ALL if None in pair]
+SUMS = {"keep_query_vectors": False, "most_queries": {"ar": 3, "fi": 3, "ja": 3}}
 
 
 @pytest.fixture
-def path(tmp_path):
-    return write_jsonl(tmp_path / "corpus.jsonl", corpus_records(9))
+def corpus(tmp_path):
+    return Corpus(write_jsonl(tmp_path / "corpus.jsonl", corpus_records(9)))
 
 
-def make_store(path, encoder, directory, *options) -> EmbeddingStore:
-    encode.main(["--corpus", str(path), "--encoder", encoder, "--output", str(directory), "--device", "cpu", *options])
-    return EmbeddingStore(directory)
-
-
-def inputs(store=None, corpus=None, topics=TOPICS):
-    return Inputs(topics, EncoderOptions(EncoderConfig("model"), "float32"), store, corpus, ["text"])
+def inputs(corpus=None, topics=TOPICS, languages=("ar", "fi", "ja"), fuse=None, stores=("store",), **manifest):
+    known = {name: planned(languages, **manifest) for name in stores}
+    for store in known.values():
+        object.__setattr__(store, "fuse", fuse)
+    config, summary = EncoderConfig("model"), corpus.scan() if corpus else None
+    return Inputs(topics, known, config, DeviceOptions(dtype="float32"), corpus, summary, ["text"])
 
 
 def lacking(given, analysis="language"):
     """System to what it lacks; those that lack nothing are left out."""
-    found = {system.name: given.lacking(system, analysis) for system in SINGLE}
-    return {name: reason for name, reason in found.items() if reason}
+    found = choose_systems(None, given.stores, lambda system: given.lacking(system, analysis))[1]
+    return {name: reason for name, reason in found.items() if name in SINGLE}
 
 
-def test_a_corpus_is_enough(path):
-    assert lacking(inputs(corpus=Corpus(path))) == {}
+def test_a_corpus_is_enough(corpus):
+    assert lacking(inputs(corpus)) == {}
 
 
-def test_a_store_of_sums_alone(path, tiny_encoder, tmp_path):
-    store = make_store(path, tiny_encoder, tmp_path / "store")
-    found = lacking(inputs(store))
+def test_stores_without_a_corpus(corpus):
+    found = lacking(inputs(**SUMS))
     assert found.keys() == {"text", "multi-vector", "bm25", "doc2query"}
     assert all("--corpus" in reason for reason in found.values())
-    given = inputs(store, Corpus(path, languages=store.languages))
-    assert lacking(given) == {}
-    assert given.fields == ["title", "text"]  # the store's
-    assert given.identity()["probe"] == store.manifest["probe"]
+    assert lacking(inputs(corpus, **SUMS)) == {}
+    assert lacking(inputs()).keys() == {"text", "bm25", "doc2query"}
 
 
-def test_a_store_with_query_vectors(path, tiny_encoder, tmp_path):
-    store = make_store(path, tiny_encoder, tmp_path / "store", "--keep-query-vectors")
-    assert lacking(inputs(store)).keys() == {"text", "bm25", "doc2query"}
-
-
-def test_a_fused_store(path, tiny_encoder, tmp_path):
-    store = make_store(path, tiny_encoder, tmp_path / "store", "--fuse", "mean")
-    found = lacking(inputs(store, Corpus(path, languages=store.languages)))
-    assert found.keys() == {"sum", "routed", "routed-normalized"}
-    assert "encode again without --fuse" in found["routed"]
+def test_several_stores(corpus):
+    given = inputs(corpus, stores=("a", "b"))
+    assert "there are several stores. Pass one" in given.lacking(System("text", None, "a"), "en")
+    assert "--keep-query-vectors" in inputs(corpus, stores=("a", "b"), **SUMS).lacking(
+        System("multi-vector", None, "b"), "en"
+    )
 
 
 def test_passages_without_queries(tmp_path):
-    path = write_jsonl(tmp_path / "bare.jsonl", [{"docid": "1", "text": "stone bridges"}])
-    found = lacking(inputs(corpus=Corpus(path)))
-    assert {system.name for system in SINGLE} - found.keys() == {"none", "bm25"}
-    assert "pyserini_xqg.generate" in found["sum"]
+    bare = Corpus(write_jsonl(tmp_path / "bare.jsonl", [{"docid": "1", "text": "stone bridges"}]))
+    found = lacking(inputs(bare, languages=()))
+    assert set(SINGLE) - found.keys() == {"plain", "bm25"}
+    assert "pyserini_xqg.generate" in found["paper"]
 
 
-def test_topics_without_languages(path):
-    given = inputs(corpus=Corpus(path), topics=Topics({"1": "joki"}, {}))
-    assert lacking(given).keys() == {"routed", "routed-normalized", "doc2query"}
+def test_topics_without_languages(corpus):
+    given = inputs(corpus, Topics({"1": "joki"}, {}))
+    assert lacking(given).keys() == {"routed", "doc2query"}
     assert "--topic-languages, or --bm25-analysis en" in given.lacking(System(None, "doc2query"), "language")
-    assert lacking(given, "wordpiece").keys() == {"routed", "routed-normalized"}
+    assert lacking(given, "wordpiece").keys() == {"routed"}
 
 
-def test_topics_in_a_language_without_queries(path):
-    given = inputs(corpus=Corpus(path), topics=Topics({"1": "Fluss"}, {"1": "de"}))
-    assert lacking(given).keys() == {"routed", "routed-normalized"}
-    assert "topics are in de, in which no passage has queries (they have ar, fi, ja)" in lacking(given)["routed"]
+def test_topics_in_a_language_without_queries(corpus):
+    found = lacking(inputs(corpus, Topics({"1": "Fluss"}, {"1": "de"})))
+    assert found.keys() == {"routed"}
+    assert "topics are in de, in which no passage has queries (they have ar, fi, ja)" in found["routed"]
 
 
-def test_a_store_of_another_corpus(path, tiny_encoder, tmp_path):
-    store = make_store(path, tiny_encoder, tmp_path / "store")
-    other = Corpus(write_jsonl(tmp_path / "other.jsonl", corpus_records(9, seed=1)))
-    with pytest.raises(XqgError, match=r"made from other passages or queries than --corpus .*other.jsonl"):
-        inputs(store, other)
+def test_without_java(corpus, monkeypatch):
+    monkeypatch.setattr("pyserini_xqg.core.java.find_java", lambda: None)
+    found = lacking(inputs(corpus))
+    assert found.keys() == {"bm25", "doc2query"} and "no Java 21 or newer" in found["bm25"]
 
 
-def test_nothing_given():
-    with pytest.raises(XqgError, match="nothing to search: pass --corpus with --encoder, or --store"):
-        inputs()
+def test_topics():
     with pytest.raises(XqgError, match=r"no topics to search with. Pass --topics"):
         Topics({}, {})
     with pytest.raises(XqgError, match=r"topic '2': no language given for it. Add it to --topic-languages"):

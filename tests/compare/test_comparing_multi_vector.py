@@ -68,5 +68,5 @@ def test_a_delimiter_in_a_docid(tmp_path):
 
 def test_a_store_of_sums(tmp_path):
     store, *_ = ragged_store(tmp_path / "store", keep_query_vectors=False)
-    with pytest.raises(XqgError, match=r"keeps the sums of query vectors.*--keep-query-vectors"):
+    with pytest.raises(XqgError, match=r"sums of the queries' vectors, not single ones.*--keep-query-vectors"):
         build_multi_vector_index(store, tmp_path / "index")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pyserini_xqg.compare.runs import median_milliseconds, read_ranked, write_run
+from pyserini_xqg.compare.runs import directory_size, median_milliseconds, read_ranked, write_run
 from pyserini_xqg.text.runs import read_run
 
 
@@ -39,3 +39,10 @@ def test_times_are_medians_of_repeated_searches():
     assert found < 20
     sample = [0, 10, 20, 30]  # evenly spread
     assert searched == sample + 3 * sample  # a warm-up first
+
+
+def test_size_of_an_index(tmp_path):
+    (tmp_path / "fi").mkdir()
+    for name, size in (("index", 100), ("fi/index", 20), ("write.lock", 3), (".lock", 1)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    assert directory_size(tmp_path) == 120

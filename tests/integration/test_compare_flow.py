@@ -9,11 +9,20 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from helpers import LANGUAGES, assert_one_error, command_environment, corpus_records, run_module, sentence, write_jsonl
+from helpers import (
+    LANGUAGES,
+    assert_one_error,
+    command_environment,
+    corpus_records,
+    run_command,
+    run_module,
+    sentence,
+    write_jsonl,
+)
 from integration import flows
 
 from pyserini_xqg.compare.runs import read_ranked
-from pyserini_xqg.compare.systems import ALL
+from pyserini_xqg.compare.systems import ALL, System
 
 pytestmark = pytest.mark.integration
 HITS = 10
@@ -46,7 +55,7 @@ def material(tmp_path_factory, tiny_encoder):
 def compared(material):
     """A comparison of all systems, through the command."""
     output = material.directory / "all"
-    result = run_module("pyserini_xqg.compare", *material.options, "--output", output, timeout=600)
+    result = run_module("pyserini_xqg.compare", *material.options, "--timed", "--output", output, timeout=600)
     assert result.returncode == 0, result.stderr
     return SimpleNamespace(output=output, stdout=result.stdout, stderr=result.stderr)
 
@@ -72,21 +81,21 @@ def assert_same_rankings(path, other):
 
 
 def test_every_system_is_there(compared):
-    names = [system.name for system in ALL]
+    names = [System(*pair).name for pair in ALL]
     assert sorted(path.stem for path in (compared.output / "runs").iterdir()) == sorted(names)
     table = json.loads((compared.output / "table.json").read_text())
     assert list(table["systems"]) == names
     rows = [line.split()[0] for line in compared.stdout.split("Average of the languages")[1].splitlines()[2:] if line]
     assert rows == names
-    assert table["systems"]["routed"]["index_bytes"] > 2.5 * table["systems"]["none"]["index_bytes"]
+    assert table["systems"]["routed"]["index_bytes"] > 2.5 * table["systems"]["plain"]["index_bytes"]
     assert "passages with their queries are cut at 64 tokens" in compared.stdout
 
 
 def test_dense_runs_are_those_of_stock_commands(compared, material, active_python, tmp_path):
-    """The routed ones through our search command, which stock Pyserini has no counterpart for."""
+    """The routed one through our search command, which stock Pyserini has no counterpart for."""
     indexes = compared.output / "work" / "indexes"
     topics = ("--topics", material.directory / "topics.tsv", "--hits", HITS, "--batch-size", 8)
-    for name in ("none", "sum", "mean", "text"):
+    for name in ("plain", "paper", "default", "text"):
         result = flows.stock(
             active_python,
             *("--index", indexes / name, "--encoder", f"xqg:{indexes / name}", *topics),
@@ -95,12 +104,9 @@ def test_dense_runs_are_those_of_stock_commands(compared, material, active_pytho
         assert result.returncode == 0, result.stderr
         assert_same_rankings(compared.output / "runs" / f"{name}.txt", tmp_path / name)
     routing = ("--route", "--topic-languages", material.directory / "languages.tsv")
-    for name in ("routed", "routed-normalized"):
-        searched = run_module(
-            "pyserini_xqg.search", "--index", indexes / name, *routing, *topics, "--output", tmp_path / name
-        )
-        assert searched.returncode == 0, searched.stderr
-        assert_same_rankings(compared.output / "runs" / f"{name}.txt", tmp_path / name)
+    searched = run_command("search", "--index", indexes / "routed", *routing, *topics, "--output", tmp_path / "routed")
+    assert searched.returncode == 0, searched.stderr
+    assert_same_rankings(compared.output / "runs" / "routed.txt", tmp_path / "routed")
 
 
 def test_multi_vector_is_stock_max_passage(compared, material, active_python, tmp_path):
@@ -165,7 +171,7 @@ def test_bm25_is_stock_lucene_on_a_stock_index(compared, material, active_python
 
 def test_fused_runs_are_those_of_stock_fusion(compared, active_python, tmp_path):
     runs = compared.output / "runs"
-    for dense in ("none", "multi-vector"):
+    for dense in ("plain", "multi-vector"):
         result = flows.run(
             active_python,
             *("-m", "pyserini.fusion", "--runs", runs / f"{dense}.txt", runs / "doc2query.txt"),
@@ -178,10 +184,10 @@ def test_fused_runs_are_those_of_stock_fusion(compared, active_python, tmp_path)
 
 
 def test_the_scores_are_those_of_evaluate(compared, material):
-    runs = [compared.output / "runs" / f"{name}.txt" for name in ("none", "routed", "bm25", "sum+bm25")]
+    runs = [compared.output / "runs" / f"{name}.txt" for name in ("plain", "routed", "bm25", "paper+bm25")]
     names = {run: run.stem for run in runs}
-    result = run_module(
-        "pyserini_xqg.evaluate",
+    result = run_command(
+        "evaluate",
         *("--qrels", material.directory / "qrels.txt", "--topic-languages", material.directory / "languages.tsv"),
         *("--run", *(f"{names[run]}={run}" for run in runs), "--measures", "R@5", "RR@10", "--format", "json"),
     )
@@ -201,20 +207,23 @@ def test_from_a_store_and_again(compared, material, tmp_path):
         at = options.index(option)
         del options[at : at + number]
     command = [*options, "--store", store, "--output", tmp_path / "out"]
-    first = run_module("pyserini_xqg.compare", *command, "--systems", "none", "mean", "mean+bm25", "bm25")
+    first = run_command("compare", *command, "--systems", "plain", "default", "default+bm25", "bm25")
     assert first.returncode == 0, first.stderr
-    for name in ("none", "mean", "bm25", "mean+bm25"):
+    for name in ("plain", "default", "bm25", "default+bm25"):
         ours, theirs = (place / "runs" / f"{name}.txt" for place in (tmp_path / "out", compared.output))
         assert ours.read_bytes() == theirs.read_bytes()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "work").rglob("*") if path.is_file()}
-    more = ("none", "mean", "mean+bm25", "bm25", "sum")
-    second = run_module("pyserini_xqg.compare", *command, "--systems", *more)
+    grid = ("--alpha", "0.3", "--systems", "plain", "default", "paper", "mean-alpha0.3+bm25")
+    second = run_command("compare", *command, *grid)
     assert second.returncode == 0, second.stderr
-    assert "runs/sum.txt: written" in second.stderr and "mean.txt: written" not in second.stderr
+    assert "runs/paper.txt: written" in second.stderr and "default.txt: written" not in second.stderr
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    other = run_module("pyserini_xqg.compare", *command, "--systems", *more, "--mean-alpha", "0.3")
-    assert_one_error_at_end(other, "run.mean was made otherwise: alpha is 0.8 there and 0.3 now")
-    assert read_ranked(tmp_path / "out" / "runs" / "sum.txt") == read_ranked(compared.output / "runs" / "sum.txt")
+    assert read_ranked(tmp_path / "out" / "runs" / "paper.txt") == read_ranked(compared.output / "runs" / "paper.txt")
+    assert list(json.loads((tmp_path / "out" / "table.json").read_text())["systems"]) == [
+        *("plain", "paper", "default", "mean-alpha0.3+bm25", "mean-alpha0.3")
+    ]
+    other = run_command("compare", *command, "--systems", "plain", "bm25", "--k1", "0.8")
+    assert_one_error_at_end(other, "run.bm25 was made otherwise: k1 is 0.9 there and 0.8 now")
 
 
 def assert_one_error_at_end(result, phrase):
@@ -227,9 +236,17 @@ def assert_one_error_at_end(result, phrase):
 def test_killed_and_continued(compared, material, tmp_path):
     """Killed at random moments, then run to the end: the same runs and scores as undisturbed ones."""
     output, chance = tmp_path / "out", random.Random(8)
-    command = [sys.executable, "-m", "pyserini_xqg.compare", *map(str, material.options), "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "pyserini_xqg.compare",
+        *map(str, material.options),
+        "--timed",
+        "--output",
+        str(output),
+    ]
     ends = []
-    for pieces in (0, 5, 14):
+    for pieces in (0, 9, 20):
         process = subprocess.Popen(
             command, env=command_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -239,7 +256,7 @@ def test_killed_and_continued(compared, material, tmp_path):
         process.kill()
         ends.append(process.wait())
     assert ends[0] == -signal.SIGKILL
-    result = run_module("pyserini_xqg.compare", *material.options, "--output", output, timeout=600)
+    result = run_command("compare", *material.options, "--timed", "--output", output)
     assert result.returncode == 0, result.stderr
     assert settled(output) == settled(compared.output)
 
@@ -248,7 +265,7 @@ def test_a_second_process_is_refused(compared, material):
     from filelock import FileLock
 
     with FileLock(compared.output / ".lock"):
-        result = run_module("pyserini_xqg.compare", *material.options, "--output", compared.output)
+        result = run_command("compare", *material.options, "--output", compared.output)
     assert_one_error(result, "another process is writing it")
 
 
@@ -258,9 +275,9 @@ def test_other_weights_under_the_same_name(compared, material, tiny_encoder, tmp
     at = options.index("--pooling")
     del options[at : at + 2]
     options[options.index("--encoder") + 1] = other
-    result = run_module(
-        "pyserini_xqg.compare",
-        *(*options, "--store", compared.output / "work" / "store", "--output", tmp_path / "out", "--systems", "none"),
+    result = run_command(
+        "compare",
+        *(*options, "--store", compared.output / "work" / "store", "--output", tmp_path / "out", "--systems", "plain"),
     )
     assert_one_error_at_end(result, "is not its encoder")
 
@@ -271,8 +288,8 @@ def test_wordpiece_and_english_analysis(material, tiny_encoder, tmp_path):
 
     for analysis in ("en", "wordpiece"):
         output = tmp_path / analysis
-        result = run_module(
-            "pyserini_xqg.compare",
+        result = run_command(
+            "compare",
             *(*material.options, "--output", output, "--systems", "bm25", "doc2query", "--baseline", "bm25"),
             *("--bm25-analysis", analysis),
         )

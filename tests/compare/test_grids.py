@@ -1,4 +1,4 @@
-"""The sweep command on a real store of a tiny encoder: runs, tables, resuming, cross-validation, bad input."""
+"""Grids on real stores of a tiny encoder: runs, tables, resuming, cross-validation, bad input."""
 
 import csv
 import json
@@ -10,12 +10,12 @@ import faiss
 import ir_measures
 import numpy as np
 import pytest
-from helpers import LANGUAGES, assert_one_error, corpus_records, directory_bytes, run_module, sentence, write_jsonl
+from helpers import LANGUAGES, corpus_records, directory_bytes, sentence, write_jsonl
 
 from pyserini_xqg import encode, index
+from pyserini_xqg.compare import __main__ as compare
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.old_files import exclusive
-from pyserini_xqg.sweep import __main__ as sweep
+from pyserini_xqg.core.output import exclusive
 from pyserini_xqg.text.runs import read_qrels, read_run
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.store import EmbeddingStore
@@ -52,13 +52,13 @@ def command(data, output, *options, store="kept"):
     return [
         *("--store", str(data / store), "--topics", str(data / "topics.tsv"), "--qrels", str(data / "qrels.txt")),
         *("--topic-languages", str(data / "languages.tsv"), "--measures", "R@3", "RR@10", "--output", str(output)),
-        *("--device", "cpu"),
+        *("--device", "cpu", "--hits", "1000"),
         *map(str, options),
     ]
 
 
 def run(data, output, *options, store="kept"):
-    sweep.main(command(data, output, *options, store=store))
+    compare.main(command(data, output, *options, store=store))
     return output
 
 
@@ -73,22 +73,24 @@ def topic_vectors(data):
 
 
 POINTS = {
-    "none": ["--alpha", "0"],
-    "sum-alpha0.5": ["--alpha", "0.5", "--aggregate", "sum"],
-    "mean-alpha0.5": ["--alpha", "0.5", "--aggregate", "mean", "--no-normalize"],
-    "mean-alpha0.5-unit": ["--alpha", "0.5", "--aggregate", "mean", "--normalize"],
-    "sum-alpha0.5-2queries": ["--alpha", "0.5", "--aggregate", "sum", "--max-queries", "2"],
-    "mean-alpha0.5-2queries-routed-unit": [
-        *("--alpha", "0.5", "--aggregate", "mean", "--max-queries", "2", "--route", "--normalize"),
+    "plain": ["--alpha", "0"],
+    "paper": ["--aggregate", "sum"],
+    "default": [],
+    "sum-alpha0.6": ["--alpha", "0.6", "--aggregate", "sum"],
+    "mean-alpha0.6": ["--alpha", "0.6", "--aggregate", "mean", "--no-normalize"],
+    "mean-alpha0.6-unit": ["--alpha", "0.6", "--aggregate", "mean", "--normalize"],
+    "sum-alpha0.6-2queries": ["--alpha", "0.6", "--aggregate", "sum", "--max-queries", "2"],
+    "mean-alpha0.6-2queries-routed-unit": [
+        *("--alpha", "0.6", "--aggregate", "mean", "--max-queries", "2", "--route", "--normalize"),
     ],
 }
 
 
 @pytest.fixture(scope="module")
 def swept(data, tmp_path_factory):
-    """A sweep over five factors."""
-    output = tmp_path_factory.mktemp("swept") / "sweep"
-    return run(data, output, "--alpha", "0.5", "1", "--aggregate", "sum", "mean", "--route", "no", "yes",
+    """A grid over five factors."""
+    output = tmp_path_factory.mktemp("swept") / "grid"
+    return run(data, output, "--alpha", "0.6", "1", "--aggregate", "sum", "mean", "--route", "no", "yes",
                "--normalize", "no", "yes", "--max-queries", "all", "2", "0")  # fmt: skip
 
 
@@ -108,30 +110,37 @@ def test_runs_are_those_of_the_indexes(data, swept, topic_vectors, tmp_path, nam
         assert list(ranking.values()) == sorted(ranking.values(), reverse=True)
 
 
+def table(output):
+    """Rows of table.csv by system, measure and language."""
+    with open(output / "table.csv", encoding="utf-8") as lines:
+        return {(row["system"], row["measure"], row["language"]): row for row in csv.DictReader(lines)}
+
+
 def test_table_holds_what_ir_measures_computes(data, swept):
-    with open(swept / "table.csv", encoding="utf-8") as lines:
-        table = list(csv.DictReader(lines))
-    assert len(names(swept)) == 2 + 2 * 2 * 2 * 2 * 2
-    assert [row["run"] for row in table] == 2 * [row["run"] for row in table[: len(names(swept))]]
-    assert sorted(row["run"] for row in table[: len(names(swept))]) == names(swept)
+    rows = table(swept)
+    assert len(names(swept)) == 3 + 1 + 2 * 2 * 2 * 2 * 2  # named systems, plain-unit, the others
+    assert sorted({system for system, *_ in rows}) == names(swept)
     qrels = read_qrels(data / "qrels.txt")
     with open(swept / "by-query.csv", encoding="utf-8") as lines:
         by_query = {(row["run"], row["measure"], row["qid"]): float(row["value"]) for row in csv.DictReader(lines)}
-    for row in table:
-        run_ = read_run(swept / "runs" / f"{row['run']}.txt")
-        measure = ir_measures.parse_measure(row["measure"])
+    for system, name in {(system, name) for system, name, _ in rows}:
+        run_ = read_run(swept / "runs" / f"{system}.txt")
+        measure = ir_measures.parse_measure(name)
         found = {metric.query_id: metric.value for metric in ir_measures.iter_calc([measure], qrels, run_)}
-        assert {topic: by_query[row["run"], row["measure"], topic] for topic in found} == found
+        assert {topic: by_query[system, name, topic] for topic in found} == found
         means = [np.mean([found[f"t{at}"] for at in range(24) if LANGUAGES[at % 3] == code]) for code in LANGUAGES]
-        np.testing.assert_allclose([float(row[code]) for code in LANGUAGES], means)
-        assert float(row["avg"]) == pytest.approx(np.mean(means))
-        base = "none-unit" if row["normalize"] == "yes" else "none"
-        assert row["baseline"] == ("" if row["run"].startswith("none") else base)
-        if row["baseline"]:
-            difference = np.mean([found[topic] - by_query[base, row["measure"], topic] for topic in found])
-            assert float(row["difference"]) == pytest.approx(difference, abs=1e-12)
+        np.testing.assert_allclose([float(rows[system, name, code]["value"]) for code in LANGUAGES], means)
+        average = rows[system, name, "avg"]
+        assert float(average["value"]) == pytest.approx(np.mean(means))
+        assert average["baseline"] == ("" if system == "plain" else "plain")
+        if average["baseline"]:
+            difference = np.mean([found[topic] - by_query["plain", name, topic] for topic in found])
+            assert float(average["mean_difference"]) == pytest.approx(difference, abs=1e-12)
     markdown = (swept / "table.md").read_text(encoding="utf-8")
-    assert "| run | aggregate | route | normalize | max-queries | alpha | ar | fi | ja | avg |" in markdown
+    assert "| run | ar | fi | ja | avg | all |" in markdown and "index MB" not in markdown
+    row = rows["mean-alpha0.6-2queries-routed-unit", "R@3", "avg"]
+    wanted = {"aggregate": "mean", "alpha": "0.6", "max-queries": "2", "route": "yes", "normalize": "yes"}
+    assert {factor: row[factor] for factor in wanted} == wanted
     assert (swept / "figure.png").read_bytes()[:4] == (swept / "figure-by-language.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -140,8 +149,10 @@ def test_same_inputs_same_bytes(data, tmp_path):
     options += ["--figure-format", "svg"]
     first, second = (run(data, tmp_path / name, *options) for name in ("a", "b"))
     assert directory_bytes(first) == directory_bytes(second)
-    assert {"runs", "scores", "table.md", "table.csv", "by-language.csv", "by-query.csv", "cross-validation.json",
-            "figure.svg", "figure-by-language.svg", "sweep.json"} <= set(os.listdir(first))  # fmt: skip
+    assert set(os.listdir(first)) - {".lock"} == {
+        *("runs", "work", "pieces", "comparison.json", "table.md", "table.csv", "table.json", "by-query.csv"),
+        *("cross-validation.json", "figure.svg", "figure-by-language.svg"),
+    }
 
 
 def state(output):
@@ -149,91 +160,106 @@ def state(output):
 
 
 def test_finished_points_are_not_searched_again_and_the_grid_may_grow(data, tmp_path, capsys):
-    output = run(data, tmp_path / "sweep", "--alpha", "0.1", "0.5")
+    output = run(data, tmp_path / "out", "--alpha", "0.1", "0.5")
     before = state(output)
-    table = (output / "table.csv").read_bytes()
+    rows = (output / "table.csv").read_bytes()
     capsys.readouterr()
     run(data, output, "--alpha", "0.1", "0.5")
-    assert "3 runs, 3 of them done" in capsys.readouterr().err
-    assert state(output) == before and (output / "table.csv").read_bytes() == table
+    assert "4 runs, 4 of them done" in capsys.readouterr().err
+    assert state(output) == before and (output / "table.csv").read_bytes() == rows
 
-    (output / "runs" / "sum-alpha0.1.txt").unlink()
-    (output / "runs" / ".sum-alpha0.1.txt.77.partial").write_text("t0 Q0")
+    (output / "runs" / "mean-alpha0.1-unit.txt").unlink()
     (output / ".table.md.77.partial").write_text("|")
     run(data, output, "--alpha", "0.1", "0.5", "0.9")
-    assert "4 runs, 2 of them done" in capsys.readouterr().err
+    assert "5 runs, 3 of them done" in capsys.readouterr().err
     after = state(output)
-    assert {name for name in after if after[name] == before.get(name)} == {"none.txt", "sum-alpha0.5.txt"}
-    assert sorted(after) == ["none.txt", "sum-alpha0.1.txt", "sum-alpha0.5.txt", "sum-alpha0.9.txt"]
+    assert {name for name in after if after[name] == before.get(name)} == {"plain.txt", "paper.txt", "default.txt"}
+    assert sorted(after) == sorted([*before, "mean-alpha0.9-unit.txt"])
     assert not list(output.rglob("*.partial"))
+    with open(output / "runs" / "plain.txt", "a", encoding="utf-8") as out:
+        out.write("t0 Q0 p0 1 9.0 mine\n")
+    with pytest.raises(XqgError, match=r"plain\.txt: was changed since it was made. Remove it"):
+        run(data, output, "--alpha", "0.1", "0.5")
 
 
 @pytest.fixture(scope="module")
 def begun(data, tmp_path_factory):
-    return run(data, tmp_path_factory.mktemp("begun") / "sweep", "--alpha", "0.1")
+    return run(data, tmp_path_factory.mktemp("begun") / "out", "--systems", "plain")
 
 
 @pytest.mark.parametrize(
     ("options", "store", "difference"),
     [
-        (["--hits", "5"], "kept", "hits is 1000 there and 5 now"),
-        (["--searcher", "pyserini"], "kept", "searcher is 'faiss' there and 'pyserini' now"),
-        (["--dtype", "auto"], "kept", "dtype is 'float32' there and 'auto' now"),
-        ([], "sums", r"stores\.kept\.encoder\.model is .* there and None now"),
-        (["--topic-languages", "fi"], "kept", r"topics\.languages_sha256 is"),
+        (["--hits", "15"], "kept", "run.plain was made otherwise: hits is 1000 there and 15 now"),
+        ([], "half", "run.plain was made otherwise: vectors.dtype is 'float32' there and 'float16' now"),
+        (["--topic-languages", "fi"], "kept", "run.plain was made otherwise: topics_sha256 is"),
     ],
 )
 def test_other_settings_are_refused(data, begun, options, store, difference):
     before = directory_bytes(begun)
-    with pytest.raises(XqgError, match=f"holds a sweep of other settings: .*{difference}.*Choose another --output"):
-        run(data, begun, "--alpha", "0.1", *options, store=store)
+    with pytest.raises(XqgError, match=f"{difference}.*Choose another --output, or pass --overwrite"):
+        run(data, begun, "--systems", "plain", *options, store=store)
     assert directory_bytes(begun) == before
 
 
 def test_output_that_is_something_else(data, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("precious")
-    with pytest.raises(XqgError, match=r"thesis exists and is no sweep \(it holds thesis\.tex\)"):
-        run(data, tmp_path / "thesis")
-    with pytest.raises(XqgError, match=r"thesis\.tex is a file"):
-        run(data, tmp_path / "thesis" / "thesis.tex")
+    for overwrite in ([], ["--overwrite"]):
+        with pytest.raises(XqgError, match=r"thesis exists and is no comparison .*it holds thesis\.tex"):
+            run(data, tmp_path / "thesis", *overwrite)
+        with pytest.raises(XqgError, match=r"thesis\.tex: is a file"):
+            run(data, tmp_path / "thesis" / "thesis.tex", *overwrite)
     assert os.listdir(tmp_path / "thesis") == ["thesis.tex"]
+    with pytest.raises(XqgError, match=r"lies in .*kept, which is read"):
+        run(data, data / "kept" / "out")
 
 
 def test_second_process(data, tmp_path):
     with (
-        exclusive(tmp_path / "sweep" / ".lock", tmp_path / "sweep"),
-        pytest.raises(XqgError, match="sweep: another process is writing it"),
+        exclusive(tmp_path / "out" / ".lock", tmp_path / "out"),
+        pytest.raises(XqgError, match="out: another process is writing it"),
     ):
-        run(data, tmp_path / "sweep")
+        run(data, tmp_path / "out", "--systems", "plain")
+
+
+def test_overwrite_begins_anew(data, tmp_path):
+    output = run(data, tmp_path / "out", "--alpha", "0.1")
+    run(data, output, "--systems", "plain", "--hits", "20", "--overwrite")
+    assert names(output) == ["plain"] and not (output / "figure.png").exists()
 
 
 def test_precision_and_store_names(data, tmp_path):
-    output = run(data, tmp_path / "sweep", "--store", f"fp16={data / 'half'}", "--alpha", "0.5", "--route")
-    assert names(output) == ["fp16.none", "fp16.sum-alpha0.5-routed", "kept.none", "kept.sum-alpha0.5-routed"]
-    with open(output / "table.csv", encoding="utf-8") as lines:
-        rows = {row["run"]: row for row in csv.DictReader(lines) if row["measure"] == "R@3"}
-    assert rows["fp16.sum-alpha0.5-routed"]["baseline"] == "fp16.none"
-    assert [row["store"] for row in rows.values()] == ["kept", "fp16", "kept", "fp16"]
-    exact, half = (read_run(output / "runs" / f"{name}.none.txt")["t0"] for name in ("kept", "fp16"))
+    output = run(data, tmp_path / "out", "--store", f"fp16={data / 'half'}", "--alpha", "0.4", "--route", "yes",
+                 "--systems", "plain")  # fmt: skip
+    point = "mean-alpha0.4-routed-unit"
+    assert names(output) == [f"fp16.{point}", "fp16.plain", f"kept.{point}", "kept.plain"]
+    rows = {system: row for (system, name, column), row in table(output).items() if (name, column) == ("R@3", "avg")}
+    assert rows[f"fp16.{point}"]["baseline"] == "fp16.plain" and rows[f"kept.{point}"]["baseline"] == "kept.plain"
+    assert {row["store"] for row in rows.values()} == {"kept", "fp16"}
+    exact, half = (read_run(output / "runs" / f"{name}.plain.txt")["t0"] for name in ("kept", "fp16"))
     differences = np.array([half[docid] - exact[docid] for docid in exact])
     assert 0 < np.abs(differences).max() < 1e-3
 
 
 def test_fused_store_gives_what_it_has(data, tmp_path):
-    fused = run(data, tmp_path / "fused", "--alpha", "0.1", "0.5", store="fused")
-    whole = run(data, tmp_path / "whole", "--alpha", "0.1", "0.5", store="sums")
+    fused = run(data, tmp_path / "fused", "--alpha", "0.1", "0.5", "--systems", "plain", "default", store="fused")
+    whole = run(
+        data, tmp_path / "whole", "--alpha", "0.1", "0.5", "--aggregate", "sum", "--systems", "plain", store="sums"
+    )
+    assert set(names(fused)) - {"default"} == set(names(whole))  # of a fused store, the default is as it was fused
     for name in names(whole):
         one, other = (read_run(output / "runs" / f"{name}.txt") for output in (fused, whole))
         for topic, ranking in one.items():
             np.testing.assert_allclose([other[topic][docid] for docid in ranking], list(ranking.values()), atol=2e-6)
     with pytest.raises(XqgError, match="--aggregate mean and --route cannot be had from it"):
-        run(data, tmp_path / "other", "--aggregate", "mean", "--route", store="fused")
+        run(data, tmp_path / "other", "--aggregate", "mean", "--route", "yes", store="fused")
 
 
 def test_cross_validation(data, tmp_path):
-    output = run(data, tmp_path / "sweep", "--alpha", "0:1:0.25", "--aggregate", "sum", "mean",
-                 "--cross-validate", "alpha", "--folds", "3", "--seed", "5", "--choose-by", "RR@10")  # fmt: skip
+    output = run(data, tmp_path / "out", "--alpha", "0:1:0.25", "--aggregate", "sum", "mean",
+                 "--normalize", "no", "--cross-validate", "alpha", "--folds", "3", "--seed", "5",
+                 "--choose-by", "RR@10")  # fmt: skip
     split = json.loads((output / "cross-validation.json").read_text(encoding="utf-8"))
     assert split["folds"] == 3 and split["seed"] == 5 and split["measure"] == "RR@10"
     fold_of = split["fold_of_topic"]
@@ -266,20 +292,19 @@ def test_cross_validation(data, tmp_path):
             for topic in fold_of:
                 if fold_of[topic] == fold["reported_on"]:
                     assert found[topic] == chosen[topic]
-    with open(output / "table.csv", encoding="utf-8") as lines:
-        rows = {row["run"]: row for row in csv.DictReader(lines) if row["measure"] == "RR@10"}
-    assert rows["cv-alpha-mean"]["alpha"] == "cv" and rows["cv-alpha-mean"]["baseline"] == "none"
+    row = table(output)["cv-alpha-mean", "RR@10", "avg"]
+    assert (row["alpha"], row["aggregate"], row["baseline"]) == ("cv", "mean", "plain")
     metrics = ir_measures.iter_calc([ir_measures.RR @ 10], qrels, read_run(output / "runs" / "cv-alpha-mean.txt"))
-    assert float(rows["cv-alpha-mean"]["avg"]) == pytest.approx(np.mean([metric.value for metric in metrics]))
+    assert float(row["value"]) == pytest.approx(np.mean([metric.value for metric in metrics]))
 
 
 def test_topics_without_languages(data, tmp_path):
-    options = [*command(data, tmp_path / "sweep", "--alpha", "0.5", "--max-queries", "0:4:1")]
+    options = [*command(data, tmp_path / "out", "--alpha", "0.5", "--max-queries", "0:4:1")]
     del options[options.index("--topic-languages") : options.index("--topic-languages") + 2]
-    sweep.main(options)
-    assert "| run | max-queries | all | avg |" in (tmp_path / "sweep" / "table.md").read_text(encoding="utf-8")
-    with pytest.raises(XqgError, match="--route: topic 't0' has no language"):
-        sweep.main([*options, "--route"])
+    compare.main(options)
+    assert "| run | all | avg |" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    with pytest.raises(XqgError, match=r"mean-alpha0\.5-routed-unit: the topics' languages are not known"):
+        compare.main([*options, "--max-queries", "all", "--route", "yes"])
 
 
 @pytest.mark.parametrize(
@@ -287,53 +312,25 @@ def test_topics_without_languages(data, tmp_path):
     [
         (["--alpha", "1.5"], "kept", r"--alpha 1\.5: outside \[0, 1\]"),
         (["--alpha", "1:0:1"], "kept", "a range without a value"),
-        (["--languages", "te"], "kept", r"--languages te: .*kept has no queries in te\. It has ar, fi, ja"),
+        (["--languages", "te"], "kept", r"kept: no queries in te\. It has ar, fi, ja"),
         (["--measures", "R@0"], "kept", "cutoff 0 is not a positive number"),
         (["--measures", "Fame"], "kept", "--measures Fame: not a measure of ir_measures"),
-        (["--measures", "R@3", "R@3"], "kept", "--measures: R@3 is given more than once"),
-        (["--measures", "R@2kt"], "kept", "--measures R@2kt: needs answers"),
         (["--max-queries", "2"], "sums", "--max-queries 2: .* Encode again with --keep-query-vectors"),
         (["--threshold", "0.3"], "sums", r"--threshold 0\.3: .* Encode again with --keep-query-vectors"),
         (["--threshold", "ar=0.3"], "kept", "--threshold: none for fi, ja"),
-        ([], "bare", "bare: has no generated queries, so nothing can be varied"),
+        (["--alpha", "0.5", "--systems", "plain"], "bare", "the passages have no generated queries"),
+        (["--systems", "default"], "bare", "--systems default: the passages have no generated queries"),
         ([], "nowhere", "no embedding store there"),
         (["--store", "{data}/kept"], "kept", "another store is named 'kept'"),
         (["--cross-validate", "alpha"], "kept", "--cross-validate alpha: the grid has one value for it"),
         (["--cross-validate", "alpha", "--alpha", "0", "1", "--folds", "1"], "kept", "--folds 1: "),
         (["--choose-by", "RR@5"], "kept", r"--choose-by RR@5: not among the measures\. It has to be one of R@3, RR@10"),
+        (["--x", "alpha", "--route", "yes"], "kept", "--x alpha: the grid has no value for it"),
         (["--topics", "{data}/nothing.tsv"], "kept", "no such file"),
-        (["--route", "perhaps"], "kept", "--route perhaps: write yes, no, or both"),
-        (["--topic-languages", "ru", "--route"], "kept", "topic 't0' is in 'ru', for which there would be no index"),
-        (["--dataset", "xqg-sample/all"], "kept", "--dataset and --qrels: both name a collection"),
+        (["--topic-languages", "ru", "--route", "yes"], "kept", "topics are in ru, in which no passage has queries"),
     ],
 )
 def test_bad_input(data, tmp_path, options, store, message):
     with pytest.raises(XqgError, match=message):
-        run(data, tmp_path / "sweep", *(option.format(data=data) for option in options), store=store)
+        run(data, tmp_path / "out", *(option.format(data=data) for option in options), store=store)
     assert os.listdir(tmp_path) == []
-
-
-def test_topics_that_do_not_fit_the_judgements(data, tmp_path):
-    lines = (data / "topics.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    (tmp_path / "few.tsv").write_text("".join(lines[:20]), encoding="utf-8")
-    with pytest.raises(XqgError, match=r"few\.tsv: lacks 4 of the 24 questions .* \(such as t20\)"):
-        run(data, tmp_path / "sweep", "--topics", tmp_path / "few.tsv")
-    (tmp_path / "more.tsv").write_text("".join([*lines, "other\tmissä\n"]), encoding="utf-8")
-    with pytest.raises(XqgError, match=r"topic 'other' is not in .*qrels\.txt"):
-        run(data, tmp_path / "sweep", "--topics", tmp_path / "more.tsv")
-    some = (data / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    (tmp_path / "languages.tsv").write_text("".join(some[:-1]), encoding="utf-8")
-    with pytest.raises(XqgError, match="topic 't23' has no language"):
-        run(data, tmp_path / "sweep", "--topic-languages", tmp_path / "languages.tsv")
-
-
-def test_one_line_for_an_error(data, tmp_path):
-    result = run_module("pyserini_xqg.sweep", *command(data, tmp_path / "sweep", "--alpha", "2"))
-    assert_one_error(result, "--alpha 2.0: outside [0, 1]")
-
-
-def test_help_names_every_default():
-    text = sweep.build_parser().format_help()
-    for phrase in ("(default: 0.01, the paper's)", "(default: sum, the paper's)", "(default: 1000)", "(default: holm)",
-                   "(default: faiss)", "(default: 5)", "(default: float32)", "(default: png)"):  # fmt: skip
-        assert phrase in " ".join(text.split())

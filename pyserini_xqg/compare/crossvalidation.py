@@ -2,70 +2,64 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pyserini_xqg.compare.grid import FACTORS, Grid, Point, distinct
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate.means import AVERAGE, means_by_language
-from pyserini_xqg.sweep.grid import FACTORS, Grid, Point, distinct
 
 
-def related_topics(topics: Iterable[str], qrels: Iterable[Any] | None) -> list[list[str]]:
-    """Groups of topics that share a relevant passage, directly or through others; the others alone.
+def related_topics(topics: Iterable[str], qrels: Iterable[Any] | None) -> list[int]:
+    """The group of each topic: those that share a relevant passage, directly or through others, are in one.
 
     Translations of one question are such a group: with one of them among the topics that a value is chosen on, the
     others would not be unseen.
 
     >>> from ir_measures import Qrel
     >>> related_topics(["a", "b", "c"], [Qrel("a", "d1", 1), Qrel("c", "d1", 1), Qrel("b", "d1", 0)])
-    [['a', 'c'], ['b']]
+    [0, 1, 0]
     """
-    leader = {topic: topic for topic in topics}
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def find(topic: str) -> str:
-        while leader[topic] != topic:
-            leader[topic] = leader[leader[topic]]
-            topic = leader[topic]
-        return topic
-
-    first: dict[str, str] = {}
-    for qrel in qrels or ():
-        if qrel.relevance > 0 and qrel.query_id in leader:
-            leader[find(qrel.query_id)] = find(first.setdefault(qrel.doc_id, qrel.query_id))
-    groups: dict[str, list[str]] = {}
-    for topic in leader:
-        groups.setdefault(find(topic), []).append(topic)
-    return list(groups.values())
+    rows = {topic: row for row, topic in enumerate(topics)}
+    relevant = [
+        (rows[qrel.query_id], qrel.doc_id) for qrel in qrels or () if qrel.relevance > 0 and qrel.query_id in rows
+    ]
+    nodes = {docid: len(rows) + place for place, docid in enumerate(dict.fromkeys(docid for _, docid in relevant))}
+    edges = np.array([(row, nodes[docid]) for row, docid in relevant], dtype=int).reshape(-1, 2)
+    size = len(rows) + len(nodes)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(rows)].tolist()
 
 
-def split_topics(
-    groups: Sequence[Sequence[str]], languages: Mapping[str, str], folds: int, seed: int
-) -> dict[str, int]:
+def split_topics(groups: Mapping[str, int], languages: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
     """Topic to its fold, from 0; groups stay together, and each language is spread evenly over the folds.
 
-    The groups are shuffled by ``seed``, then each goes where there are fewest topics of its languages yet (where equal,
-    fewest topics). With groups of one topic, no fold has two topics of a language more than another.
-    Raises :class:`XqgError` for fewer than two folds, and for more folds than groups.
+    groups : topic to its group, as :func:`related_topics` has them. Raises :class:`XqgError` for fewer than two folds,
+    and for more folds than groups.
     """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    number = len(set(groups.values()))
     if folds < 2:
         raise XqgError(f"--folds {folds}: a value is chosen on some folds and reported on another. Use 2 or more.")
-    if folds > len(groups):
-        raise XqgError(f"--folds {folds}: there are {len(groups)} topics (related ones taken as one). Use fewer folds.")
-    of_language = [Counter[str]() for _ in range(folds)]
-    total = [0] * folds
-    fold_of: dict[str, int] = {}
-    for place in np.random.default_rng(seed).permutation(len(groups)).tolist():
-        group = groups[place]
-        numbers = Counter(languages[topic] for topic in group)
-        fold = min(range(folds), key=lambda one: (sum(of_language[one][code] for code in numbers), total[one], one))
-        of_language[fold] += numbers
-        total[fold] += len(group)
-        fold_of |= dict.fromkeys(group, fold)
-    return fold_of
+    if folds > number:
+        raise XqgError(f"--folds {folds}: there are {number} topics (related ones taken as one). Use fewer folds.")
+    topics = list(groups)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold_of = {}
+    with warnings.catch_warnings():  # about languages with fewer topics than folds
+        warnings.simplefilter("ignore", UserWarning)
+        split = splitter.split(topics, [languages[topic] for topic in topics], list(groups.values()))
+        for fold, (_, rows) in enumerate(split):
+            fold_of |= {topics[row]: fold for row in rows}
+    return {topic: fold_of[topic] for topic in topics}
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,8 @@ def cross_validate(
     the first in the order of the grid. Raises :class:`XqgError` where there is nothing to choose.
     """
     check_choice(grid, factors)
-    others = [factor for factor in FACTORS if factor not in factors]
+    # The length of a plain vector depends on alpha where it is left open, so it is no setting of its own then.
+    others = [factor for factor in FACTORS if factor not in factors and (factor == "store" or grid.values[factor])]
     settings: dict[Hashable, list[Point]] = {}
     for point in grid.points:
         settings.setdefault(tuple(point.value(name) for name in others), []).append(point)

@@ -1,12 +1,15 @@
-"""The grid of a sweep: what the options mean, the points, their names and baselines."""
+"""The grid: what the options mean, the points, and their names."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
+from compare import points
 
+from pyserini_xqg.compare import grid
+from pyserini_xqg.compare.grid import Filter, Grid, GridOptions
+from pyserini_xqg.compare.systems import choose_systems, grid_systems
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.sweep import grid
-from pyserini_xqg.sweep.grid import Filter, Grid, Point
 from pyserini_xqg.vectors.recipe import Recipe
 
 
@@ -42,17 +45,21 @@ def test_bad_values(parse, texts, message):
         parse(texts)
 
 
-@pytest.mark.parametrize(
-    ("texts", "expected"), [(None, [False]), ([], [True]), (["yes"], [True]), (["no", "yes"], [False, True])]
-)
-def test_switches(texts, expected):
-    assert grid.parse_switch(texts, "--route") == expected
-    with pytest.raises(XqgError, match="--route maybe: write yes, no, or both"):
-        grid.parse_switch(["maybe"], "--route")
+def test_options():
+    assert GridOptions().values() == {}
+    found = GridOptions(alpha=("0:1:0.5",), route=("no", "yes"), languages=("all", "fi"), max_queries=("0", "all"))
+    assert found.values() == {
+        "alpha": [0.0, 0.5, 1.0],
+        "route": [False, True],
+        "languages": [None, ("fi",)],
+        "max-queries": [0, None],
+    }
+    with pytest.raises(XqgError, match="--route: True is given more than once"):
+        GridOptions(route=("yes", "yes")).values()
 
 
 def test_filters():
-    assert grid.parse_filters(None, None, False) == [None]
+    assert grid.parse_filters((), (), False) == []
     found = grid.parse_filters(["none", "0.3", "ar=0.3,de=-inf"], ["none", "0.9"], True)
     assert found == [
         None,
@@ -65,52 +72,58 @@ def test_filters():
     chosen = found[3].selection()
     assert float(chosen.top_fraction) == 0.9 and chosen.per_language and chosen.threshold is None
     for thresholds, fractions, each, message in (
-        (["high"], None, False, "--threshold high: 'high' is no number"),
-        (None, ["1.5"], False, r"--top-fraction 1\.5: 1\.5 is not above 0 and at most 1"),
-        (["0.1"], None, True, "--per-language goes with --top-fraction"),
-        (["0.1", "0.1"], None, False, "given more than once"),
+        (["high"], (), False, "--threshold high: 'high' is no number"),
+        ((), ["1.5"], False, r"--top-fraction 1\.5: 1\.5 is not above 0 and at most 1"),
+        (["0.1"], (), True, "--per-language goes with --top-fraction"),
+        (["0.1", "0.1"], (), False, "given more than once"),
     ):
         with pytest.raises(XqgError, match=message):
             grid.parse_filters(thresholds, fractions, each)
 
 
 def test_points_are_all_combinations():
-    made = Grid({"store": ["a", "b"], "aggregate": ["sum", "mean"], "alpha": [0.1, 0.2, 0.3]})
+    made = points.grid({"aggregate": ["sum", "mean"], "alpha": [0.1, 0.2, 0.3]}, ("a", "b"))
     assert len(made.points) == 12
-    assert [(point.store, point.aggregate, point.alpha) for point in made.points] == list(
+    assert [(one.store, one.recipe.aggregate, one.recipe.alpha) for one in made.points] == list(
         product(["a", "b"], ["sum", "mean"], [0.1, 0.2, 0.3])
     )
     assert made.varied == ["store", "aggregate", "alpha"]
+    assert Grid({}, {"s": points.planned()}).points == []
 
 
-def test_empty_grid():
-    with pytest.raises(XqgError, match="--alpha: no value, so the grid is empty"):
-        Grid({"store": ["s"], "alpha": []})
+def test_what_is_not_given_is_the_default_of_an_index():
+    for l2_norm in (False, True):
+        store = points.planned(l2_norm=l2_norm)
+        (made,) = Grid({"route": [True]}, {"s": store}).points
+        default = Recipe(route=True).resolve(store)
+        assert made.recipe == replace(default, languages=None)
+        assert made.recipe.normalize == l2_norm
 
 
 def test_points_without_augmentation_are_one_run_a_store_and_length():
-    made = Grid({"store": ["s"], "aggregate": ["sum", "mean"], "route": [False, True], "normalize": [False, True],
-                 "max-queries": [0, 1], "alpha": [0.0, 0.5]})  # fmt: skip
+    made = points.grid({"aggregate": ["sum", "mean"], "route": [False, True], "normalize": [False, True],
+                        "max-queries": [0, 1], "alpha": [0.0, 0.5]})  # fmt: skip
     assert len(made.points) == 32
-    plain = [point for point in made.runs if point.is_plain]
-    assert [point.name for point in plain] == ["none", "none-unit"]
-    assert made.runs[:2] == plain and len(made.runs) == 2 + 8
-    for point in plain:
-        assert point.recipe == Recipe(0.0, "sum", (), None, point.normalize)
-        assert point.baseline == point
+    found = points.searched(made)
+    plain = [one for one in found if one.is_plain]
+    assert [one.name for one in plain] == ["plain", "plain-unit"]
+    assert len(found) == 2 + 8
+    assert all(one.searched == one and one.recipe.alpha == 0 for one in plain)
 
 
-def test_baselines_come_even_where_the_grid_has_none():
-    made = Grid({"store": ["s"], "alpha": [0.5]})
-    assert [point.name for point in made.runs] == ["none", "sum-alpha0.5"]
+def test_a_point_that_is_a_named_system_is_its_row():
+    stores = {"s": points.planned(l2_norm=True)}
+    named, _ = choose_systems(["plain", "paper", "default"], stores, lambda system: None)
+    made = Grid({"aggregate": ["mean", "sum"], "alpha": [0.0, 0.01, 0.5]}, stores)
+    rows = [system.name for system in grid_systems(made, named).values()]
+    assert rows == ["plain", "mean-alpha0.01-unit", "default", "paper", "sum-alpha0.5"]
 
 
 def test_names_tell_every_point_from_every_other():
     filters = grid.parse_filters(["none", "0.3", "ar=0.3,de=0.4"], ["0.9"], False)
-    filters += grid.parse_filters(None, ["0.9"], True)
-    made = Grid(
+    filters += grid.parse_filters((), ["0.9"], True)
+    made = points.grid(
         {
-            "store": ["s"],
             "aggregate": ["sum", "mean"],
             "languages": [None, ("ar",), ("ar", "de")],
             "filter": filters,
@@ -120,13 +133,14 @@ def test_names_tell_every_point_from_every_other():
             "alpha": [0.0, 0.1, 0.11, 1.0],
         }
     )
-    names = [point.name for point in made.runs]
+    names = [one.name for one in points.searched(made)]
     assert len(set(names)) == len(names) == 2 + 2 * 3 * 5 * 2 * 2 * 3 * 3
     assert all(name.replace("-", "").replace(".", "").replace("+", "").isalnum() for name in names)
 
 
-def test_recipe_of_a_point():
-    point = Point("s", "mean", ("ar", "de"), None, True, True, 3, 0.8)
-    assert point.recipe == Recipe(0.8, "mean", ("ar", "de"), 3, True)
-    assert point.name == "mean-alpha0.8-ar+de-3queries-routed-unit"
-    assert [point.cell(factor) for factor in grid.FACTORS] == ["s", "mean", "ar,de", "none", "yes", "yes", "3", "0.8"]
+def test_cells_of_a_point():
+    chosen = {"aggregate": "mean", "languages": ("ar", "de"), "route": True, "normalize": True}
+    one = points.point(**chosen, max_queries=3, alpha=0.8)
+    assert one.name == "mean-alpha0.8-ar+de-3queries-routed-unit"
+    assert [one.cell(factor) for factor in grid.FACTORS] == ["s", "mean", "ar,de", "none", "yes", "yes", "3", "0.8"]
+    assert points.point().cell("languages") == points.point().cell("max-queries") == "all"

@@ -1,21 +1,21 @@
-"""Tests against a baseline, and the table in its formats."""
+"""Means, intervals and tests against baselines, and the table in its formats."""
 
 import csv
 import json
 import random
 
+import numpy as np
 import pytest
 from ir_measures import Qrel
 from scipy import stats
 
-from pyserini_xqg.compare import table
-from pyserini_xqg.compare.comparison import Result
-from pyserini_xqg.compare.table import Report
-from pyserini_xqg.evaluate import means
+from pyserini_xqg.compare.comparison import Cost
+from pyserini_xqg.compare.grid import FACTORS
+from pyserini_xqg.compare.report import SystemRow, SystemScores, average_interval
 from pyserini_xqg.evaluate.collection import Collection
-from pyserini_xqg.evaluate.comparisons import Settings
 from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.evaluate.scoring import Scorer
+from pyserini_xqg.evaluate.significance import TestOptions
 
 MEASURES = ["R@2", "RR@10"]
 
@@ -24,29 +24,31 @@ def ranked(docids):
     return {docid: float(-place) for place, docid in enumerate(docids)}
 
 
-def report_of(names, baseline="none", languages=("fi", "te"), settings=None):
+def report_of(names, baseline="plain", languages=("fi", "te"), settings=None):
     """Systems on 30 questions in the first language and 20 in the second, and one Arabic one; values, languages."""
     chance = random.Random(7)
     of = {f"q{number:02d}": languages[number >= 30] for number in range(50)} | {"q99": "ar" if languages[0] else ""}
     known = of if languages[0] else {}
     collection = Collection("chosen", set(of), known, qrels=[Qrel(one, "right", 1) for one in of])
-    values, costs = {}, {}
+    values, rows = {}, []
     with Scorer(collection, MEASURES) as scorer:
         for name in names:
             wrong = 1 if name == "sum" else 8
             run = {one: ranked([*(f"d{n}" for n in range(chance.randint(0, wrong))), "right"]) for one in of}
             values[name] = scorer.score(run, name)
-            costs[name] = Result(1_500_000, 0.25, None if name == "bm25" else 3.5)
-        report = Report(
-            scorer, values, costs, dict.fromkeys(names, "a system"), baseline, settings or Settings(), ["A note."]
-        )
+            cost = Cost(1_500_000, 0.25, None if name == "bm25" else 3.5)
+            against = baseline if isinstance(baseline, str) else baseline[name]
+            rows.append(SystemRow(name, "a system", dict.fromkeys(FACTORS, "") | {"alpha": "0.5"}, against, cost))
+        report = SystemScores(scorer, rows, values, settings or TestOptions(), ["A note."])
     return report, values, dict(scorer.languages)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A report of four systems, in files."""
-    report, values, languages = report_of(["none", "sum", "bm25", "none+bm25"], settings=Settings(correction="holm"))
+    report, values, languages = report_of(
+        ["plain", "sum", "bm25", "plain+bm25"], settings=TestOptions(correction="holm")
+    )
     directory = tmp_path_factory.mktemp("table")
     report.write(directory)
     return report, values, languages, directory
@@ -77,12 +79,13 @@ def test_p_values_are_scipys(made):
     """Of avg, those of the test on all questions; of one Arabic question, none."""
     _, values, languages, directory = made
     for row in rows_of(directory / "table.csv"):
+        assert row["alpha"] == "0.5"
         column, name = row["language"], row["system"]
-        if not column or name == "none" or column == "ar":
+        if not column or name == "plain" or column == "ar":
             assert row["p_value"] == row["p_corrected"] == ""
             continue
         chosen = [one for one, code in languages.items() if column in ("avg", code)]
-        pair = [[values[one][row["measure"]][query_id] for query_id in chosen] for one in (name, "none")]
+        pair = [[values[one][row["measure"]][query_id] for query_id in chosen] for one in (name, "plain")]
         p_value = stats.ttest_rel(*pair).pvalue
         assert float(row["p_value"]) == pytest.approx(p_value if p_value == p_value else 1.0)
         assert float(row["p_corrected"]) >= float(row["p_value"])
@@ -120,26 +123,79 @@ def test_markdown(made):
     overview = next(line for line in text.splitlines() if line.startswith("| sum "))
     assert "**†" in overview and overview.endswith("| 1.50 | 0.25 | 3.50 |")
     assert next(line for line in text.splitlines() if line.startswith("| bm25 ")).endswith("| 0.25 | - |")
-    assert "A note." in text and "| none+bm25 | a system |" in text
-
-
-def test_the_average_has_one_name():
-    assert table.AVERAGE == means.AVERAGE
+    assert "A note." in text and "| plain+bm25 | a system |" in text
 
 
 def test_one_system_alone():
-    report, *_ = report_of(["none"])
+    report, *_ = report_of(["plain"])
     assert "†" not in report.text() and report.json()["tests"] is None
 
 
 def test_topics_of_unknown_languages():
-    report, *_ = report_of(["none", "sum"], languages=("", ""))
+    report, *_ = report_of(["plain", "sum"], languages=("", ""))
     assert report.json()["systems"]["sum"]["tests"]["RR@10"].keys() == {ALL_TOPICS}
     row = next(line for line in report.text().splitlines() if line.startswith("sum "))
     assert "†" in row
 
 
 def test_another_baseline():
-    report, *_ = report_of(["none", "sum"], baseline="sum", settings=Settings("randomisation", "bonferroni"))
-    test = report.json()["systems"]["none"]["tests"]["RR@10"][ALL_TOPICS]
+    report, *_ = report_of(["plain", "sum"], baseline="sum", settings=TestOptions("randomisation", "bonferroni"))
+    test = report.json()["systems"]["plain"]["tests"]["RR@10"][ALL_TOPICS]
     assert test["mean_difference"] < 0 and test["significant"]
+
+
+def test_each_baseline_has_its_own_family():
+    baselines = {"a.plain": "a.plain", "b.plain": "b.plain", "a.sum": "a.plain", "b.sum": "b.plain"}
+    report, values, languages = report_of(list(baselines), baselines, settings=TestOptions(correction="bonferroni"))
+    for name, baseline in baselines.items():
+        test = report.test(name, "RR@10")
+        assert (test is None) == (name == baseline)
+        if test:
+            pair = [[values[one]["RR@10"][query_id] for query_id in languages] for one in (name, baseline)]
+            wanted = stats.ttest_rel(*pair).pvalue
+            assert test.baseline == baseline and test.comparison.p_value == pytest.approx(wanted)
+            assert test.p_corrected == pytest.approx(min(1, 3 * wanted))  # two languages of several questions, and all
+            assert report.is_significant(name, "RR@10") == (test.p_corrected < 0.05)
+    assert "Each system of vectors is tested against its own store's baseline." in report.notes()
+
+
+def test_intervals_of_means(made):
+    report, values, languages, directory = made
+    rows = {(row["system"], row["measure"], row["language"]): row for row in rows_of(directory / "table.csv")}
+    some = {code: [values["sum"]["R@2"][one] for one in languages if languages[one] == code] for code in ("fi", "te")}
+    assert report.interval("sum", "R@2", "fi") == average_interval([some["fi"]])
+    assert float(rows["sum", "R@2", "fi"]["value_low"]) == report.interval("sum", "R@2", "fi")[0]
+    assert report.interval("sum", "R@2", "ar") is None and report.interval("sum", "R@2") is None  # one question
+    whole, values, languages = report_of(["plain", "sum"], languages=("ar", "te"))
+    by_language = [[values["sum"]["R@2"][one] for one in languages if languages[one] == c] for c in ("ar", "te")]
+    assert whole.interval("sum", "R@2") == pytest.approx(average_interval(by_language))
+
+
+def test_interval_of_one_sample_is_students():
+    sample = np.random.default_rng(0).random(15)
+    wanted = stats.t.interval(0.95, 14, loc=sample.mean(), scale=stats.sem(sample))
+    np.testing.assert_allclose(average_interval([sample.tolist()]), wanted)
+
+
+def test_interval_of_two_samples_is_welchs():
+    """The mean of two means is half the difference between one and the other's negative."""
+    chance = np.random.default_rng(1)
+    one, other = chance.random(9), 3 * chance.random(25)
+    wanted = stats.ttest_ind(one, -other, equal_var=False).confidence_interval(0.95)
+    np.testing.assert_allclose(average_interval([one.tolist(), other.tolist()]), np.array(wanted) / 2)
+
+
+def test_interval_of_three_samples_covers_as_often_as_it_says():
+    chance = np.random.default_rng(2)
+    hits = 0
+    for _ in range(2000):
+        samples = [
+            chance.normal(mean, spread, size).tolist() for mean, spread, size in ((0, 1, 8), (1, 3, 12), (2, 0.5, 30))
+        ]
+        low, high = average_interval(samples)
+        hits += low <= 1 <= high
+    assert 0.94 < hits / 2000 < 0.965
+
+
+def test_interval_without_variance():
+    assert average_interval([[1.0, 1.0], [0.0, 0.0]]) == (0.5, 0.5)

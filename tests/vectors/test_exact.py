@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.sweep.exact import ExactSearch, read_docids, search_exact
+from pyserini_xqg.vectors.exact import ExactSearch, read_docids, search_exact
 
 
 def numbers(rows, dimension, seed=0):

@@ -1,12 +1,13 @@
-"""What a sweep may ask of a store, and filters on stores of chosen vectors."""
+"""What a comparison may ask of a store, and filters on stores of chosen vectors."""
 
 import numpy as np
 import pytest
+from compare.points import point
 from vector_stores import vector_store
 
+from pyserini_xqg.compare import stores
+from pyserini_xqg.compare.grid import Filter, Point
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.sweep import stores
-from pyserini_xqg.sweep.grid import Filter, Point
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 LANGUAGES = ("ar", "de")
@@ -25,11 +26,9 @@ def vectors(seed=0, passages=11, dimension=6):
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A store, and the scores of its queries."""
+    """A store, and where the scores of its queries are kept."""
     directory = tmp_path_factory.mktemp("scored")
-    store = vector_store(directory / "store", *vectors())
-    points = [Point("s", filter=Filter("threshold", "0"))]
-    return store, stores.score_queries({"s": store}, points, directory / "scores")
+    return vector_store(directory / "store", *vectors()), directory / "scores"
 
 
 def filtered(passages, queries, lowest, most):
@@ -46,12 +45,14 @@ def filtered(passages, queries, lowest, most):
     return sums, counts
 
 
-def blocks_together(store, languages, most, block_bytes):
-    blocks = list(store.blocks(languages, most, block_bytes))
+def blocks_together(scored, chosen, languages, most=None, block_bytes=1 << 20):
+    store, directory = scored
+    keep = stores.kept_queries(store, point(chosen=chosen), directory)
+    blocks = list(store.blocks(languages, most, keep=keep, block_bytes=block_bytes))
     return (
-        np.concatenate([block[0] for block in blocks]),
-        {language: np.concatenate([block[1][language] for block in blocks]) for language in languages},
-        {language: np.concatenate([block[2][language] for block in blocks]) for language in languages},
+        np.concatenate([block.passages for block in blocks]),
+        {language: np.concatenate([block.sums[language] for block in blocks]) for language in languages},
+        {language: np.concatenate([block.counts[language] for block in blocks]) for language in languages},
     )
 
 
@@ -71,10 +72,7 @@ def blocks_together(store, languages, most, block_bytes):
 )
 def test_filtered_blocks(scored, chosen, most, block_bytes):
     passages, queries = vectors()
-    store, scores = scored
-    point = Point("s", filter=chosen, max_queries=most)
-    reading = stores.reading({"s": store}, scores, point)
-    found = blocks_together(reading, list(LANGUAGES), most, block_bytes)
+    found = blocks_together(scored, chosen, list(LANGUAGES), most, block_bytes)
     every = {
         language: sorted(
             (
@@ -104,61 +102,65 @@ def test_filtered_blocks(scored, chosen, most, block_bytes):
 
 
 def test_one_language_of_a_filtered_store_is_filtered_by_the_share_of_all(scored):
-    store, scores = scored
-    point = Point("s", languages=("de",), filter=Filter("top-fraction", "0.5"))
-    reading = stores.reading({"s": store}, scores, point)
-    both = blocks_together(reading, ["ar", "de"], None, 1 << 20)
-    alone = blocks_together(reading, ["de"], None, 1 << 20)
+    both, alone = (blocks_together(scored, Filter("top-fraction", "0.5"), some) for some in (["ar", "de"], ["de"]))
     np.testing.assert_array_equal(alone[1]["de"], both[1]["de"])
     np.testing.assert_array_equal(alone[2]["de"], both[2]["de"])
 
 
-def test_scores_are_kept(tmp_path, capsys):
-    passages, queries = vectors()
-    store = vector_store(tmp_path / "store", passages, queries)
-    points = [Point("s", filter=Filter("threshold", text)) for text in ("0.1", "0.2")]
-    stores.score_queries({"s": store}, points, tmp_path / "scores")
-    before = (tmp_path / "scores" / "s" / "score.ar.npy").stat().st_mtime_ns
-    stores.score_queries({"s": store}, points, tmp_path / "scores")
-    assert (tmp_path / "scores" / "s" / "score.ar.npy").stat().st_mtime_ns == before
-    assert "used as they are" in capsys.readouterr().err
-    assert stores.score_queries({"s": store}, [Point("s")], tmp_path / "none") == {}
-    assert not (tmp_path / "none").exists()
+def test_scores_are_kept(tmp_path):
+    store = vector_store(tmp_path / "store", *vectors())
+    assert stores.kept_queries(store, point(), tmp_path / "scores") is None
+    assert not (tmp_path / "scores").exists()
+    changed = set()
+    for text in ("0.1", "0.2"):
+        stores.kept_queries(store, point(chosen=Filter("threshold", text)), tmp_path / "scores")
+        changed.add((tmp_path / "scores" / "score.ar.npy").stat().st_mtime_ns)
+    assert len(changed) == 1
 
 
 def test_thresholds_of_other_languages(scored):
     for text, message in (("ar=0.1", "--threshold: none for de"), ("ar=1,de=1,fi=1", "no queries in fi")):
         with pytest.raises(XqgError, match=message):
-            stores.check_point(scored[0], Point("s", filter=Filter("threshold", text)))
+            stores.check_point(scored[0], point(chosen=Filter("threshold", text)))
 
 
 @pytest.mark.parametrize(
-    ("point", "message"),
+    ("one", "message"),
     [
         (
-            Point("s", max_queries=2),
+            point(max_queries=2),
             r"--max-queries 2: .* has sums of up to 5 .* Encode again with --keep-query-vectors",
         ),
-        (Point("s", filter=Filter("threshold", "0.3")), r"--threshold 0\.3: .* no query can be left out.*--keep-query"),
-        (Point("s", filter=Filter("top-fraction", "0.3")), r"--top-fraction 0\.3: "),
-        (Point("s", languages=("ar", "te", "ko")), r"--languages ar,te,ko: .* no queries in te, ko. It has ar, de\."),
+        (point(chosen=Filter("threshold", "0.3")), r"--threshold 0\.3: .* no query can be left out.*--keep-query"),
+        (point(chosen=Filter("top-fraction", "0.3")), r"--top-fraction 0\.3: "),
     ],
 )
-def test_what_a_store_of_sums_cannot_give(tmp_path, point, message):
+def test_what_a_store_of_sums_cannot_give(tmp_path, one, message):
     store = vector_store(tmp_path / "store", *vectors(), keep_query_vectors=False)
     with pytest.raises(XqgError, match=message):
-        stores.check_point(store, point)
+        stores.check_point(store, one)
 
 
 @pytest.mark.parametrize(
-    "point",
-    [Point("s"), Point("s", max_queries=0), Point("s", max_queries=5), Point("s", max_queries=99, route=True),
-     Point("s", alpha=0.0, max_queries=2), Point("s", languages=("de",), max_queries=3)],
+    "one",
+    [point(), point(max_queries=0), point(max_queries=5), point(max_queries=99, route=True),
+     point(alpha=0.0, max_queries=2), point(languages=("de",), max_queries=3)],
 )  # fmt: skip
-def test_what_a_store_of_sums_can_give(tmp_path, point):
+def test_what_a_store_of_sums_can_give(tmp_path, one):
     store = vector_store(tmp_path / "store", *vectors(), keep_query_vectors=False)
-    stores.check_point(store, point)
-    next(store.blocks(list(point.recipe.languages or LANGUAGES), point.recipe.max_queries))
+    stores.check_point(store, one)
+    recipe = one.searched.recipe
+    next(store.blocks(LANGUAGES if recipe.languages is None else recipe.languages, recipe.max_queries))
+
+
+def test_languages_that_a_store_lacks(tmp_path):
+    store = vector_store(tmp_path / "store", *vectors())
+    with pytest.raises(XqgError, match=r"store: no queries in te, ko. It has ar, de"):
+        Point.of("s", store, point(languages=("ar", "te", "ko")).recipe)
+    bare = vector_store(tmp_path / "bare", vectors()[0], {})
+    with pytest.raises(XqgError, match="bare: has no generated queries"):
+        stores.check_point(bare, point())
+    stores.check_point(bare, point(alpha=0.0))
 
 
 def test_stores_by_name(tmp_path):
