@@ -173,14 +173,16 @@ def main(argv: list[str] | None = None) -> None:
     from pyserini_xqg.text.runs import read_answers
 
     answers = read_answers(options.answers)[0] if options.answers else None
-    corpus = Corpus(options.corpus)
+    Corpus(options.corpus)  # refuses one that is not there
     examples = ExampleSource(options.data, negatives=options.mining.keep_negatives)
     counts = MiningCounts()
     with exclusive(output.with_name(f".{output.name}.lock"), output):
         total = check_data(examples, answers)
         search = open_search(options)
         with write_file(output) as out:
-            lines = mine(examples, search, corpus, options.mining, counts, answers, options.search.batch_size, total)
+            lines = mine(
+                examples, search, options.corpus, options.mining, counts, answers, options.search.batch_size, total
+            )
             for record in lines:
                 out.write(json.dumps(record, ensure_ascii=False) + "\n")
             if not counts.negatives:

@@ -9,7 +9,6 @@ from trainings import example_records
 
 from pyserini_xqg import mine as command
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.train.examples import ExampleSource
 from pyserini_xqg.train.mining import MiningCounts, MiningOptions, answer_pattern, holds_answer, mine
 from pyserini_xqg.vectors.embedding import Embedder
@@ -48,7 +47,7 @@ def run(data, corpus, rankings, answers=None, **settings):
 
     counts = MiningCounts()
     source = ExampleSource([data], negatives=settings.get("keep_negatives", False))
-    found = list(mine(source, search, Corpus(corpus), MiningOptions(**settings), counts, answers, batch_size=7))
+    found = list(mine(source, search, corpus, MiningOptions(**settings), counts, answers, batch_size=7))
     return found, counts
 
 

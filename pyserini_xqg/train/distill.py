@@ -57,6 +57,7 @@ class DistillJob(TrainingJob):
         parallel, student = options.parallel, options.student
         super().__init__(options, options.updates, options.hardware, _inputs(options))
         self.data = read_parallel(parallel.data, parallel.held_out, parallel.exclude, parallel.held_out_languages)
+        self.has_held_out = bool(self.data.held_out)
         self.teacher = options.teacher.config()
         model, tokenizer = load_encoder(self.teacher, option="--teacher")
         self.fingerprint = fingerprint(self.teacher.model, model.config, tokenizer)
@@ -79,8 +80,7 @@ class DistillJob(TrainingJob):
             check_cross_encoder(options.teacher.cross_encoder)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """See :class:`TrainingJob`."""
+    def _settings(self) -> dict[str, Any]:
         return {
             "teacher": {**self.teacher.to_dict(), "fingerprint": self.fingerprint},
             "student": self.student,
@@ -88,13 +88,7 @@ class DistillJob(TrainingJob):
             "data": self.data.fingerprint(),
         }
 
-    @property
-    def has_held_out(self) -> bool:
-        """See :class:`TrainingJob`."""
-        return bool(self.data.held_out)
-
-    def make_arguments(self) -> Any:
-        """See :class:`TrainingJob`."""
+    def _make_arguments(self) -> Any:
         from transformers import TrainingArguments
 
         arguments = self.training_arguments(
@@ -106,7 +100,7 @@ class DistillJob(TrainingJob):
         self.schedule(arguments, self.options.steps, self.updates.eval_steps or self.options.steps)
         return arguments
 
-    def prepare(self) -> dict[str, Any]:
+    def _prepare(self) -> dict[str, Any]:
         """Make the student."""
         student = self.options.student
         if student.student:
@@ -120,7 +114,7 @@ class DistillJob(TrainingJob):
         tokenizer.save_pretrained(self.work / "student")
         return {}
 
-    def open_data(self) -> None:
+    def _open_data(self) -> None:
         """English texts, each once, those of the training first, and the vectors that they are to get; token ids."""
         from transformers import AutoTokenizer
 
@@ -178,8 +172,7 @@ class DistillJob(TrainingJob):
             )
         return PieceSplitter(pieces, self.options.piece_dropout, self.options.train_length, self.updates.seed)
 
-    def make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
-        """See :class:`TrainingJob`."""
+    def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
         from transformers import AutoModel
 
         from pyserini_xqg.train.distill_loop import DistillTrainer, TextCollator
@@ -218,8 +211,7 @@ class DistillJob(TrainingJob):
         device = "cuda" if self.device != "cpu" else "cpu"
         return CrossEncoderScores(model.to(device), AutoTokenizer.from_pretrained(name), self.english)
 
-    def describe(self) -> tuple[str, str]:
-        """See :class:`TrainingJob`."""
+    def _describe(self) -> tuple[str, str]:
         options, data, size = self.options, self.data, self.updates.batch_size
         if self.cut:
             say(f"{self.cut:,} of {len(self.texts):,} texts are cut at {options.train_length} tokens (--train-length)")
@@ -231,14 +223,13 @@ class DistillJob(TrainingJob):
             f"{options.steps:,} updates of {size} texts, about {epochs:.1f} epochs of the translations",
         )
 
-    def describe_evaluation(self, metrics: Mapping[str, float]) -> str:
+    def _describe_evaluation(self, metrics: Mapping[str, float]) -> str:
         """Shares of texts whose nearest is their translation."""
         shares = top1(metrics)
         mean = shares.pop("avg")
         return f"top-1 {mean:.3f} ({', '.join(f'{code} {value:.3f}' for code, value in shares.items())})"
 
-    def results(self, state: Any) -> dict[str, Any]:
-        """See :class:`TrainingJob`."""
+    def _results(self, state: Any) -> dict[str, Any]:
         evaluations = [[entry["step"], top1(entry)] for entry in state.log_history if "eval_top1" in entry]
         return {
             "vocabulary": len(self.tokenizer),
@@ -247,7 +238,7 @@ class DistillJob(TrainingJob):
             "held_out_top1": evaluations[-1][1] if evaluations else None,
         }
 
-    def save(self, trainer: Any, directory: Path) -> dict[str, Any]:
+    def _save(self, trainer: Any, directory: Path) -> dict[str, Any]:
         """Write the student with the settings that other commands need."""
         from transformers import AutoTokenizer
 
@@ -259,8 +250,7 @@ class DistillJob(TrainingJob):
         save_encoder(model, tokenizer, directory, self.options.vectors, self.options.student.save_dtype)
         return {"encoder": self.options.vectors.recorded()}
 
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """See :class:`TrainingJob`."""
+    def _tell(self, record: Mapping[str, Any]) -> None:
         share = f", held-out top-1 {record['held_out_top1']['avg']:.3f}" if record["held_out_top1"] else ""
         say(f"{self.output}: trained for {record['steps_done']:,} steps{share}")
 

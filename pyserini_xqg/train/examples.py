@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_jsonl
 from pyserini_xqg.core.languages import check_language
-from pyserini_xqg.text.corpus import IRDS_PREFIX, Passage, corpus_files, parse_passage
+from pyserini_xqg.datasets import load
+from pyserini_xqg.datasets.ids import dataset_of
+from pyserini_xqg.text.passages import Passage, corpus_files, document_record, parse_passage, read_records
 
-LANGUAGE_FIELDS = ("lang", "language")
 Languages = Mapping[str, str] | str | None
 """Query id to language, or one language for all, or None where every line says its own."""
 
@@ -71,16 +71,18 @@ class ExampleSource:
     def __init__(self, sources: Sequence[Any], languages: Languages = None, negatives: bool = True) -> None:
         self.sources = [str(source) for source in sources]
         self._languages, self._negatives = languages, negatives
-        self._files = {source: corpus_files(source) for source in self.sources if not source.startswith(IRDS_PREFIX)}
+        self._datasets = {source: dataset_of(source) for source in self.sources}
+        for source, dataset in self._datasets.items():
+            if dataset is None:
+                corpus_files(source)  # refuses one that is not there
 
     def __iter__(self) -> Iterator[Example]:
         for source in self.sources:
-            if source.startswith(IRDS_PREFIX):
-                yield from _read_irds(source, self._languages, self._negatives)
+            if dataset := self._datasets[source]:
+                yield from _read_dataset(dataset, self._languages, self._negatives)
                 continue
-            for path in self._files[source]:
-                for number, record in read_jsonl(path):
-                    yield parse_example(record, self._languages, f"{path}, line {number}", self._negatives)
+            for where, record in read_records(source):
+                yield parse_example(record, self._languages, where, self._negatives)
 
 
 def parse_example(record: Mapping[str, Any], languages: Languages, where: str, negatives: bool = True) -> Example:
@@ -140,7 +142,7 @@ def _question(value: Any, where: str) -> str:
 
 
 def _language(record: Mapping[str, Any], query_id: str, languages: Languages, where: str) -> str | None:
-    for name in LANGUAGE_FIELDS:
+    for name in ("lang", "language"):
         if record.get(name) is not None:
             value = record[name]
             # XOR-TyDi's Arabic training questions are published with " ar".
@@ -149,11 +151,9 @@ def _language(record: Mapping[str, Any], query_id: str, languages: Languages, wh
     return None if language is None else check_language(language, "--topic-languages")
 
 
-def _read_irds(source: str, languages: Languages, negatives: bool) -> Iterator[Example]:
+def _read_dataset(dataset_id: str, languages: Languages, negatives: bool) -> Iterator[Example]:
     """The queries of a dataset that have a relevant passage, in the order of its judgements."""
-    from pyserini_xqg import datasets
-
-    dataset = datasets.load(source.removeprefix(IRDS_PREFIX))
+    dataset, source = load(dataset_id), f"irds:{dataset_id}"
     for part in ("queries", "qrels", "docs"):
         if not getattr(dataset, f"has_{part}")():
             raise XqgError(
@@ -172,8 +172,8 @@ def _read_irds(source: str, languages: Languages, negatives: bool) -> Iterator[E
         where = f"{source}, query {query_id}"
         if (query := queries.get(query_id)) is None:
             raise XqgError(f"{where}: it has judgements, but is none of the queries. Pass --data as files instead.")
-        own = getattr(query, "lang", None) or dataset.queries_lang()
-        record = {"lang": own} if own and not isinstance(languages, str) else {}
+        code = getattr(query, "lang", None) or dataset.queries_lang()
+        record = {"lang": code} if code and not isinstance(languages, str) else {}
         language = _language(record, query_id, languages, where)
         sides = [
             tuple(_document(documents, docid, where) for docid in docids)
@@ -187,6 +187,4 @@ def _document(documents: Any, docid: str, where: str) -> Passage:
         document = documents.get(docid)
     except KeyError as error:
         raise XqgError(f"{where}: document {docid!r} is judged, but none of the documents.") from error
-    passage = {"docid": document.doc_id, "title": getattr(document, "title", None)}
-    passage["text"] = document.text if hasattr(document, "text") else document.default_text()
-    return parse_passage(passage, where)
+    return parse_passage(document_record(document), where)

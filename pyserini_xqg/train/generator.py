@@ -45,6 +45,7 @@ class GeneratorJob(TrainingJob):
         super().__init__(options, options.updates, options.hardware, [*options.questions.files, options.model])
         self.data = Split.of(options.questions, PairSource, self.updates.seed)
         self.training, self.held_out = self.data.scan()
+        self.has_held_out = bool(self.held_out.pairs)
         if len(self.training.languages) > 1 and not names_language(options.prompt):
             raise XqgError(
                 f"--prompt {options.prompt!r}: no {{language}}, and the pairs are in "
@@ -56,8 +57,7 @@ class GeneratorJob(TrainingJob):
         self.tokens = PairTokens(self.checkpoint, options)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """See :class:`TrainingJob`."""
+    def _settings(self) -> dict[str, Any]:
         return {
             "model": {"name": self.checkpoint.name, "fingerprint": self.checkpoint.fingerprint()},
             **settings(self.options),
@@ -65,12 +65,7 @@ class GeneratorJob(TrainingJob):
             "held_out": asdict(self.held_out),
         }
 
-    @property
-    def has_held_out(self) -> bool:
-        """See :class:`TrainingJob`."""
-        return bool(self.held_out.pairs)
-
-    def make_arguments(self) -> Any:
+    def _make_arguments(self) -> Any:
         """Updates are made of the largest batches that divide a process's share evenly."""
         from transformers import Seq2SeqTrainingArguments
 
@@ -88,7 +83,7 @@ class GeneratorJob(TrainingJob):
         self.schedule(arguments, self.options.steps, self.updates.eval_steps or self.options.steps)
         return arguments
 
-    def prepare(self) -> dict[str, Any]:
+    def _prepare(self) -> dict[str, Any]:
         """Tokenize the pairs, and choose the prompts of the samples."""
         for language in self.languages:  # before anything is written: the tokenizer may lack a language's token
             self.tokens.decoder_prefix(language)
@@ -108,8 +103,7 @@ class GeneratorJob(TrainingJob):
                 )
         return {"cut_inputs": cut["input"], "cut_targets": cut["target"], "samples": samples}
 
-    def make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
-        """See :class:`TrainingJob`."""
+    def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
         from pyserini_xqg.train.generator_loop import GeneratorTrainer, PairCollator, Samples
 
         model = self.checkpoint.load("float32")
@@ -129,8 +123,7 @@ class GeneratorJob(TrainingJob):
             update_size=self.updates.batch_size,
         )
 
-    def describe(self) -> tuple[str, str]:
-        """See :class:`TrainingJob`."""
+    def _describe(self) -> tuple[str, str]:
         held_out = self.held_out.describe() if self.has_held_out else "none"
         batch = f"{self.arguments.per_device_train_batch_size} x {self.arguments.gradient_accumulation_steps}"
         epochs = self.options.steps * self.updates.batch_size / self.training.pairs
@@ -139,14 +132,13 @@ class GeneratorJob(TrainingJob):
             f"updates of {batch} pairs on each, {epochs:.1f} epochs",
         )
 
-    def describe_evaluation(self, metrics: Mapping[str, float]) -> str:
+    def _describe_evaluation(self, metrics: Mapping[str, float]) -> str:
         """The loss of all pairs, and of each language's."""
         losses = {name.removeprefix("eval_loss_"): loss for name, loss in metrics.items() if "eval_loss_" in name}
         best = losses.pop("per_token")
         return f"{best:.3f} ({', '.join(f'{language} {loss:.3f}' for language, loss in losses.items())})"
 
-    def results(self, state: Any) -> dict[str, Any]:
-        """See :class:`TrainingJob`."""
+    def _results(self, state: Any) -> dict[str, Any]:
         name = f"eval_{LOSS}"
         return {
             "best_step": state.best_global_step if self.has_held_out else state.global_step,
@@ -154,7 +146,7 @@ class GeneratorJob(TrainingJob):
             "held_out_losses": [[entry["step"], entry[name]] for entry in state.log_history if name in entry],
         }
 
-    def save(self, trainer: Any, directory: Path) -> dict[str, Any]:
+    def _save(self, trainer: Any, directory: Path) -> dict[str, Any]:
         """Write the checkpoint as ``generate`` takes it."""
         trainer.save_model(str(directory))
         if not self.is_main:
@@ -169,8 +161,7 @@ class GeneratorJob(TrainingJob):
         check_saved(trainer, directory)
         return {name: self.prepared[name] for name in ("cut_inputs", "cut_targets")}
 
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """See :class:`TrainingJob`."""
+    def _tell(self, record: Mapping[str, Any]) -> None:
         held_out, loss = record["held_out_loss"], ""
         if held_out is not None:
             loss = f", held-out loss {held_out:.3f} at step {record['best_step']:,}"

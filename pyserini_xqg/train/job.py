@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import sys
@@ -22,9 +23,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState, set_seed
+from transformers.utils import logging
+
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, resolved, write_json
+from pyserini_xqg.core.files import read_json, resolved, write_json, write_text
 from pyserini_xqg.core.job import Job, check_job
 from pyserini_xqg.train.options import HardwareOptions, TrainingOptions, UpdateOptions
 from pyserini_xqg.vectors.manifest import package_versions
@@ -42,7 +46,8 @@ class TrainingJob(ABC):
     """A training that continues where it was cut off, on one or several processes.
 
     A subclass names its ``task``, what it counts (``unit``: questions, pairs, texts), the packages it needs, and how
-    many of these each process must get (``least``).
+    many of these each process must get (``least``); it says whether something is held out, to be evaluated on
+    (``has_held_out``).
 
     Raises :class:`XqgError` for an output that cannot become this model, before anything is read or loaded.
     """
@@ -51,6 +56,7 @@ class TrainingJob(ABC):
     unit: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ("accelerate",)
     least: ClassVar[int] = 1
+    has_held_out: bool
     arguments: Any
     prepared: dict[str, Any]
 
@@ -71,49 +77,44 @@ class TrainingJob(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> Mapping[str, Any]:
+    def _settings(self) -> Mapping[str, Any]:
         """JSON values of all that decides what is learned: an unfinished training with others is not continued."""
 
-    @property
     @abstractmethod
-    def has_held_out(self) -> bool:
-        """Whether something is held out, to be evaluated on."""
-
-    @abstractmethod
-    def make_arguments(self) -> Any:
+    def _make_arguments(self) -> Any:
         """Hugging Face's arguments, of :meth:`training_arguments`."""
 
     @abstractmethod
-    def prepare(self) -> Mapping[str, Any]:
+    def _prepare(self) -> Mapping[str, Any]:
         """Write the data into the new directory :attr:`work`, once; returns what :attr:`prepared` is to be."""
 
-    def open_data(self) -> None:  # noqa: B027 (most have nothing to read)
+    def _open_data(self) -> None:  # noqa: B027 (most have nothing to read)
         """Read what was prepared; one process after another."""
 
     @abstractmethod
-    def make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
+    def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
         """The trainer with model, data and loss; ``last`` is the checkpoint that it continues from."""
 
     @abstractmethod
-    def describe(self) -> tuple[str, str]:
+    def _describe(self) -> tuple[str, str]:
         """What is trained on, and in what updates, for the first line of report."""
 
     @abstractmethod
-    def describe_evaluation(self, metrics: Mapping[str, float]) -> str:
+    def _describe_evaluation(self, metrics: Mapping[str, float]) -> str:
         """An evaluation, for a line of report."""
 
     @abstractmethod
-    def results(self, state: Any) -> dict[str, Any]:
+    def _results(self, state: Any) -> dict[str, Any]:
         """What the record says of the evaluations."""
 
     @abstractmethod
-    def save(self, trainer: Any, directory: Path) -> dict[str, Any]:
+    def _save(self, trainer: Any, directory: Path) -> dict[str, Any]:
         """Write the model, and check that what lies there is what was trained; returns more entries of the record.
 
         Called by every process.
         """
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def _tell(self, record: Mapping[str, Any]) -> None:
         """Say what came out."""
         say(f"{self.output}: trained for {record['steps_done']:,} steps")
 
@@ -124,17 +125,14 @@ class TrainingJob(ABC):
 
     def run(self) -> None:
         """Prepare, train to the end, and put the model into its place."""
-        from transformers import set_seed
-        from transformers.utils import logging
-
         logging.set_verbosity_error()  # tied weights, for one, are reported as missing
         if not sys.stderr.isatty():
             logging.disable_progress_bar()
-        arguments = self.arguments = self.make_arguments()
+        arguments = self.arguments = self._make_arguments()
         job = Job(
             self.output,
             TRAINING,
-            {"task": self.task, "settings": dict(self.settings)},
+            {"task": self.task, "settings": dict(self._settings)},
             overwrite=self.options.overwrite,
             inputs=self.inputs,
             listed=_LISTED,
@@ -146,11 +144,11 @@ class TrainingJob(ABC):
                     self._begin(job)
                 finished = TRAINING.read(job.directory).get("complete")
                 if not finished:
-                    self.open_data()
+                    self._open_data()
             if finished:
                 return
             with job.disk_named():
-                self._train(job, set_seed)
+                self._train(job)
 
     def _begin(self, job: Job) -> None:
         """Write the data, unless an earlier run of the same command did."""
@@ -162,25 +160,21 @@ class TrainingJob(ABC):
             self.work.mkdir()
             try:
                 with job.disk_named():
-                    write_json(self.work / "prepared.json", dict(self.prepare()))
+                    write_json(self.work / "prepared.json", dict(self._prepare()))
             except XqgError:
                 job.clear()  # so that the mended command is not refused as another one
                 raise
 
-    def _train(self, job: Job, set_seed: Callable[[int], None]) -> None:
-        from transformers import PrinterCallback
-
-        from pyserini_xqg.train.report import TrainingReport
-
+    def _train(self, job: Job) -> None:
         self.prepared = read_json(self.work / "prepared.json")
         last = last_checkpoint(self.work / "checkpoints")
         set_seed(self.updates.seed)
-        report = TrainingReport(resolved(self.output) / LOG_NAME, self.updates, self.unit, self.describe_evaluation)
-        trainer = self.make_trainer(last, [report])
+        report = TrainingReport(resolved(self.output) / LOG_NAME, self.updates, self.unit, self._describe_evaluation)
+        trainer = self._make_trainer(last, [report])
         trainer.remove_callback(PrinterCallback)
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
         if self.is_main:
-            data, updates = self.describe()
+            data, updates = self._describe()
             machine = f"{self.precision} on {self.arguments.world_size} x {self.device}"
             say(f"{data}; {parameters:,} parameters, {machine}, {updates}")
             if last:
@@ -194,17 +188,17 @@ class TrainingJob(ABC):
             "parameters": parameters,
             "steps_done": state.global_step,
             "losses": [[entry["step"], entry["loss"]] for entry in state.log_history if "loss" in entry],
-            **self.results(state),
+            **self._results(state),
             f"{self.unit}_per_second": round(report.per_second, 1),
             "seconds_of_last_run": round(time.perf_counter() - started, 1),
         }
         made = self.work / "model"
         if self.is_main:
             shutil.rmtree(made, ignore_errors=True)
-        record |= self.save(trainer, made)
+        record |= self._save(trainer, made)
         if self.is_main:
             complete(job, made, record)
-            self.tell(record)
+            self._tell(record)
 
     def training_arguments(self, kind: type, **changes: Any) -> Any:
         """Hugging Face's arguments of type ``kind``, with what all trainings have and ``changes``.
@@ -249,10 +243,68 @@ class TrainingJob(ABC):
 
     def early_stopping(self) -> list[Any]:
         """The callback that ends a training which gets no better, where it is wanted."""
-        from transformers import EarlyStoppingCallback
-
         patience = self.updates.early_stopping
         return [EarlyStoppingCallback(patience)] if patience and self.has_held_out else []
+
+
+class TrainingReport(TrainerCallback):
+    """One line for each evaluation on standard error, and the whole history in ``training-log.jsonl``.
+
+    path : of the history. unit : what an update counts. describe : an evaluation, from the trainer's ``eval_…`` values.
+    """
+
+    def __init__(
+        self, path: Path, updates: UpdateOptions, unit: str, describe: Callable[[Mapping[str, float]], str]
+    ) -> None:
+        self._path, self._update_size, self._unit, self._describe = path, updates.batch_size, unit, describe
+        self._seconds, self._steps, self._started = 0.0, 0, 0.0
+        self._loss = math.nan
+
+    @property
+    def per_second(self) -> float:
+        """Speed of this process so far, evaluation left out."""
+        return self._steps * self._update_size / self._seconds if self._seconds else 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the clock."""
+        self._seconds += time.perf_counter() - self._started
+        self._steps += 1
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        """Take note of the training loss; stop where it is no number."""
+        if "loss" not in logs:
+            return
+        self._loss = logs["loss"]
+        if not math.isfinite(self._loss):
+            raise XqgError(
+                f"the loss is {self._loss} at step {state.global_step:,}. Lower --learning-rate, or use --dtype float32"
+            )
+        if not args.do_eval and state.global_step % args.save_steps == 0:
+            self._say(state, "")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        """Report an evaluation."""
+        self._say(state, f"held-out {self._describe(metrics)}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write what came after the last evaluation."""
+        self._write(state)
+
+    def _say(self, state: Any, held_out: str) -> None:
+        parts = [f"loss {self._loss:.3f}"] if math.isfinite(self._loss) else []  # none before the first step
+        parts += [held_out] if held_out else []
+        parts += [f"{self.per_second:.1f} {self._unit}/s"] if math.isfinite(self._loss) else []
+        if state.is_world_process_zero:
+            say(f"step {state.global_step:,} of {state.max_steps:,}: {', '.join(parts)}")
+            self._write(state)
+
+    def _write(self, state: Any) -> None:
+        if state.is_world_process_zero:
+            write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in state.log_history))
 
 
 def require_packages(*modules: str) -> None:
@@ -293,8 +345,6 @@ def complete(job: Job, made: Path, record: Mapping[str, Any]) -> None:
 
 def train_to_the_end(trainer: Any, last: Path | None) -> Any:
     """Train from the start or from a checkpoint to the end with Hugging Face's trainer; returns its state then."""
-    from transformers import TrainerState
-
     if last:
         state = TrainerState.load_from_json(str(last / "trainer_state.json"))
         control = state.stateful_callbacks.get("TrainerControl", {}).get("args", {})

@@ -9,27 +9,25 @@ from __future__ import annotations
 import json
 import random
 import re
-import sqlite3
 import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pyserini_xqg.core.chunks import chunks_of
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
 from pyserini_xqg.core.options import at_least, option
-from pyserini_xqg.text.corpus import Corpus, Passage
+from pyserini_xqg.text.lookup import PassageLookup
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.train.examples import Example, ExampleSource
 
 Search = Callable[[Sequence[str]], list[list[str]]]
 """Queries to docids by falling score, for each."""
-_CORPUS_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -61,49 +59,10 @@ class MiningCounts:
     first_without: str = ""
 
 
-class PassageTable:
-    """Titles and texts of some passages of a corpus, on the disk until it is closed."""
-
-    def __init__(self, directory: Path) -> None:
-        self._database = sqlite3.connect(directory / "passages.sqlite", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute("CREATE TABLE passages (docid TEXT PRIMARY KEY, title TEXT, text TEXT) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-
-    def want(self, docids: Iterable[str]) -> None:
-        """Name passages to keep."""
-        self._database.executemany("INSERT OR IGNORE INTO passages (docid) VALUES (?)", ((docid,) for docid in docids))
-
-    def fill(self, corpus: Corpus) -> None:
-        """Read a corpus once, and keep what is wanted of it; :class:`XqgError` if something wanted is not there."""
-        with progress(corpus, unit="passages", description="looking up texts") as stream:
-            rows = ((passage.title, passage.text, passage.docid) for passage in stream)
-            while batch := list(islice(rows, _CORPUS_BATCH)):
-                self._database.executemany("UPDATE passages SET title = ?, text = ? WHERE docid = ?", batch)
-        docid, missing = self._database.execute(
-            "SELECT MIN(docid), COUNT(*) FROM passages WHERE text IS NULL"
-        ).fetchone()
-        if missing:
-            raise XqgError(
-                f"{corpus.source}: docid {docid!r}, which the index ranks, is not in it ({missing:,} such docids). "
-                "Pass the --corpus that the index was built from."
-            )
-
-    def get(self, docid: str) -> Passage:
-        """A passage that was wanted."""
-        title, text = self._database.execute("SELECT title, text FROM passages WHERE docid = ?", (docid,)).fetchone()
-        return Passage(docid, title, text)
-
-    def close(self) -> None:
-        """Give the file back."""
-        self._database.close()
-
-
 def mine(
     examples: ExampleSource,
     search: Search,
-    corpus: Corpus,
+    corpus: str | Path,
     options: MiningOptions,
     counts: MiningCounts,
     answers: Mapping[str, Sequence[str]] | None = None,
@@ -115,14 +74,20 @@ def mine(
     The passages that answer the question, by docid or by text, are never negatives; with ``answers`` (query id to
     texts), neither are passages in which an answer stands.
     """
-    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as work, closing(PassageTable(Path(work))) as table:
+    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as work, PassageLookup((), with_queries=False) as texts:
         rankings = Path(work) / "rankings.jsonl"
-        _rank(examples, search, options, batch_size, table, rankings, total)
-        table.fill(corpus)
+        _rank(examples, search, options, batch_size, texts, rankings, total)
+        texts.read(corpus)
+        number, docid = texts.missing()
+        if number:
+            raise XqgError(
+                f"{corpus}: docid {docid!r}, which the index ranks, is not in it ({number:,} such docids). Pass the "
+                "--corpus that the index was built from."
+            )
         with open(rankings, encoding="utf-8") as lines:
             for example, line in zip(examples, lines, strict=True):
-                own = answers[example.query_id] if answers is not None else ()
-                yield _negatives(example, json.loads(line), table, options, own, counts)
+                expected = answers[example.query_id] if answers is not None else ()
+                yield _negatives(example, json.loads(line), texts, options, expected, counts)
 
 
 def _rank(
@@ -130,7 +95,7 @@ def _rank(
     search: Search,
     options: MiningOptions,
     batch_size: int,
-    table: PassageTable,
+    texts: PassageLookup,
     output: Path,
     total: int | None,
 ) -> None:
@@ -138,33 +103,32 @@ def _rank(
         write_file(output) as out,
         progress(total=total, unit="questions", description="searching") as bar,
     ):
-        rest = iter(examples)
-        while batch := list(islice(rest, batch_size)):
+        for batch in chunks_of(examples, batch_size):
             for docids in search([example.query for example in batch]):
                 out.write(json.dumps(docids[: options.depth]) + "\n")
-                table.want(docids[options.skip : options.depth])
+                texts.want(docids[options.skip : options.depth])
             bar.update(len(batch))
 
 
 def _negatives(
     example: Example,
     docids: Sequence[str],
-    table: PassageTable,
+    texts: PassageLookup,
     options: MiningOptions,
     answers: Sequence[str],
     counts: MiningCounts,
 ) -> dict[str, Any]:
     kept = list(example.negatives) if options.keep_negatives else []
     known = {passage.docid for passage in example.positives}
-    texts = {(passage.title, passage.text) for passage in example.positives}
-    there = {passage.docid for passage in kept}
+    known_texts = {(passage.title, passage.text) for passage in example.positives}
+    kept_docids = {passage.docid for passage in kept}
     patterns = [answer_pattern(answer) for answer in answers if answer not in ("yes", "no")]
     found = []
     for docid in docids[options.skip :]:
-        if docid in there:
+        if docid in kept_docids:
             continue
-        passage = table.get(docid)
-        if docid in known or (passage.title, passage.text) in texts:
+        passage = texts.get(docid)
+        if docid in known or (passage.title, passage.text) in known_texts:
             counts.positives += 1
         elif patterns and holds_answer(f"{passage.title}\n{passage.text}", patterns):
             counts.answers += 1

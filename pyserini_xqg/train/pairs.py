@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate.means import ALL_TOPICS
-from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.train.examples import Example, ExampleSource, Languages
 from pyserini_xqg.train.options import QuestionOptions
 

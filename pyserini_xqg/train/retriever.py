@@ -47,13 +47,13 @@ class RetrieverJob(TrainingJob):
             )
         self.data = Split.of(options.questions, ExampleSource, self.updates.seed)
         self.training, self.held_out = self.data.scan()
+        self.has_held_out = bool(self.held_out.pairs)
         from pyserini_xqg.train.retriever_model import check_encoder
 
         self.fingerprint = check_encoder(options.model, options)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """See :class:`TrainingJob`."""
+    def _settings(self) -> dict[str, Any]:
         return {
             "model": {"name": self.options.model, "fingerprint": self.fingerprint},
             **settings(self.options),
@@ -61,13 +61,7 @@ class RetrieverJob(TrainingJob):
             "held_out": asdict(self.held_out),
         }
 
-    @property
-    def has_held_out(self) -> bool:
-        """See :class:`TrainingJob`."""
-        return bool(self.held_out.pairs)
-
-    def make_arguments(self) -> Any:
-        """See :class:`TrainingJob`."""
+    def _make_arguments(self) -> Any:
         from sentence_transformers import SentenceTransformerTrainingArguments
 
         from pyserini_xqg.train.retriever_loop import batch_sampler
@@ -85,7 +79,7 @@ class RetrieverJob(TrainingJob):
             greater_is_better=True,
         )
 
-    def prepare(self) -> dict[str, Any]:
+    def _prepare(self) -> dict[str, Any]:
         """Write the examples, the held-out questions, and the passages in which these are searched."""
         from pyserini_xqg.train.retriever_data import write_examples, write_held_out
 
@@ -94,8 +88,7 @@ class RetrieverJob(TrainingJob):
             write_held_out(self.work, self.data, self.options)
         return asdict(counts)
 
-    def make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
-        """See :class:`TrainingJob`."""
+    def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
         from pyserini_xqg.train import retriever_model
         from pyserini_xqg.train.retriever_data import open_examples
         from pyserini_xqg.train.retriever_loop import (
@@ -137,15 +130,13 @@ class RetrieverJob(TrainingJob):
         )
 
     def _evaluator(self) -> Any:
-        from pyserini_xqg.train.retriever_data import open_held_out
-        from pyserini_xqg.train.retriever_evaluation import HeldOutEvaluator
+        from pyserini_xqg.train.retriever_data import HeldOutEvaluator, open_held_out
 
         data = open_held_out(self.work, self.options)
         scorer = self.stack.enter_context(Scorer(data.collection, self.options.measures))
         return HeldOutEvaluator(data, scorer, self.options.device_batch_size or 64)
 
-    def describe(self) -> tuple[str, str]:
-        """See :class:`TrainingJob`."""
+    def _describe(self) -> tuple[str, str]:
         size, negatives = self.updates.batch_size, self.prepared["negatives"]
         questions, fewer = self.prepared["examples"], self.prepared["fewer"]
         held_out = self.held_out.describe("questions") if self.has_held_out else "none"
@@ -158,9 +149,9 @@ class RetrieverJob(TrainingJob):
             f"negatives and {(size - 1) * (1 + negatives):,} passages of the others",
         )
 
-    def describe_evaluation(self, metrics: Mapping[str, float]) -> str:
+    def _describe_evaluation(self, metrics: Mapping[str, float]) -> str:
         """All measures, of the languages only the first one."""
-        from pyserini_xqg.train.retriever_evaluation import by_measure
+        from pyserini_xqg.train.retriever_data import by_measure
 
         parts = []
         for number, (name, values) in enumerate(by_measure(metrics, self.options.measures).items()):
@@ -168,9 +159,8 @@ class RetrieverJob(TrainingJob):
             parts.append(f"{name} {values['avg']:.3f}" + (f" ({', '.join(each)})" if each[1:] and not number else ""))
         return ", ".join(parts)
 
-    def results(self, state: Any) -> dict[str, Any]:
-        """See :class:`TrainingJob`."""
-        from pyserini_xqg.train.retriever_evaluation import by_measure
+    def _results(self, state: Any) -> dict[str, Any]:
+        from pyserini_xqg.train.retriever_data import by_measure
 
         values = [(entry["step"], by_measure(entry, self.options.measures)) for entry in state.log_history]
         evaluations = {step: measures for step, measures in values if measures}
@@ -183,7 +173,7 @@ class RetrieverJob(TrainingJob):
             "evaluations": [[step, measures] for step, measures in evaluations.items()],
         }
 
-    def save(self, trainer: Any, directory: Path) -> dict[str, Any]:
+    def _save(self, trainer: Any, directory: Path) -> dict[str, Any]:
         """Write the encoder with the settings that other commands need."""
         from pyserini_xqg.train import retriever_model
 
@@ -195,8 +185,7 @@ class RetrieverJob(TrainingJob):
         separate = towers if self.options.towers == "separate" else {}
         return {"encoder": {**self.options.vectors.recorded(), **separate}}
 
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """See :class:`TrainingJob`."""
+    def _tell(self, record: Mapping[str, Any]) -> None:
         gain, before = "", record["before"] or {}
         if record["best"]:
             parts = [

@@ -21,8 +21,8 @@ from pyserini_xqg.train.distill_options import (
     StudentOptions,
     TeacherOptions,
 )
+from pyserini_xqg.train.job import TrainingReport
 from pyserini_xqg.train.parallel_text import read_parallel
-from pyserini_xqg.train.report import TrainingReport
 from pyserini_xqg.train.teacher import project
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig

@@ -16,10 +16,10 @@ from pyserini_xqg.generate.backends import load_generator
 from pyserini_xqg.generate.sampling import Prompt, Sampling
 from pyserini_xqg.train import generator
 from pyserini_xqg.train.generator import train_generator
+from pyserini_xqg.train.job import TrainingReport
 from pyserini_xqg.train.options import GeneratorTraining, QuestionOptions
 from pyserini_xqg.train.pair_tokens import PairTokens, open_seq2seq
 from pyserini_xqg.train.pairs import PairSource, Split
-from pyserini_xqg.train.report import TrainingReport
 
 SETTINGS = {
     **{"learning_rate": 3e-3, "steps": 12, "batch_size": 8, "eval_steps": 4, "max_input_length": 48, "samples": 1},

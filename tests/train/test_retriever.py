@@ -13,9 +13,9 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import changed
 from pyserini_xqg.train import job
 from pyserini_xqg.train.examples import ExampleSource
+from pyserini_xqg.train.job import TrainingReport
 from pyserini_xqg.train.options import QuestionOptions, RetrieverTraining
 from pyserini_xqg.train.pairs import Split
-from pyserini_xqg.train.report import TrainingReport
 from pyserini_xqg.train.retriever import train_retriever
 from pyserini_xqg.train.retriever_data import choose_passages
 from pyserini_xqg.vectors.embedding import Embedder
@@ -245,7 +245,7 @@ def test_answers_and_recall_at_k_thousand_tokens(data, tiny_encoder, tmp_path, c
 
 
 def test_languages_need_not_be_known(tiny_encoder, tmp_path):
-    records = [{name: value for name, value in one.items() if name != "lang"} for one in example_records(8)]
+    records = [{name: value for name, value in one.items() if name != "lang"} for one in example_records(16)]
     data = questions(tmp_path / "data.jsonl", records, 0.3)
     record = train(data, tiny_encoder, tmp_path / "out", steps=2, epochs=1, eval_steps=None)
     assert record["settings"]["data"]["languages"] == {"all": record["settings"]["data"]["pairs"]}
@@ -280,11 +280,6 @@ def test_held_out_passages_are_no_negatives_and_all_are_searched(tmp_path, tiny_
     few = {passage.docid for passage in choose_passages(data, len(answers) + 2)}
     assert few >= answers and len(few) == len(answers) + 2 and few - answers <= near
     assert {passage.docid for passage in choose_passages(data, 1)} == answers
-
-
-def test_a_loss_that_is_no_number_ends_the_training(data, plain_encoder, tmp_path):
-    with pytest.raises(XqgError, match=r"the loss is (nan|inf) at step \d+. Lower --learning-rate"):
-        train(data, plain_encoder, tmp_path / "out", learning_rate=1e30, steps=20)
 
 
 def test_gradient_caching_of_separate_towers_on_several_processes_is_refused(
