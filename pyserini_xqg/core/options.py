@@ -103,7 +103,8 @@ def between(least: float, most: float, *, above: bool = False) -> Check:
 
     def check(value: float) -> str | None:
         inside = (least < value if above else least <= value) and value <= most
-        return None if inside else f"a number {'above' if above else 'from'} {least:g} to {most:g}"
+        wanted = f"above {least:g} and at most {most:g}" if above else f"from {least:g} to {most:g}"
+        return None if inside else f"a number {wanted}"
 
     return check
 

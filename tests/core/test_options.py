@@ -121,7 +121,7 @@ def test_what_argparse_refuses(argv, phrase, capsys):
 
 def test_bounds():
     assert between(0, 1)(0) is between(0, 1)(1) is at_least(1)(1) is None
-    assert between(0, 1, above=True)(0) == "a number above 0 to 1"
+    assert between(0, 1, above=True)(0) == "a number above 0 and at most 1"
     assert between(0, 1, above=True)(0.1) is None
     assert at_least(0.5)(0.4) == "a number of at least 0.5"
 
