@@ -54,19 +54,35 @@ def vectors(tiny_encoder):
     return passages, queries
 
 
-def expected(vectors, alpha=0.5, aggregate="mean", languages=LANGUAGES, most=None, normalize=False):
+def unit(row):
+    return row / np.sqrt(sum(row * row))
+
+
+def expected(
+    vectors, alpha=0.25, aggregate="mean", languages=LANGUAGES, most=None, normalize=False, removal=0, unit_mean=False
+):
     """The method in double precision, passage by passage."""
-    rows = []
+    rows, means = [], {code: [] for code in LANGUAGES}
     for passage, by_language in zip(*vectors, strict=True):
         chosen = [by_language[code][:most] for code in languages if code in by_language]
         row = passage
         if chosen and aggregate == "sum":
             row = (1 - alpha) * passage + alpha * sum(query for queries in chosen for query in queries)
         elif chosen:
-            means = [sum(queries) / len(queries) for queries in chosen]
-            row = (1 - alpha) * passage + alpha * sum(means) / len(means)
-        rows.append(row / np.sqrt(sum(row * row)) if normalize else row)
-    return np.array(rows)
+            mean = sum(sum(queries) / len(queries) for queries in chosen) / len(chosen)
+            row = (1 - alpha) * passage + alpha * (unit(mean) if unit_mean else mean)
+        rows.append(unit(row) if normalize else row)
+        for code, queries in by_language.items():
+            means[code].append(sum(queries) / len(queries))
+    rows = np.array(rows)
+    if removal:  # of the part that the languages' centroids can express
+        centroids = np.array([np.mean(means[code], axis=0) for code in LANGUAGES])
+        rows = rows - removal * np.linalg.lstsq(centroids.T, rows.T, rcond=None)[0].T @ centroids
+    return rows
+
+
+DEFAULT = {"alpha": 0.25, "aggregate": "mean", "normalize": True, "removal": 0.5, "unit_mean": True}
+"""What an encoder whose vectors have unit length gets."""
 
 
 def build(store, output, *options):
@@ -140,7 +156,7 @@ def test_max_queries_without_kept_vectors(stores, tmp_path):
 def test_route(stores, vectors, tmp_path, options):
     build(stores / "kept", tmp_path / "routed", "--route", "--alpha", 0.7, *options)
     languages = ["ja", "fi"] if "--languages" in options else list(LANGUAGES)
-    assert sorted(os.listdir(tmp_path / "routed")) == sorted([*languages, "xqg.json"])
+    assert sorted(os.listdir(tmp_path / "routed")) == sorted([*languages, "mean", "plain", "xqg.json"])
     for code in languages:
         wanted = expected(
             vectors, 0.7, "sum" if "sum" in options else "mean", [code], normalize="--normalize" in options
@@ -149,8 +165,8 @@ def test_route(stores, vectors, tmp_path, options):
         assert read_manifest(tmp_path / "routed" / code)["augmentation"]["languages"] == [code]
     routes = read_manifest(tmp_path / "routed")
     assert routes["layout"] == "routed"
-    assert routes["languages"] == {code: code for code in languages}
-    assert set(routes["files"]) == {f"{code}/{name}" for code in languages for name in ("index", "docid", "xqg.json")}
+    assert routes["languages"].items() >= {code: code for code in languages}.items()
+    assert {f"{code}/{name}" for code in languages for name in ("index", "docid", "xqg.json")} <= set(routes["files"])
     assert routes["files"]["fi/index"] == read_manifest(tmp_path / "routed" / "fi")["files"]["index"]
 
 
@@ -185,13 +201,17 @@ def test_manifest(stores, tiny_encoder, tmp_path):
     assert manifest["encoder"]["pooling"] == "cls"
     assert manifest["dimension"] == 32
     assert manifest["fields"] == ["title", "text"]
-    assert manifest["augmentation"] == {
-        "alpha": 0.25,
-        "aggregate": "mean",
-        "languages": ["fi", "ar"],
-        "max_queries": None,
-        "normalize": False,
-    }
+    assert (
+        manifest["augmentation"].items()
+        >= {
+            "alpha": 0.25,
+            "aggregate": "mean",
+            "languages": ["fi", "ar"],
+            "max_queries": None,
+            "normalize": False,
+            "language_removal": 0.0,
+        }.items()
+    )
     assert manifest["counts"] == {
         "passages": 20,
         "passages_without_queries": sum(not codes for codes in having),
@@ -240,43 +260,47 @@ def unit_vectors(vectors):
 
 
 DEFAULTS = [
-    # store, options, then what they mean: alpha, aggregate, unit length
-    ("sums", [], 0.5, "mean", False),
-    ("sums", ["--aggregate", "sum"], 0.01, "sum", False),
-    ("sums", ["--normalize"], 0.5, "mean", True),
-    ("unit", [], 0.5, "mean", True),
-    ("unit", ["--aggregate", "mean"], 0.5, "mean", True),
-    ("unit", ["--alpha", "0.8"], 0.8, "mean", True),
-    ("unit", ["--no-normalize"], 0.5, "mean", False),
-    ("unit", ["--aggregate", "sum"], 0.01, "sum", False),
-    ("unit", ["--aggregate", "sum", "--alpha", "0.3"], 0.3, "sum", False),
-    ("unit", ["--aggregate", "sum", "--normalize"], 0.01, "sum", True),
-    ("unit", ["--alpha", "0"], 0, "mean", False),
-    ("unit-sum", [], 0.01, "sum", False),
-    ("unit-sum", ["--alpha", "0.3", "--normalize"], 0.3, "sum", True),
-    ("unit-mean", [], 0.5, "mean", True),
-    ("unit-mean", ["--no-normalize"], 0.5, "mean", False),
+    # store, options, then what they mean: alpha, aggregate, unit length, removal
+    ("sums", [], 0.25, "mean", False, 0),
+    ("sums", ["--aggregate", "sum"], 0.01, "sum", False, 0),
+    ("sums", ["--normalize"], 0.25, "mean", True, 0),
+    ("unit", [], 0.25, "mean", True, 0.5),
+    ("unit", ["--aggregate", "mean"], 0.25, "mean", True, 0.5),
+    ("unit", ["--alpha", "0.8"], 0.8, "mean", True, 0.5),
+    ("unit", ["--language-removal", "0"], 0.25, "mean", True, 0),
+    ("unit", ["--no-normalize"], 0.25, "mean", False, 0),
+    ("unit", ["--no-normalize", "--language-removal", "1"], 0.25, "mean", False, 1),
+    ("unit", ["--aggregate", "sum"], 0.01, "sum", False, 0),
+    ("unit", ["--aggregate", "sum", "--normalize"], 0.01, "sum", True, 0),
+    ("unit", ["--alpha", "0"], 0, "mean", False, 0),
+    ("unit-sum", ["--aggregate", "sum"], 0.01, "sum", False, 0),
+    ("unit-sum", ["--aggregate", "sum", "--alpha", "0.3", "--normalize"], 0.3, "sum", True, 0),
+    ("unit-mean", [], 0.25, "mean", True, 0.5),
+    ("unit-mean", ["--no-normalize"], 0.25, "mean", False, 0),
 ]
 
 
-@pytest.mark.parametrize(("store", "options", "alpha", "aggregate", "normalize"), DEFAULTS)
-def test_defaults(unit_stores, vectors, unit_vectors, tmp_path, capsys, store, options, alpha, aggregate, normalize):
+@pytest.mark.parametrize(("store", "options", "alpha", "aggregate", "normalize", "removal"), DEFAULTS)
+def test_defaults(
+    unit_stores, vectors, unit_vectors, tmp_path, capsys, store, options, alpha, aggregate, normalize, removal
+):
     build(unit_stores / store, tmp_path / "index", *options)
-    chosen = f"alpha {alpha:g}, {aggregate}{', normalized' if normalize else ''}; queries: "
-    assert chosen in capsys.readouterr().err
+    assert f"alpha {alpha:g}, {aggregate}{', normalized' if normalize else ''}" in capsys.readouterr().err
     manifest = read_manifest(tmp_path / "index")["augmentation"]
-    assert (manifest["alpha"], manifest["aggregate"], manifest["normalize"]) == (alpha, aggregate, normalize)
+    chosen = {"alpha": alpha, "aggregate": aggregate, "normalize": normalize, "language_removal": removal}
+    assert {name: manifest[name] for name in chosen} == chosen
     of_store = vectors if store == "sums" else unit_vectors
-    wanted = expected(of_store, alpha, aggregate, normalize=normalize)
+    unit_mean = normalize and aggregate == "mean" and store != "sums"
+    wanted = expected(of_store, alpha, aggregate, normalize=normalize, removal=removal, unit_mean=unit_mean)
     assert_index(tmp_path / "index", wanted)
-    lengths = np.linalg.norm(wanted, axis=1)  # the encoder's own are 1 already
-    assert np.allclose(lengths, 1, atol=1e-6) == (normalize or (alpha == 0 and store != "sums"))
 
 
 def test_default_of_routed_indexes(unit_stores, unit_vectors, tmp_path):
     build(unit_stores / "unit", tmp_path / "routed", "--route")
     for code in LANGUAGES:
-        assert_index(tmp_path / "routed" / code, expected(unit_vectors, 0.5, "mean", [code], normalize=True))
+        assert_index(tmp_path / "routed" / code, expected(unit_vectors, **DEFAULT, languages=[code]))
+    assert_index(tmp_path / "routed" / "mean", expected(unit_vectors, **DEFAULT))
+    assert_index(tmp_path / "routed" / "plain", expected(unit_vectors, 0))
 
 
 def test_plain_index_keeps_the_bytes_of_the_vectors(unit_stores, tmp_path):
@@ -297,12 +321,12 @@ def test_a_plain_recipe_reads_no_queries(unit_stores, tmp_path):
 def test_defaults_with_a_corpus_are_those_of_its_store(unit_stores, unit_vectors, tiny_encoder, tmp_path):
     arguments = ["--corpus", str(unit_stores / "corpus.jsonl"), "--encoder", tiny_encoder, *PLAIN, "--l2-norm"]
     index.main([*arguments, "--output", str(tmp_path / "index")])
-    assert_index(tmp_path / "index", expected(unit_vectors, 0.5, "mean", normalize=True))
-    index.main([*arguments, "--output", str(tmp_path / "fused"), "--fuse", "sum"])
+    assert_index(tmp_path / "index", expected(unit_vectors, **DEFAULT))
+    index.main([*arguments, "--output", str(tmp_path / "fused"), "--fuse", "sum", "--aggregate", "sum"])
     assert_index(tmp_path / "fused", expected(unit_vectors, 0.01, "sum"))
 
 
-@pytest.mark.parametrize("store", ["sums", "unit", "unit-sum", "unit-mean"])
+@pytest.mark.parametrize("store", ["sums", "unit", "unit-mean"])
 @pytest.mark.parametrize(
     ("options", "recipe"),
     [
@@ -322,8 +346,8 @@ def test_help_names_the_defaults(capsys):
     with pytest.raises(SystemExit):
         index.main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "0 is no xQG (default: 0.5 with mean, 0.01 with sum)" in shown
-    assert "(default: mean; of a fused store, as it was fused)" in shown
+    assert "0 is no xQG (default: 0.25 with mean, 0.01 with sum)" in shown
+    assert "(default: mean)" in shown
     assert (
         "--normalize, --no-normalize scale the final vectors to unit length (default: with mean and an encoder" in shown
     )
@@ -346,7 +370,7 @@ def test_existing_output(stores, vectors, tmp_path, capsys):
     build(stores / "kept", output, "--alpha", 0.9, "--overwrite")
     assert_index(output, expected(vectors, 0.9))
     build(stores / "kept", output, "--alpha", 0.9, "--overwrite", "--route")
-    assert sorted(os.listdir(output)) == ["ar", "fi", "ja", "xqg.json"]
+    assert sorted(os.listdir(output)) == ["ar", "fi", "ja", "mean", "plain", "xqg.json"]
     build(stores / "kept", output, "--alpha", 0.9, "--route")  # there already
     (output / "fi" / "run.txt").write_text("precious")
     with pytest.raises(XqgError, match=r"holds fi/run\.txt, which pyserini_xqg\.index did not write"):

@@ -6,6 +6,7 @@ An index is ``single`` (the files ``index`` and ``docid``), ``sharded`` (several
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -31,13 +32,16 @@ _together: dict[str, list[Path]] = {}
 
 @contextmanager
 def searched_together(directories: Sequence[str | Path]) -> Iterator[str]:
-    """A name under which this process finds several single indexes as a sharded one."""
-    name = " + ".join(map(str, directories))
-    _together[name] = [Path(directory) for directory in directories]
-    try:
-        yield name
-    finally:
-        del _together[name]
+    """A path under which this process finds several single indexes as a sharded one.
+
+    An empty directory: Pyserini takes what does not exist for the name of a prebuilt index.
+    """
+    with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as name:
+        _together[name] = [Path(directory) for directory in directories]
+        try:
+            yield name
+        finally:
+            del _together[name]
 
 
 def names_index(encoder: str) -> bool:
