@@ -147,8 +147,7 @@ def generate_corpus(
     with QueriesWriter(output, settings, overwrite, wait, inputs) as writer:
         if writer.rows_done:
             say(f"{output}: continues after {writer.rows_done:,} of {writer.rows:,} passages")
-        progress.begin(plan.languages, plan.num_queries, writer.rows, writer.rows_done)
-        with progress:
+        with progress.begin(plan.languages, plan.num_queries, writer.rows, writer.rows_done):
             rows = islice(corpus, first + writer.rows_done, last)
             done = (first + writer.rows_done) // chunk_size
             for number, passages in enumerate(chunks_of(rows, chunk_size), start=done):

@@ -9,63 +9,40 @@ from typing import Any
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.ray import ProgressLines
 
-LINE_SECONDS = 60.0
-"""Between two lines where there is no terminal."""
-
 
 class GenerationProgress:
-    """Follows one output: a bar in a terminal, else a line a minute; names an output ``name``.
+    """Follows one output with the bar, or the lines, of :func:`~pyserini_xqg.core.cli.progress`; names it ``name``.
 
-    ``lines`` takes the place of both for a worker on a cluster.
+    ``lines`` : those of a worker on a cluster, beside them.
     """
 
     def __init__(self, name: str, lines: ProgressLines | None = None) -> None:
         self.name = name
         self._lines = lines
-        self._own = lines is None
         self._cut_named = False
         self._seconds: Counter[str] = Counter()
-        self._passages: Counter[str] = Counter()
         self._queries: Counter[str] = Counter()
 
-    def begin(self, languages: Sequence[str], num_queries: int, rows: int, done: int) -> None:
-        """``done`` of ``rows`` passages were there before."""
-        self._languages, self._num_queries = languages, num_queries
-        self._rows, self._before, self._done = rows, done, done
-        self._lines = self._lines or ProgressLines(self.name, "queries", LINE_SECONDS)
-
-    def __enter__(self) -> GenerationProgress:
-        each = len(self._languages) * self._num_queries
-        self._bar = progress(total=self._rows * each, unit="queries", description="generating")
-        self._bar.update(self._before * each)
+    def begin(self, languages: Sequence[str], num_queries: int, rows: int, done: int) -> Any:
+        """``done`` of ``rows`` passages were there before; returns the bar, a context manager."""
+        self._num_queries, self._rows, self._done = num_queries, rows, done
+        each = len(languages) * num_queries
+        self._bar = progress(total=rows * each, unit="queries", description=f"generating {self.name}")
+        self._bar.update(done * each)
         self._bar.initial = self._bar.n  # the rate is that of this process
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
+        return self._bar
 
     def add(self, language: str, passages: int, queries: int, seconds: float) -> None:
         """So many passages of the chunk got so many queries in a language."""
-        self._passages[language] += passages
         self._queries[language] += queries
         self._seconds[language] += seconds
         self._bar.update(passages * self._num_queries)
-        if self._bar.disable or not self._own:
-            self._lines(self._done, self._rows, queries, f", about {duration(self.seconds_left())} left")
+        if self._lines:
+            self._lines(self._done, self._rows, queries)
 
     def committed(self, rows: int) -> None:
         """So many passages are on the disk."""
         self._done = rows
-
-    def seconds_left(self) -> float:
-        """Each language at its own speed; those that have none yet at that of the others."""
-        mean = sum(self._seconds.values()) / max(sum(self._passages.values()), 1)
-        left = 0.0
-        for language in self._languages:
-            passages = self._passages[language]
-            each = self._seconds[language] / passages if passages else mean
-            left += each * (self._rows - self._before - passages)
-        return left
 
     def name_cut(self, docids: Sequence[str], limit: int) -> None:
         """Say once, and at once, that inputs are cut."""
@@ -118,17 +95,3 @@ def summary_lines(name: str, sidecar: Mapping[str, Any]) -> list[str]:
 
 def _more(found: Mapping[str, int], docids: Sequence[str]) -> bool:
     return max(found.values()) > len(docids)
-
-
-def duration(seconds: float) -> str:
-    """A time in words, to two units.
-
-    >>> duration(42), duration(3700), duration(200000)
-    ('42 s', '1 h 1 min', '2 d 7 h')
-    """
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes >= 2 else f"{int(seconds)} s"

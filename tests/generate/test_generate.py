@@ -10,10 +10,10 @@ from generation import FAST, LANGUAGES, PLAIN, generate, interrupt_after, passag
 from generators import build_tiny_causal, build_tiny_t5, build_tiny_translator
 from helpers import assert_one_error, corpus_records, directory_bytes, run_module, write_jsonl
 
+from pyserini_xqg.core import cli
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.core.options import parse
-from pyserini_xqg.generate import __main__ as command
 from pyserini_xqg.generate import pipeline, progress
 from pyserini_xqg.generate.options import GenerateOptions
 from pyserini_xqg.generate.output import read_sidecar
@@ -336,22 +336,13 @@ def test_a_model_that_was_moved(tiny_t5, bare_corpus, tmp_path, monkeypatch):
 
 
 def test_time_left_is_known_from_the_first_language_on(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    lines = progress.GenerationProgress("q.jsonl")
-    lines.begin(["fi", "ar"], 5, rows=100, done=20)
-    with lines:
-        lines.add("fi", 10, 50, seconds=20.0)
-        assert lines.seconds_left() == pytest.approx(70 * 2 + 80 * 2)
-        lines.add("ar", 10, 40, seconds=40.0)
-        assert lines.seconds_left() == pytest.approx(70 * 2 + 70 * 4)
-        lines.committed(30)
-        lines.add("fi", 10, 50, seconds=10.0)
-        assert lines.seconds_left() == pytest.approx(60 * 1.5 + 70 * 4)
-    printed = capsys.readouterr().err.splitlines()
-    assert printed[0].startswith("q.jsonl: 20 of 100 passages, ")
-    assert printed[0].endswith(" queries/s, about 5 min left")
-    assert printed[2].startswith("q.jsonl: 30 of 100 passages, ")
-    assert printed[2].endswith(" queries/s, about 6 min left")
+    monkeypatch.setattr(cli, "LOG_SECONDS", 0.0)
+    follow = progress.GenerationProgress("q.jsonl")
+    with follow.begin(["fi", "ar"], 5, rows=100, done=20):
+        follow.add("fi", 10, 50, seconds=20.0)
+    (line, *_) = [line for line in capsys.readouterr().err.splitlines() if "250" in line]
+    assert line.startswith("generating q.jsonl: 250 of 1000 queries (25 %), ")
+    assert line.endswith(" left")
 
 
 # What is refused
@@ -399,19 +390,16 @@ def test_one_language_needs_no_name_in_the_prompt(tiny_t5, bare_corpus, tmp_path
 def test_faults_in_the_corpus_are_found_before_the_model_is_loaded(weightless, tmp_path, lines, phrase):
     corpus = tmp_path / "c.jsonl"
     corpus.write_text("".join(f"{line}\n" for line in lines))
-    result = run_module(
-        "pyserini_xqg.generate", "--corpus", corpus, "--model", weightless, "--output", tmp_path / "deep" / "q.jsonl",
-        *FAST,
-    )  # fmt: skip
-    assert_one_error(result, phrase)
+    with pytest.raises(XqgError) as caught:
+        generate(corpus, weightless, tmp_path / "deep" / "q.jsonl", *FAST)
+    assert phrase in str(caught.value)
     assert not (tmp_path / "deep").exists()
 
 
 def test_existing_output_is_refused_before_anything_is_read(tmp_path):
     (tmp_path / "q.jsonl").write_text("precious")
-    arguments = ["--corpus", tmp_path / "none", "--model", "./no-model", "--output", tmp_path / "q.jsonl"]
-    result = run_module("pyserini_xqg.generate", *arguments)
-    assert_one_error(result, "q.jsonl exists. Remove it, choose another --output, or pass --overwrite")
+    with pytest.raises(XqgError, match=r"q\.jsonl exists\. Remove it, choose another --output, or pass --overwrite"):
+        generate(tmp_path / "none", "./no-model", tmp_path / "q.jsonl")
     assert (tmp_path / "q.jsonl").read_text() == "precious"
 
 
@@ -437,11 +425,10 @@ def test_ctranslate2_that_is_not_installed(tmp_path):
 
 def test_a_model_that_is_not_there_is_found_before_the_corpus_is_read(tiny_encoder, tmp_path):
     (tmp_path / "c.jsonl").write_text("not looked at")
-    arguments = ["--corpus", tmp_path / "c.jsonl", "--output", tmp_path / "q.jsonl"]
     with pytest.raises(XqgError, match=r"no-model: not a directory"):
-        command.main([*map(str, arguments), "--model", "./no-model"])
-    result = run_module("pyserini_xqg.generate", *arguments, "--model", tiny_encoder)
-    assert_one_error(result, "a bert model", "neither a seq2seq nor a causal language model")
+        generate(tmp_path / "c.jsonl", "./no-model", tmp_path / "q.jsonl")
+    with pytest.raises(XqgError, match=r"a bert model .*neither a seq2seq nor a causal language model"):
+        generate(tmp_path / "c.jsonl", tiny_encoder, tmp_path / "q.jsonl")
 
 
 # Other kinds of models

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from generators import build_tiny_causal, build_tiny_t5, build_tiny_translator
+from generators import build_tiny_causal, build_tiny_translator
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from pyserini_xqg.core.errors import XqgError
@@ -22,11 +22,6 @@ PROMPTS = [
     for text in TEXTS
     for name, code in (("Finnish", "fi"), ("Arabic", "ar"))
 ]
-
-
-@pytest.fixture(scope="session")
-def tiny_t5(tmp_path_factory) -> str:
-    return build_tiny_t5(tmp_path_factory.mktemp("tiny-t5"))
 
 
 @pytest.fixture(scope="session")

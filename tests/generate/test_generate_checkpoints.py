@@ -14,11 +14,6 @@ from pyserini_xqg.generate.checkpoints import open_checkpoint
 
 
 @pytest.fixture(scope="module")
-def tiny_t5(tmp_path_factory) -> str:
-    return build_tiny_t5(tmp_path_factory.mktemp("tiny-t5"))
-
-
-@pytest.fixture(scope="module")
 def tiny_causal(tmp_path_factory) -> str:
     return build_tiny_causal(tmp_path_factory.mktemp("tiny-causal"))
 

@@ -21,11 +21,6 @@ ctranslate2 = pytest.importorskip("ctranslate2")
 PROMPT = Prompt("Generate a Finnish question for this passage: the river runs past", "fi")
 
 
-@pytest.fixture(scope="module")
-def tiny_t5(tmp_path_factory) -> str:
-    return build_tiny_t5(tmp_path_factory.mktemp("tiny-t5"))
-
-
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,11 +1,11 @@
 """Shards of generated queries: joined, they are the file of one process, byte for byte."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from generation import FAST, generate, interrupt_after
-from helpers import assert_one_error, run_module
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.generate.merge import merge_queries
@@ -86,5 +86,9 @@ def test_damaged_shard_and_existing_output(shards, tmp_path):
     with pytest.raises(XqgError, match=r"merged\.jsonl exists"):
         merge_queries(shards, output)
     merge_queries(shards, output, overwrite=True)
-    result = run_module("pyserini_xqg.queries", "merge", *shards, "--output", output)
-    assert_one_error(result, "merged.jsonl exists. Remove it, choose another --output, or pass --overwrite.")
+    for inside in (shards[0], Path(f"{shards[0]}.json")):
+        with pytest.raises(XqgError, match=r"is what is read|exists and is no|is a directory"):
+            merge_queries(shards, inside, overwrite=True)
+    os.link(shards[0], tmp_path / "hard.jsonl")
+    with pytest.raises(XqgError, match=r"hard\.jsonl: is what is read"):
+        merge_queries(shards, tmp_path / "hard.jsonl", overwrite=True)

@@ -95,17 +95,8 @@ def lowest_of(values, share) -> float:
 
 def test_share_of_each_language_by_an_encoder(setting, tmp_path, capsys):
     output = tmp_path / "kept.jsonl"
-    sidecar = run_filter(
-        output,
-        "--corpus",
-        setting.corpus,
-        "--encoder",
-        setting.encoder,
-        *PLAIN,
-        "--top-fraction",
-        0.5,
-        "--per-language",
-    )
+    options = ("--corpus", setting.corpus, "--encoder", setting.encoder, *PLAIN)
+    sidecar = run_filter(output, *options, "--top-fraction", 0.5, "--per-language")
     lowest = {
         language: lowest_of([score for key, score in setting.scores.items() if key[1] == language], 0.5)
         for language in LANGUAGES
@@ -246,16 +237,8 @@ def test_what_is_kept_is_a_corpus(setting, tmp_path):
 
 def test_some_languages_and_queries(setting, tmp_path):
     options = ("--corpus", setting.corpus, "--languages", "fi,ar", "--max-queries", 2)
-    run_filter(
-        tmp_path / "kept.jsonl",
-        *options,
-        "--encoder",
-        setting.encoder,
-        *PLAIN,
-        "--threshold=-inf",
-        "--scores",
-        tmp_path / "s",
-    )
+    more = ("--encoder", setting.encoder, *PLAIN, "--threshold=-inf", "--scores", tmp_path / "s")
+    run_filter(tmp_path / "kept.jsonl", *options, *more)
     for record, kept in zip(setting.records, written(tmp_path / "kept.jsonl"), strict=True):
         given = record.get("generated_queries", {})
         assert kept["generated_queries"] == {code: given[code][:2] for code in ("fi", "ar") if given.get(code)}
