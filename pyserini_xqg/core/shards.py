@@ -7,18 +7,13 @@ kind of machine.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pyserini_xqg.core.cli import positive
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import at_least, option
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -88,40 +83,6 @@ class ShardOptions:
             return None
         shard = Shard(self.shard_id or 0, self.shard_num)
         return shard if shard.num > 1 else None
-
-
-def add_shard_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The options for work on several processes or machines; ``verb`` says what is done with a part of the corpus."""
-    group = parser.add_argument_group("several processes or machines")
-    group.add_argument("--shard-id", type=int, metavar="I", help=f"{verb} part I of the corpus, counted from 0")
-    group.add_argument("--shard-num", type=positive, default=1, metavar="N", help="number of parts")
-    group.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="local: this process; ray: all N parts as tasks on a Ray cluster, then merged (needs the extra [ray])",
-    )
-    group.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="the Ray cluster, such as 10.0.0.1:6379 (default: RAY_ADDRESS, or one that runs here, else a new one)",
-    )
-
-
-def check_shard_options(args: argparse.Namespace, verb: str) -> Shard | None:
-    """The shard to work on, None for the whole corpus; :class:`XqgError` for options that contradict each other."""
-    if args.engine == "ray":
-        if args.shard_id is not None:
-            raise XqgError(f"--engine ray {verb}s all shards: leave --shard-id out.")
-        return None
-    if args.ray_address:
-        raise XqgError("--ray-address goes with --engine ray.")
-    if args.shard_id is None and args.shard_num > 1:
-        raise XqgError(
-            f"--shard-num {args.shard_num} needs --shard-id, 0 to {args.shard_num - 1}: which part to {verb}."
-        )
-    shard = Shard(args.shard_id or 0, args.shard_num)
-    return shard if shard.num > 1 else None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pyserini_xqg.core.options import (
     at_least,
     between,
     changed,
+    check_options,
     given,
     group,
     option,
@@ -207,6 +208,12 @@ def test_values_by_name_copies_and_what_was_given():
     assert (other.model.length, other.output, other.weight) == (8, "p", options.weight)
     assert options.model.length == 7
     assert given(Model(length=3, unit=True), "length", "unit", "encoder") == ["--length", "--unit"]
+
+
+def test_options_made_in_python_are_checked_as_those_of_a_command_line():
+    check_options(Model())
+    with pytest.raises(XqgError, match=r"--length 0: must be a number of at least 1"):
+        check_options(Model(length=0))
 
 
 def test_optional_and_repeated_lists():

@@ -150,6 +150,15 @@ def test_check_file(tmp_path):
         pytest.fail("entered")
 
 
+def test_the_option_is_named(tmp_path):
+    page = tmp_path / "page.html"
+    page.touch()
+    with pytest.raises(XqgError, match=r"page\.html exists\. Remove it, choose another --html, or pass --overwrite"):
+        check_file(page, option="--html")
+    with pytest.raises(XqgError, match=r"is what is read .* Choose another --html\."):
+        check_file(page, True, [page], "--html")
+
+
 # Inputs
 
 
