@@ -259,19 +259,14 @@ def _stored(
             f"{store.directory}: the texts of its generated queries are in none of the passages shown, so they are "
             "left out. Pass the corpus that it was encoded from as --passages, or the queries with --queries."
         )
-    return _checked(store, embedder, passages, rows, fields, with_queries)
+    fresh = dict(_encoded(embedder, passages, list(islice(rows.values(), _CHECKED_PASSAGES)), fields))
+    return _checked(store, passages, rows, fresh, with_queries)
 
 
 def _checked(
-    store: EmbeddingStore,
-    embedder: Embedder,
-    passages: Any,
-    rows: Mapping[int, str],
-    fields: Sequence[str],
-    with_queries: bool,
+    store: EmbeddingStore, passages: Any, rows: Mapping[int, str], fresh: Mapping[str, Any], with_queries: bool
 ) -> Iterator[tuple[str, PassageVectors]]:
-    """A store's vectors of some passages, whose numbers of queries and, of a few, whose texts are compared."""
-    fresh = dict(_encoded(embedder, passages, list(islice(rows.values(), _CHECKED_PASSAGES)), fields))
+    """A store's vectors of the docids in ``rows``; numbers of queries, and vectors made ``fresh``, must be alike."""
     for block in store.passages_at(list(rows)):
         docid = rows[block.first]
         queries = {}

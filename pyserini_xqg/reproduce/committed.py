@@ -7,7 +7,6 @@ beside them, so that the scores can be computed again without the collection; th
 from __future__ import annotations
 
 import platform
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +20,8 @@ from pyserini_xqg.reproduce.comparison import Scores, read_scores
 from pyserini_xqg.reproduce.conditions import AVERAGE, SCORES, Condition, measured_path
 
 if TYPE_CHECKING:
-    from pyserini_xqg.core.tables import Table
     from pyserini_xqg.evaluate.collection import Collection
-    from pyserini_xqg.evaluate.comparisons import Tested
+    from pyserini_xqg.evaluate.score_tables import Results
     from pyserini_xqg.evaluate.scoring import Scorer, Values
 
 README, QRELS, LANGUAGES = "README.md", "qrels.txt", "topic-languages.tsv"
@@ -175,19 +173,15 @@ def _render_family(output: str | Path, entries: Mapping[Condition, Any]) -> str:
     conditions = list(entries)
     family, runs = conditions[0].family, f"runs/{conditions[0].family.name}"
     measures = list(entries[conditions[0]]["scores"])
+    results = _results(output, entries, measures)
     commands = [
-        f"python -m pyserini_xqg.reproduce --condition {shlex.quote(f'{family.name}.*')} --write-runs runs",
+        f"python -m pyserini_xqg.reproduce --condition {family.name} --write-runs runs",
         f"python -m pyserini_xqg.evaluate --qrels {runs}/{QRELS} --topic-languages {runs}/{LANGUAGES} \\",
-        f"  --run {runs}/*.txt.gz --measures {' '.join(measures)}",
+        f"  --run {runs}/*.txt.gz --measures {' '.join(measures)}" + " \\" * bool(results.tested),
+        *[f"  --baseline {runs}/{BASELINE}.txt.gz --correction holm"] * bool(results.tested),
     ]
-    notes, tested = ["Values x 100; avg is the mean over languages."], []
-    if len(conditions) > 1 and any(condition.short_name == BASELINE for condition in conditions):
-        commands[-1] += " \\"
-        commands.append(f"  --baseline {runs}/{BASELINE}.txt.gz --correction holm")
-        tested, note = _test(output, conditions, measures)
-        notes.append(note)
     lines = [f"## {family.title}", "", family.about, "", "```sh", *commands, "```", ""]
-    lines.append(render([_table(measure, entries, tested) for measure in measures], "markdown", notes))
+    lines.append(render(results.tables()[: len(measures)], "markdown", results.notes()[:3]))
     for made in dict.fromkeys(entry["made_with"] for entry in entries.values()):
         names = [condition.short_name for condition, entry in entries.items() if entry["made_with"] == made]
         which = "" if len(names) == len(entries) else f" ({', '.join(names)})"
@@ -195,33 +189,22 @@ def _render_family(output: str | Path, entries: Mapping[Condition, Any]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _test(output: str | Path, conditions: Sequence[Condition], measures: Sequence[str]) -> tuple[list[Tested], str]:
-    """Tests of all runs against the baseline, and a sentence on them."""
-    from pyserini_xqg.evaluate.comparisons import compare_runs, describe
+def _results(output: str | Path, entries: Mapping[Condition, Any], measures: Sequence[str]) -> Results:
+    """The scores of a family's conditions, all tested against the baseline if it is among them."""
+    from pyserini_xqg.evaluate.comparisons import compare_runs
+    from pyserini_xqg.evaluate.score_tables import Results
     from pyserini_xqg.evaluate.significance import TestOptions
 
-    settings = TestOptions(correction="holm")
-    baseline = f"{conditions[0].family.name}.{BASELINE}"
-    with _scorer(output, baseline, measures) as scorer:
-        values = {condition.name: _values(scorer, output, condition.name) for condition in conditions}
-        tested = compare_runs(values, baseline, scorer.languages, settings)
-    sentence = describe(settings, len(tested) // len(measures), BASELINE)
-    return tested, f"{sentence} The mark of avg is that of all questions together."
-
-
-def _table(measure: str, entries: Mapping[Condition, Any], tested: Sequence[Tested]) -> Table:
-    from pyserini_xqg.core.tables import SIGNIFICANT, Cell, Column, Table, percent
-    from pyserini_xqg.evaluate.means import ALL_TOPICS
-
-    significant = {(one.run, one.language) for one in tested if one.significant and one.measure == measure}
-    languages = list(next(iter(entries.values()))["scores"][measure])
-    rows = []
-    for condition, entry in entries.items():
-        scores = entry["scores"].get(measure, {})
-        marks = [(condition.name, ALL_TOPICS if name == AVERAGE else name) in significant for name in languages]
-        cells = [Cell(scores.get(name), SIGNIFICANT * mark) for name, mark in zip(languages, marks, strict=True)]
-        rows.append([f"{condition.title} (`{condition.short_name}`)", *cells])
-    return Table(["condition", *(Column(name, percent, "highest") for name in languages)], rows, measure)
+    labels = {condition: f"{condition.title} (`{condition.short_name}`)" for condition in entries}
+    baseline = next((label for condition, label in labels.items() if condition.short_name == BASELINE), None)
+    scores = {labels[condition]: entry["scores"] for condition, entry in entries.items()}
+    if baseline is None or len(labels) == 1:
+        return Results(scores)
+    tests = TestOptions(correction="holm")
+    with _scorer(output, next(iter(labels)).name, measures) as scorer:
+        values = {label: _values(scorer, output, condition.name) for condition, label in labels.items()}
+        pooled = {label: scorer.over_all(of_run) for label, of_run in values.items()}
+        return Results(scores, pooled, tested=compare_runs(values, baseline, scorer.languages, tests), settings=tests)
 
 
 def _entries(output: str | Path) -> dict[str, Any]:

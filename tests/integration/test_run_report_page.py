@@ -7,9 +7,11 @@ import shutil
 import time
 
 import pytest
-from helpers import run_module, write_jsonl
+from helpers import write_jsonl
 from integration.test_queries_page import BROWSERS
 from report_pages import ATTACK, FILES, QUESTIONS, write_collection
+
+from pyserini_xqg.report import __main__ as report
 
 pytestmark = pytest.mark.integration
 
@@ -35,8 +37,7 @@ def small(tmp_path_factory, tiny_encoder):
     directory = write_collection(tmp_path_factory.mktemp("report"))
     files = [directory / name if "." in name else name for name in ("a.txt", "b.txt", *FILES)]
     encoder = ["--encoder", tiny_encoder, "--pooling", "mean", "--device", "cpu"]
-    result = run_module("pyserini_xqg.report", *files, *encoder, "--output", directory / "page.html")
-    assert result.returncode == 0, result.stderr
+    report.main([*map(str, [*files, *encoder, "--output", directory / "page.html"])])
     return directory / "page.html"
 
 
@@ -83,10 +84,7 @@ def large(tmp_path, shared_data, tiny_encoder):
     files = [directory / "a.txt", directory / "b.txt", "--qrels", directory / "qrels.txt", "--answers", questions]
     files += ["--passages", directory / "passages.jsonl", "--measures", "RR@10", "R@10"]
     encoder = ["--encoder", tiny_encoder, "--pooling", "mean", "--device", "cpu"]
-    result = run_module(
-        "pyserini_xqg.report", *files, *encoder, "--output", directory / "page.html", timeout=900, OMP_NUM_THREADS="1"
-    )
-    assert result.returncode == 0, result.stderr
+    report.main([*map(str, [*files, *encoder, "--threads", "1", "--output", directory / "page.html"])])
     return directory / "page.html"
 
 

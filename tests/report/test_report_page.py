@@ -254,8 +254,4 @@ def test_a_second_writer_is_refused():
 
 
 def test_command_line(directory):
-    result = run_module("pyserini_xqg.report", "a.txt", *FILES)
-    assert_one_error(result, "one run (a.txt)")
-    result = run_module("pyserini_xqg.report", "--help")
-    for option in ("--store", "--index", "--encoder", "--top", "--max-size", "--topics", "--overwrite"):
-        assert option in result.stdout
+    assert_one_error(run_module("pyserini_xqg.report", "a.txt", *FILES), "one run (a.txt)")

@@ -336,7 +336,7 @@ def test_write_runs(tmp_path, monkeypatch):
     assert len(read_qrels(output / "sample/qrels.txt")) == 336
     readme = (output / "README.md").read_text(encoding="utf-8")
     assert readme == committed.render_readme(output, known)
-    assert "† p < 0.05 against plain: paired two-sided t-test, Holm-corrected over the 8 tests of a measure" in readme
+    assert "against Plain (`plain`): paired two-sided t-test, Holm-corrected over the 8 tests of a measure" in readme
     average = f"{scores['sample.other']['RR@10']['avg'] * 100:.2f}"
     assert any(line.startswith("| Other (`other`) |") and average in line for line in readme.splitlines())
     # Writing one leaves the other.
