@@ -143,10 +143,11 @@ def find_products(
     index, held = None, {}
     if source.index:
         docids = {docid for some in gold.values() for docid in some}
-        index = IndexVectors(source.index, docids, embedder.dimension)
+        languages = {language for _, language in questions.values()}
+        index = IndexVectors(source.index, docids, embedder.dimension, languages)
         if index.probe:
             check_encoder(embedder, index.probe, source.index)
-        held = {language: index.queries_held(language) for language in {language for _, language in questions.values()}}
+        held = {language: index.queries_held(language) for language in languages}
     products = inner_products(embedder, questions, gold, passages, fields=fields, store=store, index=index)
     if index:
         _compare_with_run(source.index, products, second)
@@ -308,23 +309,24 @@ def _check_texts(store: EmbeddingStore, docid: str, fresh: PassageVectors, kept:
 class IndexVectors:
     """Inner products with the vectors of some docids in an index: ours (routed and sharded ones too), or a stock one.
 
-    dimension : of the encoder's vectors. A routed index is asked in the question's language.
+    dimension : of the encoder's vectors. languages : of the questions; a routed index has one that serves each of them.
     Index files are mapped where FAISS can do that, so memory holds the docids and where the chosen ones lie.
 
     Raises :class:`XqgError` if it is no index, has another dimension, lacks one of the passages when that is asked for,
     or is of a kind that cannot give its vectors back.
     """
 
-    def __init__(self, directory: str | Path, docids: Set[str], dimension: int) -> None:
+    def __init__(self, directory: str | Path, docids: Set[str], dimension: int, languages: Set[str]) -> None:
         self.directory = Path(directory)
         if not self.directory.is_dir():
             raise XqgError(f"{directory}: no such directory. Pass the directory of an index with --index.")
         manifest = read_manifest(directory)
-        routes = {"": self.directory}
+        routes = dict.fromkeys(languages, self.directory)
         if manifest is not None and manifest["layout"] == ROUTED:
-            routes = {code: route_directory(directory, manifest, code) for code in manifest["languages"]}
-        self._rows = {code: _locate(route, docids, dimension) for code, route in routes.items()}
-        self._manifests = {code: _describing(route) for code, route in routes.items()}
+            routes = {language: route_directory(directory, manifest, language) for language in languages}
+        opened = {route: (_locate(route, docids, dimension), _describing(route)) for route in set(routes.values())}
+        self._rows = {language: opened[route][0] for language, route in routes.items()}
+        self._manifests = {language: opened[route][1] for language, route in routes.items()}
 
     @property
     def probe(self) -> dict[str, Any] | None:
@@ -336,7 +338,7 @@ class IndexVectors:
         """Languages whose generated queries the vectors for questions in ``language`` hold, and how many of each at
         most (None: all); None for an index without a manifest.
         """
-        manifest = self._manifests[self._route(language)]
+        manifest = self._manifests[language]
         if manifest is None:
             return None
         recipe = manifest["augmentation"]
@@ -344,7 +346,7 @@ class IndexVectors:
 
     def inner_product(self, question: np.ndarray, docid: str, language: str) -> float:
         """A question's vector, (D,), with a passage's in the index that serves its language."""
-        rows = self._rows[self._route(language)]
+        rows = self._rows[language]
         if docid not in rows:
             raise XqgError(
                 f"{self.directory}: has no passage with docid {docid!r}. Pass the index that the second run was "
@@ -359,16 +361,6 @@ class IndexVectors:
                 "Leave --index out, or build the same with --factory Flat."
             ) from error
         return float(vector @ question.astype(np.float64))
-
-    def _route(self, language: str) -> str:
-        if "" in self._rows:
-            return ""
-        if language not in self._rows:
-            raise XqgError(
-                f"{self.directory}: a routed index without {language!r}, in which there are questions (it has "
-                f"{', '.join(self._rows)}). Pass an index that serves all of them."
-            )
-        return language
 
 
 def _describing(directory: Path) -> dict[str, Any] | None:
