@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.vectors.settings import compose_passages
 
 if TYPE_CHECKING:

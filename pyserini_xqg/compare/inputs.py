@@ -14,8 +14,9 @@ from pyserini_xqg.compare.settings import CompareOptions
 from pyserini_xqg.compare.stores import PlannedStore, check_point, describe_store, open_stores
 from pyserini_xqg.compare.systems import DOC2QUERY, MULTI_VECTOR, TEXT, System
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.datasets.ids import IRDS_PREFIX
 from pyserini_xqg.evaluate.collection import Collection
-from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, CorpusSummary
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary
 from pyserini_xqg.text.topics import question_texts
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore

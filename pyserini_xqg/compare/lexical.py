@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pyserini_xqg.compare.expanded_text import append_queries
 from pyserini_xqg.compare.runs import Ranking, best_of_passages, median_milliseconds
 from pyserini_xqg.core.cli import progress
-from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.vectors.settings import compose_passages
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_json
 from pyserini_xqg.core.job import Job
+from pyserini_xqg.datasets.ids import IRDS_PREFIX
 from pyserini_xqg.evaluate.collection import Collection
 from pyserini_xqg.evaluate.means import ALL_TOPICS
 from pyserini_xqg.evaluate.scoring import Scorer, Values, parse_measures
-from pyserini_xqg.text.corpus import IRDS_PREFIX
 
 
 @dataclass(frozen=True)

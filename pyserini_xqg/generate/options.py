@@ -11,11 +11,11 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES, parse_languages
 from pyserini_xqg.core.options import at_least, group, option, settings_of
 from pyserini_xqg.core.shards import ShardOptions
+from pyserini_xqg.datasets.ids import IRDS_PREFIX
 from pyserini_xqg.generate.backends import BACKENDS, load_generator
 from pyserini_xqg.generate.checkpoints import MODEL_TYPES, open_checkpoint
 from pyserini_xqg.generate.prompts import check_prompt, names_language
 from pyserini_xqg.generate.sampling import PAPER_PROMPT, Generator, Sampling
-from pyserini_xqg.text.corpus import IRDS_PREFIX
 from pyserini_xqg.text.quality import QualityOptions, refusal
 
 DEFAULT_MODEL = "ielabgroup/xor-tydi-docTquery-mt5-base"

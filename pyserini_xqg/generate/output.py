@@ -24,7 +24,7 @@ from pyserini_xqg.core.files import fsync_directory, named_errors, resolved, sha
 from pyserini_xqg.core.job import CONTINUES, check_job
 from pyserini_xqg.core.kinds import Kind, differing
 from pyserini_xqg.core.output import check_apart, check_directory, check_file
-from pyserini_xqg.text.corpus import Passage
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.text.quality import REASONS
 from pyserini_xqg.vectors.manifest import package_versions
 

@@ -25,7 +25,8 @@ from pyserini_xqg.generate.output import (
 from pyserini_xqg.generate.progress import GenerationProgress
 from pyserini_xqg.generate.prompts import build_prompt
 from pyserini_xqg.generate.sampling import Generator
-from pyserini_xqg.text.corpus import Corpus, CorpusSummary, Passage, scan_once
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary, scan_once
+from pyserini_xqg.text.passages import Passage
 
 
 def derive_seed(seed: int, chunk: int, language: str, round_: int) -> int:

@@ -23,7 +23,8 @@ from pyserini_xqg.queries.round_trip import IndexRanker, Ranker, StoreRanker
 from pyserini_xqg.queries.scores import QueryScores, check_scores
 from pyserini_xqg.queries.scoring import check_store_corpus, score_corpus, score_store
 from pyserini_xqg.queries.selection import Selection, tied
-from pyserini_xqg.text.corpus import FIELDS, SUFFIXES, Corpus, CorpusOptions, CorpusSummary, QuerySelection
+from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusOptions, CorpusSummary, QuerySelection
+from pyserini_xqg.text.passages import SUFFIXES
 from pyserini_xqg.vectors.layout import STORE_KIND
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
 from pyserini_xqg.vectors.store import EmbeddingStore

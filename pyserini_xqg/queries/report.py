@@ -14,10 +14,11 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, write_file
 from pyserini_xqg.core.options import at_least, between, group, option
 from pyserini_xqg.core.output import check_file
+from pyserini_xqg.datasets.ids import IRDS_PREFIX
 from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.rendering import html_page, text_lines
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
-from pyserini_xqg.text.corpus import IRDS_PREFIX, Corpus, CorpusSummary, QuerySelection
+from pyserini_xqg.text.corpus import Corpus, CorpusSummary, QuerySelection
 from pyserini_xqg.text.quality import QualityOptions
 
 HELP = "describe generated queries: counts, lengths, duplicates, languages, overlap with the passages, examples"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.text.corpus import Passage
 from pyserini_xqg.text.language_check import found_instead
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.text.quality import QualityOptions, character_ngrams, fold, is_copy, near_duplicates, words
 
 FINDINGS = {

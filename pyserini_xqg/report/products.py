@@ -17,7 +17,8 @@ from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import given, group, option
 from pyserini_xqg.report.rankings import Ranked, Run
-from pyserini_xqg.text.corpus import FIELDS, Passage
+from pyserini_xqg.text.corpus import FIELDS
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.vectors.encoding import encode_chunk
 from pyserini_xqg.vectors.fit import TOLERANCE, check_shards, probe_distance
 from pyserini_xqg.vectors.manifest import (

@@ -23,18 +23,9 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, write_json
 from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.core.options import at_least, option
-from pyserini_xqg.datasets.ids import IRDS_PREFIX, dataset_of  # noqa: F401 (commands import the prefix from here)
+from pyserini_xqg.datasets.ids import dataset_of
 from pyserini_xqg.text.lookup import QueryFiles
-from pyserini_xqg.text.passages import (  # noqa: F401 (a corpus and its passages are imported from one place)
-    SUFFIXES,
-    Passage,
-    corpus_files,
-    load_passages,
-    parse_docid,
-    parse_passage,
-    parse_queries,
-    read_records,
-)
+from pyserini_xqg.text.passages import Passage, corpus_files, load_passages, parse_passage, read_records
 
 FIELDS = ("title", "text")
 

@@ -15,7 +15,8 @@ from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import at_least, option
 from pyserini_xqg.core.shards import Shard
-from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusOptions, Passage, QuerySelection, scan_once
+from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusOptions, QuerySelection, scan_once
+from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.vectors.layout import DTYPES, FUSED
 from pyserini_xqg.vectors.recipe import AGGREGATES, aggregate_queries
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions

@@ -22,7 +22,8 @@ from pyserini_xqg.generate.output import (
     passage_line,
     read_sidecar,
 )
-from pyserini_xqg.text.corpus import Corpus, Passage
+from pyserini_xqg.text.corpus import Corpus
+from pyserini_xqg.text.passages import Passage
 
 ROWS, CHUNK = 11, 3
 

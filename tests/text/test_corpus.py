@@ -13,7 +13,8 @@ import pytest
 from helpers import corpus_records, write_jsonl
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.text.corpus import Corpus, Passage, _repeated, corpus_files, parse_passage, scan_once
+from pyserini_xqg.text.corpus import Corpus, _repeated, scan_once
+from pyserini_xqg.text.passages import Passage, corpus_files, parse_passage
 
 
 def plain(corpus):
