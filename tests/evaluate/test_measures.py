@@ -139,9 +139,9 @@ def test_equals_the_official_rules_on_real_data(punkt, shared_data, nltk_data):
     texts = {f"p{number:03}": paragraph["context"] for number, paragraph in enumerate(paragraphs)}
     docids_of_paragraphs = list(texts)
     # XOR-TyDi's questions with their own answers (yes and no among them), and XQuAD's, whose answers are in the texts.
-    answers = {question["id"]: question["answers"] for question in questions[::3]}
+    answers = {question["id"]: question["answers"] for question in questions[::5]}
     own = {}
-    for docid, paragraph in list(zip(texts, paragraphs, strict=True))[::3]:
+    for docid, paragraph in list(zip(texts, paragraphs, strict=True))[::5]:
         for item in paragraph["qas"]:
             own[item["id"]] = docid
             answers[item["id"]] = [answer["text"] for answer in item["answers"]]
