@@ -35,10 +35,6 @@ class ComparisonPlan:
 
 def compare(options: CompareOptions) -> None:
     """Make or continue the comparison, and print its table."""
-    if options.grid.values():
-        from pyserini_xqg.core.figures import require_matplotlib
-
-        require_matplotlib("the figures of a grid")
     collection = options.collection.open()
     measures = _check_measures(options, collection)
     inputs = open_inputs(options, read_topics(options, collection))
@@ -166,7 +162,7 @@ def _report(
         from pyserini_xqg.compare.curves import choose_axis, draw_grid
 
         corrected = "" if options.tests.correction == "none" else f", {options.tests.correction.capitalize()}"
-        test = f"paired {options.tests.test}{corrected}, p < {options.tests.level:g}"
+        test = f"paired {options.tests.test}{corrected}, p < {options.tests.significance_level:g}"
         for suffix, by_language in (("", False), ("-by-language", True)):
             draw_grid(
                 directory / f"figure{suffix}.{options.report.figure_format}",

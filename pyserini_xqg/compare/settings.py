@@ -64,7 +64,7 @@ class HitOptions:
 class GridFigures:
     """Figures of a grid"""
 
-    figure_format: str = option("png", "needs Matplotlib", choices=FIGURE_FORMATS, decides=False)
+    figure_format: str = option("png", "of the figures", choices=FIGURE_FORMATS, decides=False)
     x: str | None = option(None, "what the x axis is (default: what varies most)", choices=FACTORS, decides=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,12 +46,6 @@ _METADATA = {
     "svg": {"Creator": None, "Date": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
 }
-
-
-def require_matplotlib(option: str) -> None:
-    """Raise :class:`XqgError`, which names the extra, where Matplotlib is not installed; imports nothing."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise XqgError(f"{option}: needs Matplotlib, which is not installed. Run: pip install 'pyserini-xqg[plots]'")
 
 
 def line_style(number: int) -> dict[str, Any]:

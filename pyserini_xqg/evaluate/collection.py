@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,63 +100,6 @@ class CollectionOptions:
 
             collection.set_languages(read_topic_languages(self.topic_languages))
         return collection
-
-
-def add_collection_arguments(parser: argparse.ArgumentParser) -> Any:
-    """Add ``--dataset``, ``--qrels``, ``--answers``, ``--passages`` and ``--topic-languages``; returns their group."""
-    group = parser.add_argument_group("collection: a dataset or files")
-    group.add_argument("--dataset", metavar="ID", help="ir_datasets id, such as xor-tydi/dev or xqg-sample/all")
-    group.add_argument("--qrels", metavar="FILE", help="TREC qrels: qid 0 docid relevance")
-    group.add_argument(
-        "--answers",
-        metavar="FILE",
-        help='questions with answers, JSONL as XOR-TyDi is published: {"id": …, "answers": […], "lang": …}',
-    )
-    group.add_argument(
-        "--passages",
-        metavar="PATH",
-        nargs="+",
-        help="passages, JSONL files or directories of them: docid (or id, _id), and text, or contents with the title "
-        "on its first line; one pass reads them, and only texts that the runs name are kept, on disk",
-    )
-    group.add_argument(
-        "--topic-languages",
-        metavar="SOURCE",
-        help="topics' languages, as in pyserini_xqg.search: one code for all, a TSV of topic<TAB>language, "
-        "a JSONL with id and lang, or irds:<dataset-id>; goes before the dataset's and the answers' languages. "
-        f"Where no language is known there is one column, {ALL_TOPICS!r}",
-    )
-    return group
-
-
-def check_collection_arguments(args: argparse.Namespace) -> None:
-    """Refuse options that name no collection, or two, without opening anything."""
-    files = {"--qrels": args.qrels, "--answers": args.answers, "--passages": args.passages}
-    given = [option for option, value in files.items() if value]
-    if args.dataset and given:
-        raise XqgError(f"--dataset and {given[0]}: both name a collection. Pass the dataset, or files.")
-    if not args.dataset and not (args.qrels or args.answers):
-        raise XqgError("nothing to score against. Pass --dataset, --qrels, or --answers with --passages.")
-
-
-def collection_from(args: argparse.Namespace) -> Collection:
-    """The collection that the options of :func:`add_collection_arguments` name.
-
-    Raises
-    ------
-    XqgError
-        For options that name no collection, or two, and for every fault in its files.
-    """
-    check_collection_arguments(args)
-    if args.dataset:
-        collection = open_dataset(args.dataset)
-    else:
-        collection = read_collection(args.qrels, args.answers, args.passages or ())
-    if args.topic_languages:
-        from pyserini_xqg.text.topics import read_topic_languages
-
-        collection.set_languages(read_topic_languages(args.topic_languages))
-    return collection
 
 
 def read_collection(qrels: str | None = None, answers: str | None = None, passages: Sequence[str] = ()) -> Collection:

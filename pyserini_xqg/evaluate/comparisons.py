@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
@@ -15,9 +14,6 @@ from pyserini_xqg.evaluate.significance import PairedComparison, TestOptions, co
 
 RunValues = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Run to measure to query id to value."""
-
-
-Settings = TestOptions
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,9 @@ def compare_runs(
                     family.append((run, language, compare(*pair, settings)))
         corrected = correct([result.p_value for _, _, result in family], settings.correction)
         for (run, language, result), p_value in zip(family, corrected, strict=True):
-            tested.append(Tested(run, baseline, measure, language, result, p_value, p_value < settings.level))
+            tested.append(
+                Tested(run, baseline, measure, language, result, p_value, p_value < settings.significance_level)
+            )
     return tested
 
 
@@ -103,7 +101,7 @@ def describe(settings: TestOptions, tests: int, baseline: str) -> str:
     correction = {"none": f"not corrected for the {tests} tests of a measure"}.get(
         settings.correction, f"{settings.correction.capitalize()}-corrected {over}"
     )
-    return f"{SIGNIFICANT} p < {settings.level:g} against {baseline}: {test}, {correction}."
+    return f"{SIGNIFICANT} p < {settings.significance_level:g} against {baseline}: {test}, {correction}."
 
 
 def comparison_tables(tested: Sequence[Tested], settings: TestOptions, marked: Set[str] = frozenset()) -> list[Table]:
@@ -113,7 +111,7 @@ def comparison_tables(tested: Sequence[Tested], settings: TestOptions, marked: S
     """
     corrected = settings.correction != "none"
     columns = ["run", Column("language"), "questions", Column("difference", lambda value: f"{value * 100:+.2f}")]
-    columns += [f"{(1 - settings.level) * 100:g}% interval", Column("d_z", "+.3f"), Column("p", _p)]
+    columns += [f"{(1 - settings.significance_level) * 100:g}% interval", Column("d_z", "+.3f"), Column("p", _p)]
     columns += [Column(f"p ({settings.correction})", _p)] * corrected + ["won", "tied", "lost"]
     tables: dict[str, Table] = {}
     for test in tested:
@@ -133,7 +131,7 @@ def _p(value: float) -> str:
 
 def write_comparisons(path: str | Path, tested: Sequence[Tested], settings: TestOptions) -> None:
     """Write all digits: JSON (a list of objects; null for an infinite effect size), CSV or TSV, by the suffix."""
-    how = {"test": settings.test, "correction": settings.correction, "level": settings.level}
+    how = {"test": settings.test, "correction": settings.correction, "level": settings.significance_level}
     rows = [
         {
             **{"run": test.run, "baseline": test.baseline, "measure": test.measure, "language": test.language},
@@ -154,8 +152,3 @@ def write_by_query(path: str | Path, values: RunValues, languages: Mapping[str, 
         for query_id, value in sorted(of_measure.items())
     )
     Table(["run", "measure", "language", "qid", "value"], rows).write(path)
-
-
-def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Goes with the last users: sweep, compare."""
-    Table(header, rows).write(path)

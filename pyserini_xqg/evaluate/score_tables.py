@@ -92,7 +92,9 @@ class Results:
                 notes.append(
                     f"{ALL_TOPICS} is the mean over all questions, which its test compares; {AVERAGE} is not tested."
                 )
-            interval = f"{(1 - self.settings.level) * 100:g}% intervals of the mean difference are Student's"
+            interval = (
+                f"{(1 - self.settings.significance_level) * 100:g}% intervals of the mean difference are Student's"
+            )
             notes.append(f"{interval}; d_z is the mean difference in standard deviations of the differences.")
         if self.marked:
             notes.append(

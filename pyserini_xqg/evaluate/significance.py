@@ -18,8 +18,6 @@ from pyserini_xqg.core.options import at_least, option
 
 TESTS = ("t-test", "randomisation")
 CORRECTIONS = ("none", "bonferroni", "holm")
-PERMUTATIONS = 10_000
-SEED = 42
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,9 @@ class TestOptions:
         metavar="P",
         check=lambda level: None if 0 < level < 1 else "a number between 0 and 1",
     )
-    seed: int = option(SEED, "of the randomisation test")
+    seed: int = option(42, "of the randomisation test")
     permutations: int = option(
-        PERMUTATIONS,
+        10_000,
         "random ones of the randomisation test; up to as many, all are taken",
         metavar="N",
         check=at_least(1),
@@ -56,11 +54,6 @@ class TestOptions:
     def __post_init__(self) -> None:
         _check_name("test", self.test, TESTS)
         _check_name("correction", self.correction, CORRECTIONS)
-
-    @property
-    def level(self) -> float:
-        """The significance level."""
-        return self.significance_level
 
 
 def _check_name(what: str, name: str, known: Sequence[str]) -> None:
@@ -121,7 +114,7 @@ def compare(
     if not np.isfinite(differences).all():
         bad = shared[int(np.flatnonzero(~np.isfinite(differences))[0])]
         raise XqgError(f"question {bad!r}: a value that is not a finite number. Leave it out of both systems.")
-    mean, low, high = mean_interval(differences, 1 - options.level)
+    mean, low, high = mean_interval(differences, 1 - options.significance_level)
     if _constant(differences):
         p_value, effect_size = (1.0, 0.0) if mean == 0 else (0.0, math.copysign(math.inf, mean))
     else:

@@ -206,6 +206,6 @@ def _significance(tests: Any) -> str:
         corrected = f"corrected for the tests of a measure ({tests.correction.capitalize()})"
     return (
         f"Paired two-sided {'t-test' if tests.test == 't-test' else 'randomisation test'}, p values {corrected}. "
-        f"† p < {tests.level:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the interval is "
-        "that of the mean difference; d is Cohen's d of paired samples."
+        f"† p < {tests.significance_level:g}. Values × 100; {AVERAGE} is the unweighted mean over languages; the "
+        "interval is that of the mean difference; d is Cohen's d of paired samples."
     )

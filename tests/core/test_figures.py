@@ -92,17 +92,3 @@ def test_style_stays_inside(tmp_path):
     with figures.figure_file(tmp_path / "a.png"):
         assert matplotlib.rcParams["svg.hashsalt"] == "pyserini-xqg"
     assert dict(matplotlib.rcParams) == before
-
-
-def test_without_matplotlib():
-    code = (
-        "import sys; sys.modules['matplotlib'] = None\n"
-        "from pyserini_xqg.core.figures import require_matplotlib\n"
-        "from pyserini_xqg.core.cli import run\n"
-        "run(lambda: require_matplotlib('--figure-format png'))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=command_environment())
-    assert result.returncode == 1
-    assert result.stderr == (
-        "error: --figure-format png: needs Matplotlib, which is not installed. Run: pip install 'pyserini-xqg[plots]'\n"
-    )
