@@ -10,7 +10,7 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import above, at_least, group, option, settings_of
 from pyserini_xqg.generate.prompts import check_prompt
 from pyserini_xqg.generate.sampling import PAPER_PROMPT
-from pyserini_xqg.vectors.settings import POOLINGS, EncoderConfig, choose_precision, resolve_device
+from pyserini_xqg.vectors.settings import EncoderConfig, choose_precision, resolve_device
 
 TOWERS = ("shared", "separate")
 
@@ -127,7 +127,7 @@ class HardwareOptions:
 class VectorOptions:
     """Vectors; recorded beside the model for encode and search"""
 
-    pooling: str = option("cls", "how token vectors become one", choices=POOLINGS)
+    pooling: str = option("cls", "how token vectors become one", choices=("cls", "mean"))
     l2_norm: bool = option(False, "scale each vector to unit length (then lower a retriever's temperature)")
     max_length: int = option(128, "tokens kept of a passage", metavar="TOKENS", check=at_least(1))
     query_max_length: int = option(32, "tokens kept of a query", metavar="TOKENS", check=at_least(1))

@@ -192,7 +192,7 @@ def mined(output, data, corpus, index):
 
 
 def test_routed_indexes_and_others_encoders_are_refused(trained, pairs, built, tmp_path):
-    options = ["--data", pairs, "--corpus", tmp_path, "--output", tmp_path / "out.jsonl"]
+    options = ["--data", pairs, "--corpus", tmp_path / "corpus.jsonl", "--output", tmp_path / "out.jsonl"]
     write_jsonl(tmp_path / "corpus.jsonl", [{"docid": "1", "text": "a"}])
     result = run_module("pyserini_xqg.mine", *options, "--index", built.routed)
     assert_one_error(result, "a routed index (ar, fi, ja). Mine each language's questions from its own, such as")

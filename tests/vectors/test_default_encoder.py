@@ -12,9 +12,11 @@ from transformers import AutoModel
 
 from pyserini_xqg import default_encoder
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.kinds import check_files
 from pyserini_xqg.datasets import load
 from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.vectors.embedding import Embedder
+from pyserini_xqg.vectors.recorded import TRAINING
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 SEVEN = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
@@ -75,7 +77,17 @@ def test_it_finds_english_passages_for_questions_in_seven_languages(embedder, la
     assert np.mean(found) > 0.3  # by chance: 5 of 48
 
 
-def test_recorded_settings_of_another_kind_are_named(tmp_path):
-    (tmp_path / "xqg-training.json").write_text('{"encoder": {"pooling": "max"}}')
-    with pytest.raises(XqgError, match="pooling 'max': must be one of cls, mean"):
+def test_recorded_settings_are_checked(tmp_path):
+    assert list(check_files(default_encoder.directory(), TRAINING, TRAINING.read(default_encoder.directory()))) == []
+    TRAINING.write(tmp_path, TRAINING.new({"encoder": {"pooling": "middle"}}))
+    with pytest.raises(XqgError, match="pooling 'middle': must be one of cls, mean"):
+        EncoderConfig.named(str(tmp_path))
+    record = tmp_path / "xqg-training.json"
+    record.write_text(record.read_text().replace("middle", "mean"))
+    with pytest.raises(XqgError, match="was changed after it was written"):
+        EncoderConfig.named(str(tmp_path))
+    record.write_text('{"format": "pyserini-xqg training", "format_version": 1}')
+    with pytest.raises(
+        XqgError, match=r"version 1, expected .* version 2\. Make it again"
+    ):
         EncoderConfig.named(str(tmp_path))
