@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARI
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
 
 _ENCODER = ("encoder", "pooling", "l2_norm", "query_max_length", "query_prefix")
+"""What can be said of a FAISS index's query encoder; the rest is the index's, or in the model's own files."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Options:
         None, "questions with answers (JSONL: id, answers): passages in which one stands are left out", metavar="FILE"
     )
     mining: MiningOptions = group(MiningOptions)
-    encoder: EncoderOptions = group(EncoderOptions, without=("tokenizer", "max_length", "prefix"))
+    encoder: EncoderOptions = group(
+        EncoderOptions, without=[field.name for field in fields(EncoderOptions) if field.name not in _ENCODER]
+    )
     device: DeviceOptions = group(DeviceOptions, without=("dtype", "batch_tokens", "threads"))
     search: RankingOptions = group(RankingOptions)
 
