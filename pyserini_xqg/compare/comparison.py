@@ -211,10 +211,9 @@ class SystemRuns:
         return EmbeddingStore(output)
 
     @property
-    def truncation(self) -> dict[str, Any] | None:
+    def truncation(self) -> dict[str, Any]:
         """What the encoder's limit cut off the texts with queries, once ``text`` was searched."""
-        noted = self._job.noted("text-store")
-        return noted["result"] if noted else None
+        return self._job.noted("text-store")["result"]
 
     def _store_with_query_vectors(self, system: System) -> EmbeddingStore:
         store = self.store(self._inputs.store_name(system))

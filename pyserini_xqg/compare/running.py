@@ -12,7 +12,7 @@ from pyserini_xqg.compare.grid import FACTORS, Grid, Point
 from pyserini_xqg.compare.inputs import Inputs, open_inputs, read_topics
 from pyserini_xqg.compare.runs import read_ranked, write_run
 from pyserini_xqg.compare.settings import CompareOptions
-from pyserini_xqg.compare.systems import BESIDE_A_GRID, System, choose_systems, grid_systems
+from pyserini_xqg.compare.systems import BESIDE_A_GRID, TEXT, System, choose_systems, grid_systems
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_json
@@ -187,10 +187,8 @@ def _cross_validate(
     values: dict[str, Values],
 ) -> list[tuple[Point, dict[str, Any]]]:
     """Choose by cross-validation; writes the runs and the split, adds their values, and returns what is reported."""
-    chosen_by, factors = (
-        options.cross_validation.choose_by or scorer.measures[0],
-        options.cross_validation.cross_validate,
-    )
+    factors = options.cross_validation.cross_validate
+    chosen_by = options.cross_validation.choose_by or scorer.measures[0]
     by_point = {point: values[name][chosen_by] for point, name in plan.names.items()}
     found, described = [], {}
     for one in cross_validate(plan.grid, factors, by_point, plan.fold_of, scorer.languages):
@@ -240,7 +238,8 @@ def _notes(options: CompareOptions, systems: Sequence[System], comparison: Syste
         f"{inputs.store.passages:,} passages, {len(topics.texts):,} topics, {search.hits} hits a topic{threads}; "
         f"vectors: {', '.join(encoders)}."
     ]
-    if cut := comparison.truncation:
+    if any(system.kind == TEXT for system in systems):
+        cut = comparison.truncation
         limit = search.text_max_length or inputs.config.max_length
         notes.append(
             f"text: {cut['cut']:,} of {cut['passages']:,} passages with their queries are cut at {limit} tokens; the "

@@ -27,7 +27,7 @@ ENCODER = ("--pooling", "mean", "--l2-norm", "--device", "cpu", "--dtype", "floa
 @pytest.fixture(scope="module")
 def data(tiny_encoder, tmp_path_factory):
     """Stores (each query's vector, sums alone, one fused sum, another corpus), topics in three languages, qrels."""
-    directory = tmp_path_factory.mktemp("sweep")
+    directory = tmp_path_factory.mktemp("grids")
     corpus = write_jsonl(directory / "corpus.jsonl", RECORDS)
     given = ["--corpus", str(corpus), "--encoder", tiny_encoder, *ENCODER]
     encode.main([*given, "--output", str(directory / "kept"), "--keep-query-vectors"])
