@@ -5,7 +5,7 @@ of pyserini_xqg.evaluate) by language, tests against a baseline, and with --time
 
 systems (--systems; default: all that the inputs allow):
 {systems}
-  and <one of the first six>+bm25 or +doc2query: both, fused by pyserini.fusion (--fusion)
+  and <one of the first seven>+bm25 or +doc2query: both, fused by pyserini.fusion (--fusion)
 
 Each combination of the values given to the options of the grid is one more row, named after its settings; a point that
 is a named system's index is that system's row. All is arithmetic on the store: points that read the same queries share

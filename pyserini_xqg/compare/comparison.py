@@ -86,7 +86,13 @@ class SystemRuns:
             return {"vectors": vectors, "max_passage_delimiter": options.max_passage_delimiter}
         point = system.point.searched
         made = {factor: point.cell(factor) for factor in ("aggregate", "languages", "max-queries", "filter", "route")}
-        return {"vectors": vectors, "alpha": point.recipe.alpha, "normalize": point.recipe.normalize, **made}
+        return {
+            "vectors": vectors,
+            "alpha": point.recipe.alpha,
+            "normalize": point.recipe.normalize,
+            "language_removal": point.recipe.language_removal,
+            **made,
+        }
 
     def _lexical_settings(self, name: str) -> dict[str, Any]:
         options, inputs = self._options.lexical, self._inputs

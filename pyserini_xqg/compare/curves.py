@@ -23,11 +23,12 @@ AXIS_TITLES = {
     "filter": ("filter of the queries", "filter"),
     "languages": ("languages of the queries", "languages"),
     "aggregate": ("aggregate", "aggregate"),
+    "language-removal": ("share of the languages' directions that is taken out", "language removal"),
     "route": ("one index per language", "routed"),
     "normalize": ("final vectors at unit length", "unit length"),
     "store": ("store", "store"),
 }
-_NUMERIC = ("max-queries", "alpha")
+_NUMERIC = ("max-queries", "alpha", "language-removal")
 _WITH_BASELINES = ("store", "normalize")  # each value has a baseline of its own
 _PLAIN = "no augmentation"
 
@@ -89,7 +90,7 @@ def curves(grid: Grid, axis: str, most_queries: int, names: Mapping[Point, str])
 
 def _plain(point: Point, names: Mapping[Point, str]) -> Point | None:
     """The point without augmentation that was searched, of its length if there is one."""
-    bare = point.with_value("alpha", 0.0)
+    bare = point.with_value("alpha", 0.0).with_value("language-removal", 0.0)
     some = (bare, bare.with_value("normalize", False))
     return next((plain.searched for plain in some if plain.searched in names), None)
 

@@ -16,7 +16,17 @@ from pyserini_xqg.queries.selection import Selection, parse_by_language
 from pyserini_xqg.vectors.recipe import AGGREGATES, Recipe, check_alpha
 
 ALL, NONE = "all", "none"
-FACTORS = ("store", "aggregate", "languages", "filter", "route", "normalize", "max-queries", "alpha")
+FACTORS = (
+    "store",
+    "aggregate",
+    "languages",
+    "filter",
+    "route",
+    "normalize",
+    "language-removal",
+    "max-queries",
+    "alpha",
+)
 """What can be varied, named as the options are, in the order of the points' loops, the last one innermost."""
 _SWITCH = {"yes": True, "no": False}
 
@@ -43,6 +53,9 @@ class GridOptions:
         (), "one index per language, each topic searched in its own", choices=_SWITCH, several=True
     )
     normalize: tuple[str, ...] = option((), "final vectors at unit length", choices=_SWITCH, several=True)
+    language_removal: tuple[str, ...] = option(
+        (), "shares of the languages' directions taken out, 0 to 1, or ranges", metavar="SHARE", several=True
+    )
     threshold: tuple[str, ...] = option(
         (),
         "leave out queries whose inner product with their passage is lower; none, a number, or one a language "
@@ -67,8 +80,9 @@ class GridOptions:
             "filter": parse_filters(self.threshold, self.top_fraction, self.per_language),
             "route": distinct((_SWITCH[text] for text in self.route), "--route"),
             "normalize": distinct((_SWITCH[text] for text in self.normalize), "--normalize"),
+            "language-removal": parse_shares(self.language_removal, "--language-removal"),
             "max-queries": parse_max_queries(self.max_queries),
-            "alpha": parse_alphas(self.alpha),
+            "alpha": parse_shares(self.alpha, "--alpha"),
         }
         return {factor: some for factor, some in found.items() if some}
 
@@ -122,14 +136,15 @@ class Point:
     @property
     def is_plain(self) -> bool:
         """True without augmentation: no query has a weight."""
-        return self.recipe.alpha == 0 or self.recipe.max_queries == 0
+        return (self.recipe.alpha == 0 and not self.recipe.language_removal) or self.recipe.max_queries == 0
 
     @property
     def searched(self) -> Point:
         """The point whose run this one has: itself, or where no query has weight, the one without augmentation."""
         if not self.is_plain:
             return self
-        return Point(self.store, Recipe(alpha=0.0, aggregate="mean", languages=(), normalize=self.recipe.normalize))
+        plain = Recipe(alpha=0.0, aggregate="mean", languages=(), normalize=self.recipe.normalize, language_removal=0.0)
+        return Point(self.store, plain)
 
     @property
     def queries(self) -> tuple[Any, ...]:
@@ -183,6 +198,8 @@ class Point:
             parts["filter"] = self.filter.slug
         if recipe.route:
             parts["route"] = "routed"
+        if recipe.language_removal:
+            unit["language-removal"] = f"removal{number_text(recipe.language_removal)}"
         return parts | unit
 
 
@@ -253,9 +270,9 @@ def parse_numbers(texts: Sequence[str], where: str) -> list[Decimal]:
     return distinct(found, where)
 
 
-def parse_alphas(texts: Sequence[str]) -> list[float]:
+def parse_shares(texts: Sequence[str], where: str = "--alpha") -> list[float]:
     """Weights in [0, 1]."""
-    return [check_alpha(float(number)) for number in parse_numbers(texts, "--alpha")]
+    return [check_alpha(float(number), where) for number in parse_numbers(texts, where)]
 
 
 def parse_max_queries(texts: Sequence[str]) -> list[int | None]:

@@ -88,7 +88,9 @@ def _plan(options: CompareOptions, inputs: Inputs, collection: Collection) -> Co
     names = options.systems if options.systems or not grid.points else BESIDE_A_GRID
     analysis = options.lexical.bm25_analysis
     searched = dict.fromkeys(point.searched for point in grid.points)
-    systems, left_out = choose_systems(names, inputs.stores, lambda one: inputs.lacking(one, analysis), [*searched])
+    systems, left_out = choose_systems(
+        names, inputs.stores, lambda one: inputs.lacking(one, analysis), [*searched], bool(options.systems)
+    )
     for reason in dict.fromkeys(left_out.values()):
         some = [name for name, why in left_out.items() if why == reason]
         say(f"left out: {', '.join(some)}: {reason}")

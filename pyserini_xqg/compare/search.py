@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from pyserini_xqg.compare.multi_vector import entry_blocks
 from pyserini_xqg.compare.runs import Ranking, median_milliseconds
 from pyserini_xqg.core.files import read_ahead
 from pyserini_xqg.vectors.exact import ExactSearch, read_docids
-from pyserini_xqg.vectors.recipe import augment
+from pyserini_xqg.vectors.layout import FUSED
+from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -77,10 +79,11 @@ def search_points(
         }
         for point in points
     }
+    composed = {point: _recipes(store, point, parts[point]) for point in points}
     for block in read_ahead(store.blocks(languages, recipe.max_queries if languages else None, keep=keep)):
         for point, by_language in searches.items():
             for language, search in by_language.items():
-                search.add(_compose(block, point, language))
+                search.add(composed[point][language](block))
         bar.update(len(block))
     for point, by_language in searches.items():
         found: list[Any] = [None] * len(topics.ids)
@@ -97,12 +100,23 @@ def search_points(
         )
 
 
-def _compose(block: Block, point: Point, language: str | None) -> np.ndarray:
-    """Vectors of the index of a point; of a routed one, of its index for ``language``."""
-    recipe, sums, counts = point.recipe, block.sums, block.counts
-    if language is not None:
-        sums, counts = {language: sums[language]}, {language: counts[language]}
-    return augment(block.passages, sums, counts, recipe.alpha, recipe.aggregate, recipe.normalize)
+def _recipes(
+    store: EmbeddingStore, point: Point, languages: Iterable[str | None]
+) -> dict[str | None, Callable[[Block], np.ndarray]]:
+    """Language (None for a single index) to what makes the vectors of its index from a block of the store."""
+    if point.is_plain:
+        whole, basis = point.searched.recipe, None
+    else:
+        whole = replace(point.recipe, languages=tuple(point.recipe.languages or store.languages))
+        basis = whole.basis(store)
+    routes = whole.routes() if whole.route else {}
+    return {code: partial(_compose, whole if code is None else routes[code], basis) for code in languages}
+
+
+def _compose(recipe: Recipe, basis: np.ndarray | None, block: Block) -> np.ndarray:
+    read = set(recipe.languages_read) | ({FUSED} if FUSED in block.sums else set())
+    sums, counts = ({code: rows for code, rows in of.items() if code in read} for of in (block.sums, block.counts))
+    return recipe.apply(block.passages, sums, counts, basis)
 
 
 def search_entries(

@@ -14,7 +14,8 @@ DENSE = {
     PLAIN: "the passage's own vector",
     "paper": "the paper's: passage vector and sum of all query vectors",
     "default": "what pyserini_xqg.index makes without options",
-    "routed": "the same, one index per language, with that language's queries alone",
+    "removal": "the passage's own vector without half of the languages' directions",
+    "routed": "default, one index per language, with that language's queries alone",
     TEXT: "queries appended to the passage's text before it is encoded (doc2query style)",
     MULTI_VECTOR: "each query's vector an entry docid#j beside the passage's; the best entry counts",
 }
@@ -121,12 +122,13 @@ def choose_systems(
     stores: Mapping[str, object],
     lacking: Callable[[System], str | None],
     points: Sequence[Point] = (),
+    needed: bool = True,
 ) -> tuple[list[System], dict[str, str]]:
     """The named systems to run, and those left out with the reason.
 
     names : the wanted ones, None for all that can be had. stores : by name; each has its own systems of vectors.
     lacking : says what a single system lacks, None if nothing. points : of the grid, as they are searched. A wanted
-    system that lacks something raises :class:`XqgError`.
+    system that lacks something raises :class:`XqgError`, if it is ``needed``.
     """
     of_grid = {(point.store, point.name): point for point in points}
     pairs = ALL if names is None else parse_systems(names, list(dict.fromkeys(point.name for point in points)))
@@ -143,7 +145,7 @@ def choose_systems(
                 reason = str(error)
             if reason is None:
                 chosen.append(system)
-            elif names is not None:
+            elif names is not None and needed:
                 raise XqgError(f"--systems {system.name}: {reason}")
             else:
                 left_out[system.name] = reason

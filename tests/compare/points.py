@@ -16,11 +16,15 @@ def planned(languages=("ar", "de"), l2_norm=False, **manifest) -> PlannedStore:
 
 def point(store="s", chosen=None, **recipe) -> Point:
     """A point that is the paper's, where nothing else is said."""
-    return Point(store, Recipe(**{"aggregate": "sum", "alpha": 0.01, "normalize": False, **recipe}), chosen)
+    return Point(
+        store,
+        Recipe(**{"aggregate": "sum", "alpha": 0.01, "normalize": False, "language_removal": 0.0, **recipe}),
+        chosen,
+    )
 
 
 def grid(values, stores=("s",), **store) -> Grid:
-    given = {"aggregate": ["sum"], "normalize": [False], **values}
+    given = {"aggregate": ["sum"], "normalize": [False], "language-removal": [0.0], **values}
     return Grid(given, {name: planned(**store) for name in stores})
 
 

@@ -14,8 +14,8 @@ from pyserini_xqg.vectors.recipe import Recipe
 
 
 def test_ranges_are_exact_and_hold_both_ends():
-    assert grid.parse_alphas(["0:1:0.1"]) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    assert grid.parse_alphas(["0.01", "0.5:0.9:0.25"]) == [0.01, 0.5, 0.75]
+    assert grid.parse_shares(["0:1:0.1"]) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert grid.parse_shares(["0.01", "0.5:0.9:0.25"]) == [0.01, 0.5, 0.75]
     assert grid.parse_max_queries(["0:5:1"]) == [0, 1, 2, 3, 4, 5]
     assert grid.parse_max_queries(["0", "all", "2"]) == [0, None, 2]
 
@@ -23,15 +23,15 @@ def test_ranges_are_exact_and_hold_both_ends():
 @pytest.mark.parametrize(
     ("parse", "texts", "message"),
     [
-        (grid.parse_alphas, ["1.5"], r"--alpha 1\.5: outside \[0, 1\]"),
-        (grid.parse_alphas, ["-0.1"], r"--alpha -0\.1: outside"),
-        (grid.parse_alphas, ["nan"], "--alpha nan: neither a number nor a range"),
-        (grid.parse_alphas, ["a half"], "--alpha a half: neither a number nor a range START:STOP:STEP"),
-        (grid.parse_alphas, ["0:1"], "--alpha 0:1: neither a number nor a range"),
-        (grid.parse_alphas, ["1:0:0.1"], "--alpha 1:0:0.1: a range without a value"),
-        (grid.parse_alphas, ["0:1:0"], "--alpha 0:1:0: a range without a value"),
-        (grid.parse_alphas, ["0:1:0.00001"], "over 10,000 values"),
-        (grid.parse_alphas, ["0.1", "0:1:0.1"], "--alpha: 0.1 is given more than once"),
+        (grid.parse_shares, ["1.5"], r"--alpha 1\.5: outside \[0, 1\]"),
+        (grid.parse_shares, ["-0.1"], r"--alpha -0\.1: outside"),
+        (grid.parse_shares, ["nan"], "--alpha nan: neither a number nor a range"),
+        (grid.parse_shares, ["a half"], "--alpha a half: neither a number nor a range START:STOP:STEP"),
+        (grid.parse_shares, ["0:1"], "--alpha 0:1: neither a number nor a range"),
+        (grid.parse_shares, ["1:0:0.1"], "--alpha 1:0:0.1: a range without a value"),
+        (grid.parse_shares, ["0:1:0"], "--alpha 0:1:0: a range without a value"),
+        (grid.parse_shares, ["0:1:0.00001"], "over 10,000 values"),
+        (grid.parse_shares, ["0.1", "0:1:0.1"], "--alpha: 0.1 is given more than once"),
         (grid.parse_max_queries, ["1.5"], r"--max-queries 1\.5: not a whole number"),
         (grid.parse_max_queries, ["-1"], "--max-queries -1: not a whole number of queries, 0 or more, or all"),
         (grid.parse_max_queries, ["all", "all"], "--max-queries: None is given more than once"),
@@ -114,9 +114,9 @@ def test_points_without_augmentation_are_one_run_a_store_and_length():
 def test_a_point_that_is_a_named_system_is_its_row():
     stores = {"s": points.planned(l2_norm=True)}
     named, _ = choose_systems(["plain", "paper", "default"], stores, lambda system: None)
-    made = Grid({"aggregate": ["mean", "sum"], "alpha": [0.0, 0.01, 0.5]}, stores)
+    made = Grid({"aggregate": ["mean", "sum"], "alpha": [0.0, 0.01, 0.25]}, stores)
     rows = [system.name for system in grid_systems(made, named).values()]
-    assert rows == ["plain", "mean-alpha0.01-unit", "default", "paper", "sum-alpha0.5"]
+    assert rows == ["plain", "mean-alpha0.01-unit-removal0.5", "default", "paper", "sum-alpha0.25"]
 
 
 def test_names_tell_every_point_from_every_other():
@@ -142,5 +142,15 @@ def test_cells_of_a_point():
     chosen = {"aggregate": "mean", "languages": ("ar", "de"), "route": True, "normalize": True}
     one = points.point(**chosen, max_queries=3, alpha=0.8)
     assert one.name == "mean-alpha0.8-ar+de-3queries-routed-unit"
-    assert [one.cell(factor) for factor in grid.FACTORS] == ["s", "mean", "ar,de", "none", "yes", "yes", "3", "0.8"]
+    assert [one.cell(factor) for factor in grid.FACTORS] == [
+        "s",
+        "mean",
+        "ar,de",
+        "none",
+        "yes",
+        "yes",
+        "0",
+        "3",
+        "0.8",
+    ]
     assert points.point().cell("languages") == points.point().cell("max-queries") == "all"

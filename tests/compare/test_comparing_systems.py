@@ -70,12 +70,12 @@ def test_each_store_has_its_systems_of_vectors():
     names = ["a.plain", "b.plain", "a.default", "b.default", "bm25", "a.default+bm25", "b.default+bm25"]
     assert [system.name for system in chosen] == names
     assert [system.point.recipe.normalize for system in chosen[2:4]] == [False, True]
-    assert [system.cells()["alpha"] for system in chosen] == ["0", "0", "0.5", "0.5", "", "", ""]
+    assert [system.cells()["alpha"] for system in chosen] == ["0", "0", "0.25", "0.25", "", "", ""]
 
 
 def test_what_they_are():
     (default, plain), _ = choose_systems(["default", "plain"], STORES, lambda system: None)
     default, plain = plain, default
-    assert default.describe() == f"{DENSE['default']} (mean-alpha0.5)" and plain.describe() == DENSE["plain"]
+    assert default.describe() == f"{DENSE['default']} (mean-alpha0.25)" and plain.describe() == DENSE["plain"]
     assert System("text", "bm25").describe().endswith("; fused with bm25")
     assert System("point", None, None, points.point()).describe() == "a point of the grid (sum-alpha0.01)"

@@ -78,9 +78,9 @@ POINTS = {
     "default": [],
     "sum-alpha0.6": ["--alpha", "0.6", "--aggregate", "sum"],
     "mean-alpha0.6": ["--alpha", "0.6", "--aggregate", "mean", "--no-normalize"],
-    "mean-alpha0.6-unit": ["--alpha", "0.6", "--aggregate", "mean", "--normalize"],
+    "mean-alpha0.6-unit-removal0.5": ["--alpha", "0.6", "--aggregate", "mean", "--normalize"],
     "sum-alpha0.6-2queries": ["--alpha", "0.6", "--aggregate", "sum", "--max-queries", "2"],
-    "mean-alpha0.6-2queries-routed-unit": [
+    "mean-alpha0.6-2queries-routed-unit-removal0.5": [
         *("--alpha", "0.6", "--aggregate", "mean", "--max-queries", "2", "--route", "--normalize"),
     ],
 }
@@ -138,7 +138,7 @@ def test_table_holds_what_ir_measures_computes(data, swept):
             assert float(average["mean_difference"]) == pytest.approx(difference, abs=1e-12)
     markdown = (swept / "table.md").read_text(encoding="utf-8")
     assert "| run | ar | fi | ja | avg | all |" in markdown and "index MB" not in markdown
-    row = rows["mean-alpha0.6-2queries-routed-unit", "R@3", "avg"]
+    row = rows["mean-alpha0.6-2queries-routed-unit-removal0.5", "R@3", "avg"]
     wanted = {"aggregate": "mean", "alpha": "0.6", "max-queries": "2", "route": "yes", "normalize": "yes"}
     assert {factor: row[factor] for factor in wanted} == wanted
     assert (swept / "figure.png").read_bytes()[:4] == (swept / "figure-by-language.png").read_bytes()[:4] == b"\x89PNG"
@@ -165,16 +165,16 @@ def test_finished_points_are_not_searched_again_and_the_grid_may_grow(data, tmp_
     rows = (output / "table.csv").read_bytes()
     capsys.readouterr()
     run(data, output, "--alpha", "0.1", "0.5")
-    assert "4 runs, 4 of them done" in capsys.readouterr().err
+    assert "5 runs, 5 of them done" in capsys.readouterr().err
     assert state(output) == before and (output / "table.csv").read_bytes() == rows
 
-    (output / "runs" / "mean-alpha0.1-unit.txt").unlink()
+    (output / "runs" / "mean-alpha0.1-unit-removal0.5.txt").unlink()
     (output / ".table.md.77.partial").write_text("|")
     run(data, output, "--alpha", "0.1", "0.5", "0.9")
-    assert "5 runs, 3 of them done" in capsys.readouterr().err
+    assert "6 runs, 4 of them done" in capsys.readouterr().err
     after = state(output)
-    assert {name for name in after if after[name] == before.get(name)} == {"plain.txt", "paper.txt", "default.txt"}
-    assert sorted(after) == sorted([*before, "mean-alpha0.9-unit.txt"])
+    assert {name for name in after if after[name] == before.get(name)} == {*before} - {"mean-alpha0.1-unit-removal0.5.txt"}
+    assert sorted(after) == sorted([*before, "mean-alpha0.9-unit-removal0.5.txt"])
     assert not list(output.rglob("*.partial"))
     with open(output / "runs" / "plain.txt", "a", encoding="utf-8") as out:
         out.write("t0 Q0 p0 1 9.0 mine\n")
@@ -232,7 +232,7 @@ def test_overwrite_begins_anew(data, tmp_path):
 def test_precision_and_store_names(data, tmp_path):
     output = run(data, tmp_path / "out", "--store", f"fp16={data / 'half'}", "--alpha", "0.4", "--route", "yes",
                  "--systems", "plain")  # fmt: skip
-    point = "mean-alpha0.4-routed-unit"
+    point = "mean-alpha0.4-routed-unit-removal0.5"
     assert names(output) == [f"fp16.{point}", "fp16.plain", f"kept.{point}", "kept.plain"]
     rows = {system: row for (system, name, column), row in table(output).items() if (name, column) == ("R@3", "avg")}
     assert rows[f"fp16.{point}"]["baseline"] == "fp16.plain" and rows[f"kept.{point}"]["baseline"] == "kept.plain"
@@ -243,12 +243,10 @@ def test_precision_and_store_names(data, tmp_path):
 
 
 def test_fused_store_gives_what_it_has(data, tmp_path):
-    fused = run(data, tmp_path / "fused", "--alpha", "0.1", "0.5", "--systems", "plain", "default", store="fused")
-    whole = run(
-        data, tmp_path / "whole", "--alpha", "0.1", "0.5", "--aggregate", "sum", "--systems", "plain", store="sums"
-    )
-    assert set(names(fused)) - {"default"} == set(names(whole))  # of a fused store, the default is as it was fused
-    for name in names(whole):
+    options = ("--alpha", "0.1", "0.5", "--aggregate", "sum")
+    fused, whole = (run(data, tmp_path / store, *options, store=store) for store in ("fused", "sums"))
+    assert set(names(whole)) - set(names(fused)) == {"default"}  # a mean, which a fused sum cannot give
+    for name in names(fused):
         one, other = (read_run(output / "runs" / f"{name}.txt") for output in (fused, whole))
         for topic, ranking in one.items():
             np.testing.assert_allclose([other[topic][docid] for docid in ranking], list(ranking.values()), atol=2e-6)
@@ -302,8 +300,8 @@ def test_topics_without_languages(data, tmp_path):
     options = [*command(data, tmp_path / "out", "--alpha", "0.5", "--max-queries", "0:4:1")]
     del options[options.index("--topic-languages") : options.index("--topic-languages") + 2]
     compare.main(options)
-    assert "| run | all | avg |" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
-    with pytest.raises(XqgError, match=r"mean-alpha0\.5-routed-unit: the topics' languages are not known"):
+    assert "| run | all |" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    with pytest.raises(XqgError, match=r"mean-alpha0\.5.*routed.*: the topics' languages are not known"):
         compare.main([*options, "--max-queries", "all", "--route", "yes"])
 
 
