@@ -61,10 +61,10 @@ class IndexOptions:
             raise XqgError("--queries goes with --corpus: a store has its queries already.")
         if source and not self.encoder.encoder:
             raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
-        if source and fuse and (recipe.aggregate not in (None, fuse) or recipe.route):
+        if source and fuse and recipe.alpha != 0 and ((recipe.aggregate or "mean") != fuse or recipe.route):
             raise XqgError(
-                f"--fuse {fuse} makes a store for --aggregate {fuse} without --route. Leave --fuse out, or the other "
-                "options."
+                f"--fuse {fuse} makes a store for --aggregate {fuse} (default: mean) without --route. Pass that, or leave "
+                "--fuse out."
             )
 
     @property

@@ -205,7 +205,7 @@ def test_verify_of_an_index(built, tmp_path, index):
     result = run_command("store", "verify", copy)
     assert (result.returncode, result.stderr) == (0, f"{copy}: {size:,} bytes are as they were written\n")
     paths = [path for path in sorted(copy.rglob("*")) if path.is_file() and path.name != "xqg.json"]
-    assert len(paths) == (6 if index == "routed" else 2)
+    assert {path.name for path in paths} >= {"index", "docid"}
     chance = random.Random(1)
     for path in paths:
         name, data = str(path.relative_to(copy)), path.read_bytes()

@@ -130,7 +130,7 @@ class EmbeddingStore:
         self, aggregate: str, languages: Sequence[str] | None, max_queries: int | None = None, route: bool = False
     ) -> None:
         """Raise :class:`XqgError` for what a fused store cannot give: other than all that was fused, as it was."""
-        if self.fuse is None:
+        if self.fuse is None or not self.languages:
             return
         wrong = {
             f"--aggregate {aggregate}": aggregate != self.fuse,

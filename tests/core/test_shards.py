@@ -337,8 +337,8 @@ def test_index_of_a_fused_store(tiny_encoder, tiny_corpus, tmp_path, fuse, dtype
     [
         ("sum", ["--aggregate", "mean"], "--aggregate mean"),
         ("mean", ["--aggregate", "sum"], "--aggregate sum"),
-        ("sum", ["--route"], "--route"),
-        ("sum", ["--languages", "fi,ja"], "--languages fi,ja"),
+        ("mean", ["--route"], "--route"),
+        ("mean", ["--languages", "fi,ja"], "--languages fi,ja"),
         ("mean", ["--aggregate", "mean", "--max-queries", "1"], "--max-queries 1"),
         (
             "mean",
@@ -360,10 +360,11 @@ def test_what_a_fused_store_cannot_give(tiny_encoder, tiny_corpus, tmp_path, fus
 
 def test_fuse_from_corpus_to_index(tiny_encoder, tiny_corpus, tmp_path):
     arguments = ["--corpus", str(tiny_corpus), "--encoder", tiny_encoder, "--output", str(tmp_path / "index")]
-    with pytest.raises(XqgError, match=r"--fuse sum makes a store for --aggregate sum"):
-        index.main([*arguments, "--fuse", "sum", "--aggregate", "mean"])
+    for refused_ in ([], ["--aggregate", "mean"], ["--aggregate", "sum", "--route"]):  # before anything is encoded
+        with pytest.raises(XqgError, match=r"--fuse sum makes a store for --aggregate sum"):
+            index.main([*arguments, "--fuse", "sum", *refused_])
     assert not (tmp_path / "index-store").exists()
-    index.main([*arguments, "--fuse", "sum"])
+    index.main([*arguments, "--fuse", "sum", "--aggregate", "sum"])
     assert EmbeddingStore(tmp_path / "index-store").fuse == "sum"
     assert json.loads((tmp_path / "index" / "xqg.json").read_text())["augmentation"]["aggregate"] == "sum"
     with pytest.raises(XqgError, match="--fuse keeps one vector for all queries, --keep-query-vectors each one"):

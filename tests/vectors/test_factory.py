@@ -239,7 +239,7 @@ def test_shards_share_the_training(store, flat, tmp_path):
 
 def test_routed_shards(store, tmp_path):
     output = build(store, tmp_path / "routed", "--route", "--shards", 2, "--factory", "SQfp16")
-    assert sorted(os.listdir(output)) == ["ar", "fi", "xqg.json"]
+    assert sorted(os.listdir(output)) == ["ar", "fi", "mean", "plain", "xqg.json"]
     for code in LANGUAGES:
         manifest = read_manifest(output / code)
         assert manifest["augmentation"]["languages"] == [code]
@@ -335,7 +335,7 @@ def test_report(store, tmp_path):
     options = ["--factory", "HNSW8", "--shards", 2, "--alpha", 0.5]
     result = run_command("index", "--store", store, "--output", tmp_path / "index", *options)
     assert (result.returncode, result.stdout) == (0, "")
-    first, second = result.stderr.splitlines()
+    *_, first, second = result.stderr.splitlines()
     assert "400 passages x 16, alpha 0.5, mean, HNSW8, 2 shards; queries: ar" in first
     assert "passages have none of these queries" in second
 
