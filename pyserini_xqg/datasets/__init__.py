@@ -42,12 +42,10 @@ def register() -> None:
     if known.issuperset(DATASET_IDS):
         return
     from pyserini_xqg.datasets import xor_tydi, xqg_sample, xquad
-    from pyserini_xqg.datasets.components import with_metadata
 
-    built = xor_tydi.build() | xquad.build() | xquad.build_loo() | xqg_sample.build()
-    for name, dataset in built.items():
+    for name, dataset in (xor_tydi.build() | xquad.build() | xqg_sample.build()).items():
         if name not in known:
-            ir_datasets.registry.register(name, with_metadata(name, dataset))
+            ir_datasets.registry.register(name, dataset)
 
 
 def load(dataset_id: str) -> Any:

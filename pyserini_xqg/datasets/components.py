@@ -1,29 +1,22 @@
-"""What the three datasets share: ir_datasets components over a parsed file, and documentation with figures in it."""
+"""What the datasets share: ir_datasets' components over a parsed file, their counts, and documentation with figures."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import PickleLz4FullStore
+from ir_datasets.util import MetadataComponent, MetadataProvider
 
-from pyserini_xqg.datasets.published import fingerprint
-
-
-class Source(Protocol):
-    """A file that may still have to be fetched: :class:`~pyserini_xqg.datasets.published.PublishedFile`."""
-
-    def local(self) -> Path | None:
-        """Where it is, or None if it would have to be downloaded."""
-
-    def path(self, force: bool = True) -> Path:
-        """Where it is, after a download if need be; with ``force`` off, where it is or would be."""
+STORE_LAYOUT = 1
+"""To be raised when the same file would be read into other records: document stores are then built anew."""
 
 
 class Store(PickleLz4FullStore):
@@ -46,18 +39,14 @@ class Store(PickleLz4FullStore):
 
 
 class Docs(BaseDocs):
-    """Passages read from one file, with a store in ir_datasets' home for lookups and slices."""
+    """English passages read from one file, with a store in ir_datasets' home for lookups and slices.
 
-    def __init__(
-        self, source: Source, read: Callable[[Path], Iterable[Any]], cls: type, namespace: str, count: int | None = None
-    ):
+    source : has ``path(force)``, the file, fetched if need be; with ``force`` off, where it is or would be.
+    """
+
+    def __init__(self, source: Any, read: Callable[[Path], Iterable[Any]], cls: type, namespace: str):
         super().__init__()
-        self._source, self._read, self._cls = source, read, cls
-        self._namespace, self._count = namespace, count
-
-    def docs_path(self, force: bool = True) -> Path:
-        """The file itself."""
-        return self._source.path(force)
+        self._source, self._read, self._cls, self._namespace = source, read, cls, namespace
 
     @ir_datasets.util.use_docstore
     def docs_iter(self) -> Iterator[Any]:
@@ -70,29 +59,21 @@ class Docs(BaseDocs):
 
     def docs_store(self, field: str = "doc_id", **options: Any) -> Store:
         """The store (``options``: ir_datasets' own; older releases have none)."""
-        return self._store(self._source.path(), field, **options)
-
-    def _store(self, path: Path, field: str = "doc_id", **options: Any) -> Store:
-        # Named by the content, so that a store built from another file is never taken for this one's.
+        path = self._source.path()
         return Store(
+            # Named by the content, so that a store built from another file is never taken for this one's.
             path=str(ir_datasets.util.home_path() / self._namespace / f"docs-{fingerprint(path)}.pklz4"),
             init_iter_fn=functools.partial(self._read, path),
             data_cls=self._cls,
             lookup_field=field,
             index_fields=["doc_id"],
-            count_hint=self._count,
             **options,
         )
 
     def docs_count(self) -> int | None:
-        """The number of passages; None where only a store could tell and there is none yet."""
-        if self._count is None and (path := self._source.local()) and (store := self._store(path)).built():
-            return store.count()
-        return self._count
-
-    def docs_metadata(self) -> dict[str, int]:
-        """The count, where it is known."""
-        return _count(self.docs_count())
+        """The number of passages in the store; None while there is none."""
+        there = self._source.path(force=False).exists()
+        return store.count() if there and (store := self.docs_store()).built() else None
 
     def docs_namespace(self) -> str:
         """The dataset that the ids belong to."""
@@ -104,34 +85,18 @@ class Docs(BaseDocs):
 
 
 class Queries(BaseQueries):
-    """Questions, all or those of one language."""
+    """Questions in the language ``lang`` (ISO 639-1), or in several: None."""
 
-    def __init__(
-        self,
-        read: Callable[[], Sequence[Any]],
-        cls: type,
-        namespace: str,
-        lang: str | None = None,
-        count: int | None = None,
-    ):
-        self._read, self._cls, self._namespace = read, cls, namespace
-        self._lang, self._count = lang, count
+    def __init__(self, read: Callable[[], Iterable[Any]], cls: type, namespace: str, lang: str | None = None):
+        self._read, self._cls, self._namespace, self._lang = read, cls, namespace, lang
 
     def queries_iter(self) -> Iterator[Any]:
         """The questions, in the order of the file."""
-        return (query for query in self._read() if self._lang in (None, query.lang))
+        return iter(self._read())
 
     def queries_cls(self) -> type:
         """The type of the records."""
         return self._cls
-
-    def queries_count(self) -> int:
-        """The number of questions."""
-        return sum(1 for _ in self.queries_iter()) if self._count is None else self._count
-
-    def queries_metadata(self) -> dict[str, int]:
-        """The count, where it is known without reading the questions."""
-        return _count(self._count)
 
     def queries_namespace(self) -> str:
         """The dataset that the ids belong to."""
@@ -143,21 +108,14 @@ class Queries(BaseQueries):
 
 
 class Qrels(BaseQrels):
-    """Judgements, all or those whose query id is in ``only``."""
+    """Judgements, all of them 1; ``definition`` says what that means."""
 
-    def __init__(
-        self,
-        read: Callable[[], Iterable[TrecQrel]],
-        definition: str,
-        only: Callable[[], Iterable[Any]] | None = None,
-        count: int | None = None,
-    ):
-        self._read, self._definition, self._only, self._count = read, definition, only, count
+    def __init__(self, read: Callable[[], Iterable[TrecQrel]], definition: str):
+        self._read, self._definition = read, definition
 
     def qrels_iter(self) -> Iterator[TrecQrel]:
         """The judgements."""
-        wanted = None if self._only is None else {query.query_id for query in self._only()}
-        return (qrel for qrel in self._read() if wanted is None or qrel.query_id in wanted)
+        return iter(self._read())
 
     def qrels_cls(self) -> type:
         """The type of the records."""
@@ -166,28 +124,6 @@ class Qrels(BaseQrels):
     def qrels_defs(self) -> dict[int, str]:
         """What each level of relevance means."""
         return {1: self._definition}
-
-    def qrels_count(self) -> int:
-        """The number of judgements."""
-        return sum(1 for _ in self.qrels_iter()) if self._count is None else self._count
-
-    def qrels_metadata(self) -> dict[str, int]:
-        """The count, where it is known without reading the judgements."""
-        return _count(self._count)
-
-
-def with_metadata(name: str, dataset: Dataset) -> Dataset:
-    """A dataset whose ``metadata()`` are what its components know, not what ir_datasets' own file says of it."""
-
-    class Provider:
-        def get_metadata(self, _: str, kind: Any) -> dict[str, int]:
-            return getattr(dataset, f"{ir_datasets.EntityType(kind).value}_metadata")()
-
-    return Dataset(ir_datasets.util.MetadataComponent(name, dataset, Provider()), dataset)
-
-
-def _count(number: int | None) -> dict[str, int]:
-    return {} if number is None else {"count": number}
 
 
 class Documentation:
@@ -205,3 +141,20 @@ class Documentation:
         entry = {**entries["_"], **entries[self._key]}
         entry["desc"] = entry["desc"].format(**self._values)
         return entry
+
+
+def counted(name: str, *components: Any, **counts: int) -> Dataset:
+    """A dataset of these components whose metadata are ``counts`` (of docs, queries, qrels), where they are known."""
+    dataset = Dataset(*components)
+    provider = MetadataProvider(lambda: {name: {kind: {"count": number} for kind, number in counts.items()}})
+    return Dataset(MetadataComponent(name, dataset, provider), dataset)
+
+
+def fingerprint(path: Path) -> str:
+    """A short name for a file's content wherever it lies, cheap for 13 GB: from its size and first and last MiB."""
+    mebibyte, size = 1 << 20, path.stat().st_size
+    with open(path, "rb") as stream:
+        digest = hashlib.sha256(f"{STORE_LAYOUT} {size}".encode() + stream.read(mebibyte))
+        stream.seek(max(0, size - mebibyte))
+        digest.update(stream.read(mebibyte))
+    return digest.hexdigest()[:16]

@@ -16,30 +16,12 @@ from ir_datasets.util import LocalDownload
 
 from pyserini_xqg.core.files import read_jsonl
 from pyserini_xqg.core.languages import NAMES, XOR_TYDI_LANGUAGES
-from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
+from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries, counted
 from pyserini_xqg.datasets.records import AugmentedDoc, XorTydiQuery
 from pyserini_xqg.datasets.xor_tydi import read_questions
 
 NAME = "xqg-sample"
 PASSAGE_COUNT = 48
-
-
-class SampleFile:
-    """A file of the package."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def path(self, force: bool = True) -> Path:
-        """Where the package is installed."""
-        return Path(str(files("pyserini_xqg.datasets") / "sample" / self._name))
-
-    def local(self) -> Path:
-        """Always there."""
-        return self.path()
-
-
-PASSAGES, QUERIES, QRELS = SampleFile("passages.jsonl"), SampleFile("queries.jsonl"), SampleFile("qrels.txt")
 
 
 def read_docs(path: str | Path) -> Iterator[AugmentedDoc]:
@@ -48,26 +30,34 @@ def read_docs(path: str | Path) -> Iterator[AugmentedDoc]:
         yield AugmentedDoc(record["docid"], record["title"], record["text"], record["generated_queries"])
 
 
-@functools.cache
-def _queries() -> list[XorTydiQuery]:
-    return read_questions(QUERIES.path())
+def _file(name: str) -> LocalDownload:
+    return LocalDownload(str(files("pyserini_xqg.datasets") / "sample" / name), mkdir=False)
 
 
-def _qrels() -> Iterator[TrecQrel]:
-    return TrecQrels(LocalDownload(QRELS.path(), mkdir=False), {}).qrels_iter()
+def _queries(lang: str | None) -> list[XorTydiQuery]:
+    return [query for query in read_questions(_file("queries.jsonl").path()) if lang in (None, query.lang)]
+
+
+def _qrels(lang: str | None) -> list[TrecQrel]:
+    """The ids of questions begin with their language."""
+    return [qrel for qrel in TrecQrels(_file("qrels.txt"), {}).qrels_iter() if qrel.query_id.startswith(lang or "")]
 
 
 def build() -> dict[str, Dataset]:
     """The datasets, by id."""
-    docs = Docs(PASSAGES, read_docs, AugmentedDoc, NAME, PASSAGE_COUNT)
-    datasets = {NAME: Dataset(docs, Documentation("xqg-sample.yaml", "docs"))}
+    docs = Docs(_file("passages.jsonl"), read_docs, AugmentedDoc, NAME)
+    datasets = {NAME: counted(NAME, docs, Documentation("xqg-sample.yaml", "docs"), docs=PASSAGE_COUNT)}
     for lang in (None, *XOR_TYDI_LANGUAGES):
+        name = f"{NAME}/{lang or 'all'}"
         number = PASSAGE_COUNT * (1 if lang else len(XOR_TYDI_LANGUAGES))
-        queries = Queries(_queries, XorTydiQuery, NAME, lang, number)
-        datasets[f"{NAME}/{lang or 'all'}"] = Dataset(
+        datasets[name] = counted(
+            name,
             docs,
-            queries,
-            Qrels(_qrels, "the question was written for this passage, which answers it", queries.queries_iter, number),
+            Queries(functools.partial(_queries, lang), XorTydiQuery, NAME, lang),
+            Qrels(functools.partial(_qrels, lang), "the question was written for this passage, which answers it"),
             Documentation("xqg-sample.yaml", "language" if lang else "all", language=NAMES[lang] if lang else ""),
+            docs=PASSAGE_COUNT,
+            queries=number,
+            qrels=number,
         )
     return datasets

@@ -1,7 +1,7 @@
 """XQuAD as cross-lingual retrieval, and xquad-loo, which has queries in its passages.
 
 XQuAD: 240 English paragraphs, 1,190 questions in each of twelve languages; Artetxe et al. 2020 (arXiv 1910.11856),
-https://github.com/google-deepmind/xquad. Sizes and SHA-256 as in Hugging Face's ``datasets/xquad/dataset_infos.json``
+https://github.com/google-deepmind/xquad. SHA-256 as in Hugging Face's ``datasets/xquad/dataset_infos.json``
 (TensorFlow Datasets' ``url_checksums/xquad.txt`` has the same for all but Romanian).
 
 xquad-loo, one question left out: each paragraph's first question is a topic, its others stand in for generated
@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TrecQrel
 
-from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import NAMES
-from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries
+from pyserini_xqg.datasets.components import Docs, Documentation, Qrels, Queries, counted
 from pyserini_xqg.datasets.ids import XQUAD_LOO_LANGUAGES, XQUAD_LOO_QUERY_LANGUAGES
 from pyserini_xqg.datasets.published import PublishedFile
 from pyserini_xqg.datasets.records import AugmentedDoc, XqgDoc, XquadQuery
@@ -33,63 +32,44 @@ URL = "https://raw.githubusercontent.com/google-deepmind/xquad/master/"
 PARAGRAPHS, QUESTIONS = 240, 1190
 """As its README and ``dataset_infos.json`` say, and as counted in the files of ar, de, en, es and ru."""
 
-_CHECKSUMS: dict[str, tuple[int, str]] = {
-    "ar": (1_582_988, "abdabd7afed5c635d99cca0f3f0d0c9d9ed0bc77451e963c2e4e0638c29e486d"),
-    "de": (669_810, "990b5d746746ed65ed4702ea5f35f99ffa4e2f1c390c07d003642acd937916f9"),
-    "el": (1_918_889, "821cf0f88e73fa258fd2f548b19b6ec39f7025059e16f6f9fc8cd797c9c3663e"),
-    "en": (609_383, "e4c57d1c9143aaa1c5d265ba5987a65f4e69528d2a98f29d6e75019b10344f29"),
-    "es": (684_322, "dcbae93ec3a9f4b9e78fd834a171d6f96c1a875e10e15b7530b7e4ef4971e37e"),
-    "hi": (1_680_538, "df2cce3532b37e9beb8979704b5c9a4bf874358f105395a298b89427b43b9d24"),
-    "ro": (661_158, "94f8d54e93ad2b7dd2e76dd921a666b5b8eff2d4379df9f179c42b445f09643f"),
-    "ru": (1_896_368, "208d5b1aa154c52b1b5c5eda16281e455e8fd198cdb9af3f469f0d6037d973bf"),
-    "th": (1_809_143, "5cdda11d0e1e075f7872abf4e6ae830388ce7f617964d542308e9ae4257e0f43"),
-    "tr": (729_506, "92179a564774b7696100d144c1e10870d0a966b6fccbdd254a65b9d2ab1971cc"),
-    "vi": (911_401, "f619a1eb11fb42d3ab0834259e488a65f585447ef6154437bfb7199d85161a04"),
-    "zh": (808_652, "691d0b3359bc6b8faa8de931dfdfe21d50a65861ae348e32a0d1a0190b0c8835"),
+_SHA256: dict[str, str] = {
+    "ar": "abdabd7afed5c635d99cca0f3f0d0c9d9ed0bc77451e963c2e4e0638c29e486d",
+    "de": "990b5d746746ed65ed4702ea5f35f99ffa4e2f1c390c07d003642acd937916f9",
+    "el": "821cf0f88e73fa258fd2f548b19b6ec39f7025059e16f6f9fc8cd797c9c3663e",
+    "en": "e4c57d1c9143aaa1c5d265ba5987a65f4e69528d2a98f29d6e75019b10344f29",
+    "es": "dcbae93ec3a9f4b9e78fd834a171d6f96c1a875e10e15b7530b7e4ef4971e37e",
+    "hi": "df2cce3532b37e9beb8979704b5c9a4bf874358f105395a298b89427b43b9d24",
+    "ro": "94f8d54e93ad2b7dd2e76dd921a666b5b8eff2d4379df9f179c42b445f09643f",
+    "ru": "208d5b1aa154c52b1b5c5eda16281e455e8fd198cdb9af3f469f0d6037d973bf",
+    "th": "5cdda11d0e1e075f7872abf4e6ae830388ce7f617964d542308e9ae4257e0f43",
+    "tr": "92179a564774b7696100d144c1e10870d0a966b6fccbdd254a65b9d2ab1971cc",
+    "vi": "f619a1eb11fb42d3ab0834259e488a65f585447ef6154437bfb7199d85161a04",
+    "zh": "691d0b3359bc6b8faa8de931dfdfe21d50a65861ae348e32a0d1a0190b0c8835",
 }
-"""Size in bytes and SHA-256 of each language's file."""
 
 FILES: dict[str, PublishedFile] = {
-    lang: PublishedFile(NAME, f"xquad.{lang}.json", f"{URL}xquad.{lang}.json", size, sha256)
-    for lang, (size, sha256) in _CHECKSUMS.items()
+    lang: PublishedFile(NAME, f"xquad.{lang}.json", f"{URL}xquad.{lang}.json", sha256)
+    for lang, sha256 in _SHA256.items()
 }
 """Each language's file."""
 
 
-class Question(NamedTuple):
-    """A question as it stands in a file: SQuAD's id, the text, the answers in the same language."""
-
-    id: str
-    text: str
-    answers: tuple[str, ...]
-
-
 class Paragraph(NamedTuple):
-    """A paragraph as it stands in a file, with its questions."""
+    """A paragraph as it stands in a file; its questions have SQuAD's ``id``, ``question`` and ``answers``."""
 
     title: str
     text: str
-    questions: tuple[Question, ...]
+    questions: list[dict[str, Any]]
 
 
 def read_paragraphs(path: str | Path) -> list[Paragraph]:
     """Read a file in SQuAD's format; what is in a published one, its checksum vouches for."""
-    try:
-        return [
-            # Titles are names of Wikipedia pages as in addresses: "Super_Bowl_50".
-            Paragraph(
-                article["title"].replace("_", " "),
-                paragraph["context"],
-                tuple(
-                    Question(entry["id"], entry["question"], tuple(answer["text"] for answer in entry["answers"]))
-                    for entry in paragraph["qas"]
-                ),
-            )
-            for article in json.loads(Path(path).read_bytes())["data"]
-            for paragraph in article["paragraphs"]
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise XqgError(f"{path}: not in SQuAD's format ({error!r}). Fetch the file again.") from error
+    return [
+        # Titles are names of Wikipedia pages as in addresses: "Super_Bowl_50".
+        Paragraph(article["title"].replace("_", " "), paragraph["context"], paragraph["qas"])
+        for article in json.loads(Path(path).read_bytes())["data"]
+        for paragraph in article["paragraphs"]
+    ]
 
 
 def doc_id(number: int) -> str:
@@ -107,33 +87,30 @@ def read_docs(path: str | Path) -> Iterator[XqgDoc]:
         yield XqgDoc(doc_id(number), paragraph.title, paragraph.text)
 
 
-def align(english: str | Path, other: str | Path, lang: str) -> list[tuple[XquadQuery, str]]:
-    """A language's questions with the English answers, and the id of the passage that each was written for.
-
-    Aligned by question id. :class:`XqgError` unless both files have the same ids.
-    """
+@functools.cache  # one parse for questions and qrels; what lies at the paths has passed its checksum
+def align(english: Path, other: Path, lang: str) -> list[tuple[XquadQuery, str]]:
+    """A language's questions with the English answers, and the id of the passage that each was written for, by id."""
     originals = {
-        question.id: (doc_id(number), question.answers)
+        question["id"]: (doc_id(number), _answers(question))
         for number, paragraph in enumerate(read_paragraphs(english))
         for question in paragraph.questions
     }
-    questions = [question for paragraph in read_paragraphs(other) for question in paragraph.questions]
-    if differing := originals.keys() ^ {question.id for question in questions}:
-        raise XqgError(f"{other}: other questions than in {english}, such as {min(differing)}. Fetch both files again.")
     aligned = []
-    for question in questions:
-        passage, answers = originals[question.id]
-        aligned.append((XquadQuery(f"{lang}-{question.id}", question.text, lang, answers, question.answers), passage))
+    for paragraph in read_paragraphs(other):
+        for question in paragraph.questions:
+            passage, answers = originals[question["id"]]
+            query = XquadQuery(f"{lang}-{question['id']}", question["question"], lang, answers, _answers(question))
+            aligned.append((query, passage))
     return aligned
 
 
-# One parse for questions and qrels. The paths are key enough: what lies there has passed its checksum.
-_aligned = functools.lru_cache(maxsize=16)(align)
+def _answers(question: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(answer["text"] for answer in question["answers"])
 
 
 def questions_of(lang: str) -> list[tuple[XquadQuery, str]]:
     """:func:`align` on the published files, which are fetched if need be."""
-    return _aligned(FILES["en"].path(), FILES[lang].path(), lang)
+    return align(FILES["en"].path(), FILES[lang].path(), lang)
 
 
 def by_passage(lang: str) -> dict[str, list[XquadQuery]]:
@@ -168,35 +145,42 @@ def topics_of(lang: str | None) -> list[tuple[XquadQuery, str]]:
 
 
 def build() -> dict[str, Dataset]:
-    """XQuAD's datasets, by id."""
-    docs = Docs(FILES["en"], read_docs, XqgDoc, NAME, PARAGRAPHS)
-    datasets = {NAME: Dataset(docs, Documentation("xquad.yaml", "docs"))}
-    for lang in FILES:
-        pairs = functools.partial(questions_of, lang)
-        datasets[f"{NAME}/{lang}"] = _dataset(docs, pairs, NAME, lang, QUESTIONS, "language")
+    """The datasets of XQuAD and of xquad-loo, by id."""
+    topics = {None: PARAGRAPHS * len(XQUAD_LOO_QUERY_LANGUAGES)} | dict.fromkeys(XQUAD_LOO_LANGUAGES, PARAGRAPHS)
+    return {
+        **_build(NAME, read_docs, XqgDoc, questions_of, dict.fromkeys(FILES, QUESTIONS)),
+        **_build(LOO, read_augmented, AugmentedDoc, topics_of, topics),
+    }
+
+
+def _build(
+    family: str, read: Callable[[Path], Iterator[Any]], cls: type, pairs: _Pairs, numbers: Mapping[Any, int]
+) -> dict[str, Dataset]:
+    """The datasets of a family; numbers : of its questions, by language."""
+    docs = Docs(FILES["en"], read, cls, family)
+    datasets = {family: counted(family, docs, Documentation(f"{family}.yaml", "docs"), docs=PARAGRAPHS)}
+    for lang, number in numbers.items():
+        name = f"{family}/{lang or 'all'}"
+        datasets[name] = counted(
+            name,
+            docs,
+            Queries(functools.partial(_queries, pairs, lang), XquadQuery, family, lang),
+            Qrels(functools.partial(_qrels, pairs, lang), "the question was written for this paragraph"),
+            Documentation(f"{family}.yaml", "language" if lang else "all", language=NAMES.get(lang)),
+            docs=PARAGRAPHS,
+            queries=number,
+            qrels=number,
+        )
     return datasets
 
 
-def build_loo() -> dict[str, Dataset]:
-    """The datasets of xquad-loo, by id."""
-    docs = Docs(FILES["en"], read_augmented, AugmentedDoc, LOO, PARAGRAPHS)
-    datasets = {LOO: Dataset(docs, Documentation("xquad-loo.yaml", "docs"))}
-    for lang in (None, *XQUAD_LOO_LANGUAGES):
-        number = PARAGRAPHS * (1 if lang else len(XQUAD_LOO_QUERY_LANGUAGES))
-        pairs = functools.partial(topics_of, lang)
-        datasets[f"{LOO}/{lang or 'all'}"] = _dataset(docs, pairs, LOO, lang, number, "language" if lang else "all")
-    return datasets
+_Pairs = Callable[[Any], list[tuple[XquadQuery, str]]]
+"""Of a language: questions, each with the id of its passage."""
 
 
-def _dataset(docs: Docs, pairs: functools.partial, name: str, lang: str | None, number: int, key: str) -> Dataset:
-    """The questions of a language, and the passage of each as its judgement."""
-    return Dataset(
-        docs,
-        Queries(lambda: [query for query, _ in pairs()], XquadQuery, name, lang, number),
-        Qrels(
-            lambda: [TrecQrel(query.query_id, passage, 1, "0") for query, passage in pairs()],
-            "the question was written for this paragraph",
-            count=number,
-        ),
-        Documentation(f"{name}.yaml", key, language=NAMES[lang] if lang else ""),
-    )
+def _queries(pairs: _Pairs, lang: str | None) -> list[XquadQuery]:
+    return [query for query, _ in pairs(lang)]
+
+
+def _qrels(pairs: _Pairs, lang: str | None) -> list[TrecQrel]:
+    return [TrecQrel(query.query_id, passage, 1, "0") for query, passage in pairs(lang)]

@@ -60,13 +60,13 @@ def prepare(directory: Path) -> None:
     for language in LANGUAGES:
         for row, paragraph in enumerate(read_paragraphs(DATA / "xquad" / f"xquad.{language}.json")):
             for question in paragraph.questions:
-                record = {"query_id": f"{language}-{question.id}", "query": question.text, "lang": language}
+                record = {"query_id": f"{language}-{question['id']}", "query": question["question"], "lang": language}
                 record["positive_passages"] = [passages[row]]
                 name = "held-out.jsonl" if row in aside else "train.jsonl"
                 lines.setdefault(name, []).append(json.dumps(record, ensure_ascii=False))
                 if row in aside:
                     topic = record["query_id"]
-                    text = " ".join(question.text.split())
+                    text = " ".join(question["question"].split())
                     lines.setdefault("topics.tsv", []).append(f"{topic}\t{text}")
                     lines.setdefault("languages.tsv", []).append(f"{topic}\t{language}")
                     lines.setdefault("qrels.txt", []).append(f"{topic} 0 {doc_id(row)} 1")

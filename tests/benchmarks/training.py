@@ -75,7 +75,7 @@ def prepare(directory: Path) -> None:
     english = read_paragraphs(DATA / "xquad" / "xquad.en.json")
     starts = answer_starts(DATA / "xquad" / "xquad.en.json")
     questions = {
-        (language, question.id): question.text
+        (language, question["id"]): question["question"]
         for language in LANGUAGES
         for paragraph in read_paragraphs(DATA / "xquad" / f"xquad.{language}.json")
         for question in paragraph.questions
@@ -86,11 +86,11 @@ def prepare(directory: Path) -> None:
         for number, paragraph in enumerate(english):
             for question in paragraph.questions[1:]:
                 passage = {"docid": doc_id(number), "title": paragraph.title}
-                passage["text"] = sentence_around(paragraph.text, starts[question.id])
+                passage["text"] = sentence_around(paragraph.text, starts[question["id"]])
                 for language in LANGUAGES:
                     record = {
-                        "query_id": f"{language}-{question.id}",
-                        "query": questions[language, question.id],
+                        "query_id": f"{language}-{question['id']}",
+                        "query": questions[language, question["id"]],
                         "lang": language,
                         "positive_passages": [passage],
                         "negative_passages": [],

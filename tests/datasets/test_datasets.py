@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -108,29 +108,22 @@ def command(capsys):
 # Registration
 
 
-def test_register_twice_changes_nothing():
-    datasets.register()
-    before = {name: ir_datasets.registry[name] for name in ids.DATASET_IDS}
-    names = list(ir_datasets.registry)
-    datasets.register()
-    assert list(ir_datasets.registry) == names
-    assert all(ir_datasets.registry[name] is before[name] for name in before)
-
-
 def test_register_adds_what_is_missing_and_leaves_what_is_there():
     datasets.register()
     registered = ir_datasets.registry._registered
-    kept, taken = registered["xquad/de"], registered.pop("xquad/ru")
+    before = dict(registered)
     datasets.register()
-    assert registered["xquad/de"] is kept
-    assert registered["xquad/ru"] is not taken
+    assert registered == before and list(registered) == list(before)
+    registered.pop("xquad/ru")
+    datasets.register()
+    assert registered["xquad/de"] is before["xquad/de"]
+    assert registered["xquad/ru"] is not before["xquad/ru"]
     assert registered["xquad/ru"].queries_lang() == "ru"
 
 
 def test_ids_are_those_built():
-    built = {**xor_tydi.build(), **xquad.build(), **xquad.build_loo(), **xqg_sample.build()}
-    assert tuple(built) == ids.DATASET_IDS
-    assert len(built) == 17 + 13 + 7 + 9
+    assert tuple(xor_tydi.build() | xquad.build() | xqg_sample.build()) == ids.DATASET_IDS
+    assert len(ids.DATASET_IDS) == 17 + 13 + 7 + 9
 
 
 def test_registration_opens_nothing_and_import_is_light(home):
@@ -164,13 +157,13 @@ def test_metadata_have_the_counts():
     assert datasets.load("xquad-loo/all").metadata()["queries"] == {"count": 960}
 
 
-@pytest.mark.parametrize("name", ids.DATASET_IDS)
-def test_documentation(name):
-    documentation = datasets.load(name).documentation()
-    assert {"pretty_name", "desc", "bibtex", "license", "data_access"} <= documentation.keys()
-    assert len(documentation["desc"]) > 50
-    assert not {"{", "}"} & set(documentation["desc"])
-    assert "@" in documentation["bibtex"]
+def test_documentation():
+    for name in ids.DATASET_IDS:
+        documentation = datasets.load(name).documentation()
+        assert {"pretty_name", "desc", "bibtex", "license", "data_access"} <= documentation.keys()
+        assert len(documentation["desc"]) > 50 and not {"{", "}"} & set(documentation["desc"])
+        assert "@" in documentation["bibtex"]
+    assert "Arabic" in datasets.load("xquad-loo/ar").documentation()["desc"]
 
 
 # XOR-TyDi on the published files
@@ -201,55 +194,6 @@ def test_xor_tydi_dev_counted_questions(real):
     )
     assert sum(counted.values()) == 1928
     assert counted == {lang: spans for lang, (_, spans) in xor_tydi.COUNTS["dev"].items()}
-
-
-def test_xor_tydi_oddities_are_as_documented(real):
-    """The figures in the documentation, counted again in the published files."""
-    dev, train = (jsonl(real / "xor-tydi" / SPLITS[split]) for split in ("dev", "train"))
-    text = {s: " ".join(datasets.load(f"xor-tydi/{s}").documentation()["desc"].split()) for s in SPLITS}
-
-    def repeated(records):
-        same = defaultdict(list)
-        for record in records:
-            same[record["lang"], record["question"]].append(frozenset(record["answers"]))
-        groups = [group for group in same.values() if len(group) > 1]
-        return sum(map(len, groups)), len(groups), sum(len(set(group)) > 1 for group in groups)
-
-    def spans(records):
-        return sum(any(answer not in ("yes", "no") for answer in r["answers"]) for r in records)
-
-    def edges(records):
-        return sum(answer != answer.strip() for r in records for answer in r["answers"])
-
-    assert {r["lang"] for r in train} == {" ar", "bn", "fi", "ja", "ko", "ru", "te"}
-    assert f"all {sum(r['lang'] == ' ar' for r in train):,} Arabic" in text["train"]
-    assert f"{len(train) - spans(train):,} questions have the one answer" in text["train"]
-    yes, no = (sum(r["answers"] == [answer] for r in train) for answer in ("yes", "no"))
-    assert f'"yes" ({yes}) or "no" ({no})' in text["train"]
-    total, texts, different = repeated(train)
-    assert f"{total} Korean and Bengali questions" in text["train"]
-    assert f"({texts} texts, {different} of them with different answers)" in text["train"]
-    assert f"{edges(train)} answers begin or end" in text["train"]
-    assert f"{sum(chr(10) in a for r in train for a in r['answers'])} hold line breaks" in text["train"]
-    assert f"{sum('  ' in r['question'] for r in train)} questions hold double spaces" in text["train"]
-    in_train = {r["question"]: set(r["answers"]) for r in train}
-    both = [r for r in dev if r["question"] in in_train]
-    assert f"{len({r['question'] for r in both})} texts (Korean and Bengali) stand in" in text["train"]
-    assert {r["lang"] for r in both} == {"ko", "bn"}
-
-    assert f"{len(dev) - spans(dev)} questions have no answer but" in text["dev"]
-    mixed = sum(bool({"yes", "no"} & set(r["answers"])) and bool(set(r["answers"]) - {"yes", "no"}) for r in dev)
-    assert f"{mixed} have such answers beside others" in text["dev"]
-    assert f"{sum(len(set(r['answers'])) < len(r['answers']) for r in dev)} list an answer twice" in text["dev"]
-    total, texts, different = repeated(dev)
-    assert f"{total} questions share" in text["dev"]
-    assert f"({texts} texts, {different} of them with different answers)" in text["dev"]
-    changed = sum(set(r["answers"]) != in_train[r["question"]] for r in both)
-    assert (
-        f"{len(both)} Korean and Bengali questions stand in the training file as well, {changed} of them" in text["dev"]
-    )
-    assert f"{edges(dev)} answers begin or end" in text["dev"]
-    assert f"{sum('  ' in r['question'] for r in dev)} questions hold double spaces" in text["dev"]
 
 
 def test_xor_tydi_shares_its_passages():
@@ -305,20 +249,6 @@ def test_xquad_questions(real, lang):
     assert str(sum(q.text != q.text.strip() for q in queries)) in documented
 
 
-@pytest.mark.parametrize("lang", ["en", "ar", "de", "es", "ru"])
-def test_xquad_agrees_with_xquad_loo(loo, lang):
-    dataset = datasets.load(f"xquad/{lang}")
-    queries, qrels = dataset.queries_dict(), dataset.qrels_dict()
-    topics = dict(line.split("\t") for line in (loo / f"topics.{lang}.tsv").read_text(encoding="utf-8").splitlines())
-    assert len(topics) == 240
-    assert topics == {topic: queries[topic].default_text() for topic in topics}
-    for record in jsonl(loo / f"answers.{lang}.jsonl"):
-        assert list(queries[record["id"]].answers) == record["answers"]
-    for line in (loo / f"qrels.{lang}.txt").read_text().splitlines():
-        topic, _, passage, _ = line.split()
-        assert qrels[topic] == {passage: 1}
-
-
 # xquad-loo
 
 
@@ -369,11 +299,6 @@ def test_xquad_loo_all_is_the_four_languages_together(real):
     assert Counter(len(doc.generated_queries["ar"]) for doc in every.docs_iter())[0] == 3
 
 
-def test_xquad_loo_documentation(real):
-    assert "Arabic" in datasets.load("xquad-loo/ar").documentation()["desc"]
-    assert "CC BY-SA" in datasets.load("xquad-loo/all").documentation()["license"]
-
-
 def test_xquad_loo_without_files_says_what_to_fetch():
     with pytest.raises(XqgError, match=r"xquad\.(en|ar)\.json: the download failed.*PYSERINI_XQG_DATA"):
         list(datasets.load("xquad-loo").docs_iter())
@@ -410,24 +335,6 @@ def test_align_goes_by_id_not_by_order(tmp_path):
     ]
 
 
-def test_files_that_do_not_belong_together_are_refused(tmp_path):
-    english = squad(tmp_path / "en", ("One.", [("a", "a?", "1"), ("b", "b?", "2")]))
-    for questions, odd in ([[("a", "A?", "1")], "b"], [[("a", "A?", "1"), ("b", "B?", "2"), ("x", "X?", "2")], "x"]):
-        with pytest.raises(XqgError, match=rf"de: other questions than in .*en, such as {odd}\. Fetch both"):
-            xquad.align(english, squad(tmp_path / "de", ("Eins.", questions)), "de")
-
-
-@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"data": [1]}', b"\xff\xfe", b"null"])
-def test_files_of_another_format_are_named(tmp_path, content):
-    path = tmp_path / "xquad.de.json"
-    path.write_bytes(content)
-    with pytest.raises(XqgError, match=r"xquad\.de\.json.*Fetch the file again"):
-        xquad.read_paragraphs(path)
-    path.write_text('{"id": "1"}\n')
-    with pytest.raises(XqgError, match=r"xquad\.de\.json: not in XOR-TyDi's format.*Fetch the file again"):
-        xor_tydi.read_questions(path)
-
-
 # Local copies
 
 
@@ -440,37 +347,19 @@ def test_a_copy_in_the_home_is_found(real, home, monkeypatch):
     assert len(list(datasets.load("xor-tydi/dev/te").queries_iter())) == 238
 
 
-def altered(data: bytes) -> bytes:
-    return data.replace(b"Portland", b"Portlant", 1)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (altered, r"its SHA-256 is \w{64}, expected cfe569e4"),
-        (lambda data: data[:-100], "it has 426,887 bytes, expected 426,987"),
-    ],
-)  # fmt: skip
-def test_a_changed_copy_is_refused(real, tmp_path, monkeypatch, change, message):
-    folder = tmp_path / "data" / "xor-tydi"
-    folder.mkdir(parents=True)
-    (folder / DEV).write_bytes(change((real / "xor-tydi" / DEV).read_bytes()))
-    monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "data"))
-    with pytest.raises(XqgError, match=rf"{DEV} is not the published file: .*{message}.*replace it by https://nlp\."):
-        list(datasets.load("xor-tydi/dev/fi").queries_iter())
-
-
-def test_a_copy_that_changes_after_it_was_read_is_noticed(real, tmp_path, monkeypatch):
-    folder = tmp_path / "data" / "xor-tydi"
-    folder.mkdir(parents=True)
-    data = (real / "xor-tydi" / DEV).read_bytes()
-    (folder / DEV).write_bytes(data)
+def test_a_changed_copy_is_refused(real, tmp_path, monkeypatch):
+    copy = tmp_path / "data" / "xor-tydi" / DEV
+    copy.parent.mkdir(parents=True)
+    shutil.copy(real / "xor-tydi" / DEV, copy)
     monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "data"))
     assert len(list(datasets.load("xor-tydi/dev").queries_iter())) == 2110
-    (folder / DEV).write_bytes(altered(data))
-    os.utime(folder / DEV, ns=(1, 1))
-    with pytest.raises(XqgError, match="not the published file"):
-        list(datasets.load("xor-tydi/dev").queries_iter())
+    copy.write_bytes(copy.read_bytes().replace(b"Portland", b"Portlant", 1))  # after it was read, too
+    os.utime(copy, ns=(1, 1))
+    changed = (
+        rf"{DEV} is not the published file: its SHA-256 is \w{{64}}, expected cfe569e4.*replace it by https://nlp\."
+    )
+    with pytest.raises(XqgError, match=changed):
+        list(datasets.load("xor-tydi/dev/fi").queries_iter())
 
 
 def test_a_data_directory_that_is_none_is_refused(tmp_path, monkeypatch):
@@ -505,7 +394,7 @@ def test_offline_passages(home, monkeypatch):
 
 
 def served(url: str, name: str, data: bytes) -> PublishedFile:
-    return PublishedFile("xor-tydi", name, f"{url}/{name}", len(data), hashlib.sha256(data).hexdigest())
+    return PublishedFile("xor-tydi", name, f"{url}/{name}", hashlib.sha256(data).hexdigest())
 
 
 def test_a_download_is_kept(home, serve):
@@ -513,11 +402,10 @@ def test_a_download_is_kept(home, serve):
     data = b"some questions\n" * 1000
     (directory / "q.jsonl").write_bytes(data)
     file = served(url, "q.jsonl", data)
-    assert file.local() is None
     assert file.path(force=False) == home / "xor-tydi" / "q.jsonl"
     assert not seen
     assert file.path().read_bytes() == data
-    assert file.path() == file.local() == home / "xor-tydi" / "q.jsonl"
+    assert file.path() == file.path(force=False) == home / "xor-tydi" / "q.jsonl"
     assert len(seen) == 1
     assert sorted(p.name for p in (home / "xor-tydi").iterdir() if p.suffix != ".lock") == ["q.jsonl"]
 
@@ -525,9 +413,8 @@ def test_a_download_is_kept(home, serve):
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (b"x" * 999, "it has 999 bytes, expected 1,000"),
-        (b"x" * 1000, "its SHA-256 is .*, expected"),
-        (None, "it has [0-9,]+ bytes, expected 1,000"),  # 404: ir_datasets takes the server's page
+        (b"x" * 999, "its SHA-256 is .*, expected"),
+        (None, "its SHA-256 is .*, expected"),  # 404: ir_datasets takes the server's page
     ],
 )
 def test_a_wrong_download_is_not_kept(home, serve, sent, message):
@@ -547,7 +434,7 @@ def test_a_web_page_is_not_taken_for_passages(home, serve):
     file = PublishedFile("xor-tydi", "p.tsv", f"{url}/p.tsv", check=xor_tydi.PASSAGES.check)
     with pytest.raises(XqgError, match=r"/p\.tsv: the download failed \(.*columns"):
         file.path()
-    assert file.local() is None
+    assert not file.path(force=False).exists()
 
 
 # XOR-TyDi's passages
@@ -577,13 +464,6 @@ def test_read_passages_tsv(tmp_path, name, header):
     assert list(xor_tydi.read_passages(tsv(tmp_path / name, header=header))) == DOCS
 
 
-@pytest.mark.parametrize("name", ["passages.jsonl", "passages.jsonl.gz"])
-def test_read_passages_jsonl(tmp_path, name):
-    text = "".join(json.dumps({"docid": d.doc_id, "title": d.title, "text": d.text, "x": 1}) + "\n" for d in DOCS)
-    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    assert list(xor_tydi.read_passages(tmp_path / name)) == DOCS
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -593,11 +473,6 @@ def test_read_passages_jsonl(tmp_path, name):
         ('1\t"open\ttitle\n2\ttext\ttitle\n3\tb"\ttitle\n', "line 3: .*quotation mark"),
         ('1\ttext\t"open\n2\ttext\ttitle\n', "after line 2: unexpected end of data"),
         ('1\t"a" b\ttitle\n', "line 1: .*expected after"),
-        ("1\t \ttitle\n", r"line 1 \(id 1\): the text is empty"),
-        ("\ttext\ttitle\n", "line 1: the id is ''"),
-        ("a b\ttext\ttitle\n", "line 1: the id is 'a b'"),
-        ("7\ta\tb\n8\ta\tb\n7\tc\td\n", "line 3: id '7' came up before"),
-        ("x\ta\tb\n8\ta\tb\nx\tc\td\n", "line 3: id 'x' came up before"),
         ("", "no passages"),
         ("id\ttext\ttitle\n", "no passages"),
         (b"1\ttext\ttitle\n2\tte\xff\ttitle\n", "after line .*decode"),
@@ -608,18 +483,6 @@ def test_read_passages_refuses(tmp_path, content, message):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(XqgError, match=rf"p\.tsv.*{message}"):
         list(xor_tydi.read_passages(path))
-
-
-def test_ids_that_look_alike_are_not_repeats(tmp_path):
-    ids = ["7", "07", "٧", "70", "999999999", "1234567890123", "-7", "7.0"]
-    rows = [(doc_id, "text", "title") for doc_id in ids]
-    assert [doc.doc_id for doc in xor_tydi.read_passages(tsv(tmp_path / "p.tsv", rows))] == ids
-
-
-def test_read_passages_refuses_jsonl_without_a_text(tmp_path):
-    (tmp_path / "p.jsonl").write_text('{"docid": 1, "title": "", "text": "a"}\n')
-    with pytest.raises(XqgError, match=r"p\.jsonl, line 1: 'docid', 'title' and 'text'"):
-        list(xor_tydi.read_passages(tmp_path / "p.jsonl"))
 
 
 def test_truncated_gzip(tmp_path):
@@ -635,7 +498,6 @@ def test_xor_tydi_passages_end_to_end(tmp_path, home, monkeypatch, name):
     monkeypatch.setenv(published.DATA_VARIABLE, str(tmp_path / "data"))
     dataset = datasets.load("xor-tydi/dev/ja")
     assert list(dataset.docs_iter()) == DOCS
-    assert dataset.docs_path() == path
     assert dataset.docs_count() is None  # iterating builds nothing
     store = dataset.docs_store()
     assert store.get("40") == DOCS[2]
@@ -666,12 +528,12 @@ def test_a_store_is_built_once_by_processes_that_start_together(tmp_path, monkey
 
 
 def test_a_store_that_failed_is_built_again(tmp_path, home):
-    path = tsv(tmp_path / "p.tsv", [("1", "a", "b"), ("1", "c", "d")])
+    path = tsv(tmp_path / "p.tsv", [("1", "a", "b"), ("2", "c")])
     file = PublishedFile("xor-tydi", "p.tsv", NOWHERE)
     (home / "xor-tydi").mkdir(parents=True)
     shutil.copy(path, home / "xor-tydi")
     dataset = Dataset(Docs(file, xor_tydi.read_passages, XqgDoc, "xor-tydi"))
-    with pytest.raises(XqgError, match="came up before"):
+    with pytest.raises(XqgError, match="line 3: 2 columns"):
         dataset.docs_store().get("1")
     assert dataset.docs_count() is None
     tsv(home / "xor-tydi" / "p.tsv", [("1", "a", "b"), ("2", "c", "d")])
@@ -784,14 +646,3 @@ def test_command_errors(command, args, message):
     status, _, err = command(*args)
     assert status == 1
     assert err.splitlines()[-1].startswith(message)
-
-
-def test_fingerprint_sees_size_head_and_tail(tmp_path):
-    def of(data: bytes) -> str:
-        (tmp_path / "f").write_bytes(data)
-        return published.fingerprint(tmp_path / "f")
-
-    mebibyte = 1 << 20
-    base = b"a" * 3 * mebibyte
-    assert len({of(base), of(base + b"a"), of(b"b" + base[1:]), of(base[:-1] + b"b"), of(b""), of(b"a")}) == 6
-    assert of(base) == of(base)
