@@ -17,7 +17,7 @@ from pathlib import Path
 from pyserini_xqg.core.cli import require_activation, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.job import Job
-from pyserini_xqg.core.kinds import Kind
+from pyserini_xqg.core.kinds import Kind, directory_digest
 from pyserini_xqg.reproduce.conditions import Condition, Hub, PlannedStep
 
 REPRODUCTIONS = Kind(
@@ -71,7 +71,9 @@ class Workplace(Job):
         settings = {"command": self.command(step)}
         key, needs = self.key(step.output), self._needs(step)
         self.piece(self._begun(step), settings, lambda: {"condition": condition.name})
-        if self.noted(key) and step.output.exists() and not self.is_done(step):
+        if (noted := self.noted(key)) and step.output.exists() and not self.is_done(step):
+            if noted["product"] != directory_digest(step.output):
+                raise XqgError(f"{step.output}: was changed since it was made. Remove it, and it is made again.")
             shutil.rmtree(step.output) if step.output.is_dir() else step.output.unlink()
         if key not in self._checked:  # a store is large: its checksum is compared once
             self.piece(key, settings, lambda: _run_step(step, log) or {"needs": needs}, step.output)
