@@ -63,8 +63,8 @@ class IndexOptions:
             raise XqgError("--corpus needs --encoder: the Hugging Face encoder, name or directory.")
         if source and fuse and recipe.alpha != 0 and ((recipe.aggregate or "mean") != fuse or recipe.route):
             raise XqgError(
-                f"--fuse {fuse} makes a store for --aggregate {fuse} (default: mean) without --route. Pass that, or leave "
-                "--fuse out."
+                f"--fuse {fuse} makes a store for --aggregate {fuse} (default: mean) without --route. Pass that, or "
+                "leave --fuse out."
             )
 
     @property
