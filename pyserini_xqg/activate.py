@@ -8,12 +8,14 @@ are left as they are; ``--remove`` takes the line away again.
 
 from __future__ import annotations
 
-import argparse
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 
-from pyserini_xqg.core.cli import HelpFormatter, run
+from pyserini_xqg.core.cli import run
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.files import write_text
+from pyserini_xqg.core.options import option, parse
 
 PTH_NAME = "pyserini_xqg_activate.pth"
 # Still harmless where the package has been uninstalled and the file was forgotten.
@@ -37,7 +39,7 @@ def activate() -> Path:
     if is_active():
         return path
     try:
-        path.write_text(PTH_LINE, encoding="utf-8")
+        write_text(path, PTH_LINE)
     except OSError as error:
         raise XqgError(
             f"{path}: cannot be written ({error.strerror}). Activate inside a virtual environment of your own: "
@@ -69,24 +71,21 @@ def _report_java() -> None:
         print(f"        Pyserini's JVM option {VECTOR_OPTION} is dropped (Lucene then runs without SIMD).")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pyserini_xqg.activate", description=__doc__, formatter_class=HelpFormatter
-    )
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--status", action="store_true", help="say what is active, change nothing; exit status 1 if not")
-    group.add_argument("--remove", action="store_true", help="take the activation away")
-    return parser
+@dataclass(frozen=True)
+class ActivateOptions:
+    """Options of ``python -m pyserini_xqg.activate``."""
+
+    status: bool = option(False, "say what is active, change nothing; exit status 1 if not")
+    remove: bool = option(False, "take the activation away")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.activate``."""
-    args = build_parser().parse_args(argv)
-    if args.remove:
+    options = parse(ActivateOptions, "activate", __doc__, argv)
+    if options.remove:
         print(f"removed {pth_path()}" if remove() else f"nothing to remove: no {pth_path()}")
         return
-    if not args.status:
+    if not options.status:
         activate()
     print(f"xQG:    {'active' if is_active() else 'not active'} in {pth_path()}")
     if is_active():

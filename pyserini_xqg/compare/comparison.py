@@ -26,7 +26,7 @@ from pyserini_xqg.core.files import write_file
 from pyserini_xqg.core.job import Job
 from pyserini_xqg.core.kinds import Kind
 from pyserini_xqg.vectors.recipe import RECIPES
-from pyserini_xqg.vectors.settings import EncoderConfig, load_embedder
+from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -208,6 +208,8 @@ class SystemRuns:
             corpus, config = inputs.corpus, inputs.config
             if limit:
                 corpus, config = expanded_text.ExpandedCorpus(corpus), config.replace(max_length=limit)
+            from pyserini_xqg.vectors.embedding import load_embedder
+
             embedder = load_embedder(config, inputs.device)
             kept = StoreOptions(keep_query_vectors=not limit)
             encode_corpus(corpus, embedder, output, fields=inputs.fields, store=kept)
@@ -261,6 +263,8 @@ class SystemRuns:
 
     def _query_encoder(self, config: EncoderConfig) -> Embedder:
         """In float32, as Pyserini's search encodes queries."""
+        from pyserini_xqg.vectors.embedding import load_embedder
+
         return load_embedder(config, replace(self._inputs.device, dtype="float32"))
 
     def _search_entries(self, system: System) -> list[Ranking]:
@@ -303,6 +307,8 @@ class SystemRuns:
 
     @cached_property
     def _tokenize(self) -> Callable[[str], Sequence[str]]:
+        from pyserini_xqg.vectors.embedding import load_embedder
+
         return load_embedder(self._inputs.config, self._inputs.device).tokenizer.tokenize
 
     # Sizes and times.

@@ -145,21 +145,3 @@ def progress(
     )
     bar.line_seconds = time.monotonic()
     return bar
-
-
-def positive(value: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    import argparse
-
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a number of at least 1")
-    return number
-
-
-def __getattr__(name: str) -> Any:  # goes with the last user of the old formatter
-    if name == "HelpFormatter":
-        from pyserini_xqg.core.options import HelpFormatter
-
-        return HelpFormatter
-    raise AttributeError(name)

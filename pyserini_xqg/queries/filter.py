@@ -165,7 +165,9 @@ def _make_scores(options: FilterOptions, corpus: Corpus, summary: CorpusSummary,
             ranker = IndexRanker(options.index, depth, probe) if options.index else StoreRanker(store)
         score_store(store, directory, ranker=ranker, inputs=inputs)
         return
-    embedder = options.encoder.load(options.device)
+    from pyserini_xqg.vectors.embedding import load_embedder
+
+    embedder = load_embedder(options.encoder.config(), options.device)
     if options.index:
         ranker = IndexRanker(options.index, depth, embedder.probe())
     how = {"fields": options.corpus.fields, "chunk_size": options.chunk_size, "ranker": ranker, "inputs": inputs}

@@ -29,7 +29,7 @@ from pyserini_xqg.vectors.manifest import (
     read_manifest,
     route_directory,
 )
-from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions, load_embedder
+from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
 from pyserini_xqg.vectors.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class ProductOptions:
         if self.encoder.encoder:
             return self.encoder.load(self.device), fields or FIELDS
         config = store.encoder if store else manifest_encoder(index)
+        from pyserini_xqg.vectors.embedding import load_embedder
+
         return load_embedder(config, self.device), fields or FIELDS
 
 

@@ -12,7 +12,13 @@ import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.loading import UNLIMITED, DenseHead, load_encoder, position_limit
-from pyserini_xqg.vectors.settings import EncoderConfig, choose_precision, cpu_multiplies_bfloat16, resolve_device
+from pyserini_xqg.vectors.settings import (
+    DeviceOptions,
+    EncoderConfig,
+    choose_precision,
+    cpu_multiplies_bfloat16,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -185,6 +191,15 @@ class Embedder:
                 f"{self.config.describe()}: gives two different texts the same vector (cosine {cosine:.7f}). It is no "
                 "encoder with this pooling: pass another --pooling, such as lasttoken for a decoder."
             )
+
+
+def load_embedder(config: EncoderConfig, device: DeviceOptions) -> Embedder:
+    """An encoder on the device that the options name."""
+    if device.threads:
+        import torch
+
+        torch.set_num_threads(device.threads)
+    return Embedder(config, device.device, device.batch_tokens, device.dtype)
 
 
 _DISTINCT = ("The river is old.", "Who paid for 12 bridges?")

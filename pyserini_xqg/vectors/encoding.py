@@ -191,7 +191,9 @@ def encode(
 
     ``check`` sees the loaded encoder before the work begins; ``how`` goes to :func:`encode_corpus`.
     """
-    embedder = encoder.load(device)
+    from pyserini_xqg.vectors.embedding import load_embedder
+
+    embedder = load_embedder(encoder.config(), device)
     if check:
         check(embedder)
     encode_corpus(

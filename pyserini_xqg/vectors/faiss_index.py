@@ -195,22 +195,40 @@ def open_index(directory: str | Path, mapped: bool | None = None) -> tuple[faiss
             f"{directory}: a routed index ({', '.join(manifest['languages'])}). Name one language's index in it."
         )
     if manifest is not None and manifest["layout"] == SHARDED:
-        parts = [open_index(part, mapped) for part in index_parts(directory, manifest)]
-        return Shards([index for index, _ in parts]), [docid for _, docids in parts for docid in docids]
-    for name in ("index", "docid"):
-        if not (directory / name).is_file():
-            raise XqgError(f"{directory}: no FAISS index there ({name} is missing). Pass a directory of one.")
-    with _named(str(directory), "Build the index again."):
-        mapped = mapping_wanted() if mapped is None else mapped
-        index = read_mapped(directory / "index") if mapped else faiss.read_index(str(directory / "index"))
-    docids = (directory / "docid").read_text(encoding="utf-8").splitlines()
+        parts = index_parts(directory, manifest)
+        opened = [open_index(part, mapped) for part in parts]
+        docids = [docid for _, names in opened for docid in names]
+        _check_distinct(docids, parts, np.cumsum([len(names) for _, names in opened]))
+        index = Shards([part for part, _ in opened])
+    else:
+        for name in ("index", "docid"):
+            if not (directory / name).is_file():
+                raise XqgError(f"{directory}: no FAISS index there ({name} is missing). Pass a directory of one.")
+        with _named(str(directory), "Build the index again."):
+            mapped = mapping_wanted() if mapped is None else mapped
+            index = read_mapped(directory / "index") if mapped else faiss.read_index(str(directory / "index"))
+        with open(directory / "docid", encoding="utf-8", newline="\n") as lines:
+            docids = [line.rstrip("\r\n") for line in lines]
     expected = (manifest or {}).get("counts", {}).get("passages", index.ntotal)
-    if not index.ntotal == len(docids) == expected:
+    dimension = (manifest or {}).get("dimension", index.d)
+    if not index.ntotal == len(docids) == expected or index.d != dimension:
         raise XqgError(
-            f"{directory}: the index has {index.ntotal:,} vectors and docid {len(docids):,} lines, {expected:,} were "
-            "expected. Build the index again."
+            f"{directory}: the index has {index.ntotal:,} vectors of {index.d} dimensions and docid {len(docids):,} "
+            f"lines, {expected:,} of {dimension} were expected. Build the index again."
         )
     return index, docids
+
+
+def _check_distinct(docids: Sequence[str], parts: Sequence[Path], ends: np.ndarray) -> None:
+    """Raise :class:`XqgError` for a docid that is in two parts; takes 8 bytes a docid."""
+    hashes = np.sort(np.fromiter(map(hash, docids), dtype=np.int64, count=len(docids)))
+    if not (hashes[1:] == hashes[:-1]).any():
+        return
+    rows: dict[str, int] = {}
+    for row, docid in enumerate(docids):
+        if (first := rows.setdefault(docid, row)) != row:
+            places = [parts[np.searchsorted(ends, number, "right")] for number in (first, row)]
+            raise XqgError(f"docid {docid!r} is in {places[0]} and in {places[1]}. Keep it in one of them.")
 
 
 class Shards(faiss.IndexShards):

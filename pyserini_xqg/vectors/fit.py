@@ -7,8 +7,6 @@ renamed passes; another pooling, normalisation, prefix or checkpoint does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.embedding import PROBE_TEXT, describe_probe
-from pyserini_xqg.vectors.manifest import MANIFEST_NAME, ROUTED, SHARDED, SINGLE, index_parts, read_manifest
+from pyserini_xqg.vectors.manifest import ROUTED, SHARDED, SINGLE, index_parts, read_manifest
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 # Reduced precision (bfloat16, int8) moves a vector by a few per cent of its length; another encoder by about 100 %.
@@ -120,46 +118,12 @@ def check_shards(index_dir: str | Path, manifest: dict[str, Any]) -> tuple[Path,
     return (place, first) if place is not None else (shard, None)
 
 
-def check_index(index_dir: str | Path, dimension: int, vectors: int, docids: int) -> None:
-    """Raise :class:`XqgError` if the files of an xQG index are not those that its manifest describes."""
-    manifest = read_manifest(index_dir)
-    if manifest is None or manifest["layout"] == SHARDED:
-        return
-    expected = manifest.get("counts", {}).get("passages", vectors), manifest["dimension"]
-    if docids != vectors or expected != (vectors, dimension):
-        raise XqgError(
-            f"{index_dir}: index has {vectors:,} vectors of {dimension} dimensions and docid {docids:,} lines, where "
-            f"{MANIFEST_NAME} says {expected[0]:,} of {expected[1]}. Build the index again."
-        )
-
-
-def check_distinct(docids: Sequence[str], shards: Sequence[tuple[Path, int]]) -> None:
-    """Raise :class:`XqgError` for a docid that is in two shards (each: directory, number of docids, in order).
-
-    Takes 8 bytes a docid: equal hashes are found by sorting them, and looked at again.
-    """
-    hashes = np.fromiter(map(hash, docids), dtype=np.int64, count=len(docids))
-    hashes.sort()
-    twice = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-    del hashes
-    if not twice:
-        return
-    seen: dict[str, Path] = {}
-    rows = iter(docids)
-    for place, number in shards:
-        for docid in islice(rows, number):
-            if hash(docid) not in twice:
-                continue
-            if docid in seen:
-                raise XqgError(f"docid {docid!r} is in {seen[docid]} and in {place}. Keep it in one of them.")
-            seen[docid] = place
-
-
 def guard_searcher(module: ModuleType | None = None) -> None:
     """Make Pyserini's ``FaissSearcher`` check an index and open every kind of ours; twice is as once.
 
-    Its ``load_index`` then calls :func:`check_fit` first, searches a sharded index as one, and maps index files
-    instead of reading them where the environment asks for it (``PYSERINI_XQG_MMAP=1``).
+    Its ``load_index`` then calls :func:`check_fit` first, and opens indexes as
+    :func:`~pyserini_xqg.vectors.faiss_index.open_index` does, mapped where the environment asks for it
+    (``PYSERINI_XQG_MMAP=1``).
     """
     if module is None:
         import pyserini.search.faiss._searcher as module
@@ -168,52 +132,17 @@ def guard_searcher(module: ModuleType | None = None) -> None:
     if getattr(load_index, "_xqg_guard", False):
         return
 
-    def load_one(self: Any, index_dir: str | Path) -> tuple[Any, list[str]]:
-        from pyserini_xqg.vectors import faiss_index
-
-        try:
-            if faiss_index.mapping_wanted():
-                if getattr(self, "faiss_device", "cpu") != "cpu":
-                    raise XqgError(f"--faiss-device {self.faiss_device}: mapped indexes stay on the disk. Use cpu.")
-                index = faiss_index.read_mapped(Path(index_dir) / "index")
-                docids = self.load_docids(str(Path(index_dir) / "docid"))
-            else:
-                index, docids = load_index(self, str(index_dir))
-        except (OSError, RuntimeError) as error:  # FAISS raises the latter, with its own source lines in front
-            if read_manifest(index_dir) is None:
-                raise
-            reason = str(error).split("failed: ")[-1]
-            raise XqgError(f"{index_dir}: the index cannot be read ({reason}). Build the index again.") from error
-        check_index(index_dir, index.d, index.ntotal, len(docids))
-        return index, docids
-
     def guarded_load_index(self: Any, index_dir: str) -> Any:
+        from pyserini_xqg.vectors.faiss_index import mapping_wanted, open_index
+
         check_fit(index_dir, self.query_encoder)
         manifest = read_manifest(index_dir)
-        if manifest is None or manifest["layout"] != SHARDED:
-            return load_one(self, index_dir)
-        from pyserini_xqg.vectors.faiss_index import Shards
-
-        indexes, docids, loaded = [], [], []
-        for shard in index_parts(index_dir, manifest):
-            index, own = load_one(self, shard)
-            dimension = indexes[0].d if indexes else index.d
-            if len(own) != index.ntotal or index.d != dimension:
-                raise XqgError(
-                    f"{shard}: its index has {index.ntotal:,} vectors of {index.d} dimensions and its docid "
-                    f"{len(own):,} lines, the shards before it have {dimension} dimensions. Build it again."
-                )
-            indexes.append(index)
-            docids.extend(own)
-            loaded.append((shard, len(own)))
-        expected = manifest.get("counts", {}).get("passages", len(docids))
-        if expected != len(docids):
-            raise XqgError(
-                f"{index_dir}: its shards hold {len(docids):,} passages, where {MANIFEST_NAME} says {expected:,}. "
-                "Build the index again."
-            )
-        check_distinct(docids, loaded)
-        return Shards(indexes), docids
+        special = mapping_wanted() or (manifest is not None and manifest["layout"] == SHARDED)
+        device = getattr(self, "faiss_device", "cpu")
+        if special and device != "cpu":
+            raise XqgError(f"--faiss-device {device}: mapped and sharded indexes are searched on the CPU. Use cpu.")
+        on_cpu = device == "cpu" and (manifest is not None or special)
+        return open_index(index_dir) if on_cpu else load_index(self, index_dir)
 
     guarded_load_index._xqg_guard = True
     searcher.load_index = guarded_load_index

@@ -7,15 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import at_least, option
 from pyserini_xqg.vectors.recorded import read_recorded
-
-if TYPE_CHECKING:
-    from pyserini_xqg.vectors.embedding import Embedder
 
 POOLINGS = ("cls", "mean", "max", "lasttoken", "weightedmean")
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
@@ -246,21 +243,6 @@ class EncoderOptions:
         """The encoder's configuration that the options describe."""
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "encoder"}
         return EncoderConfig.named(self.encoder, **settings)
-
-    def load(self, device: DeviceOptions) -> Embedder:
-        """The encoder that the options describe, loaded."""
-        return load_embedder(self.config(), device)
-
-
-def load_embedder(config: EncoderConfig, device: DeviceOptions) -> Embedder:
-    """An encoder on the device that the options name."""
-    from pyserini_xqg.vectors.embedding import Embedder
-
-    if device.threads:
-        import torch
-
-        torch.set_num_threads(device.threads)
-    return Embedder(config, device.device, device.batch_tokens, device.dtype)
 
 
 def resolve_device(device: str) -> str:

@@ -87,7 +87,5 @@ def test_recorded_settings_are_checked(tmp_path):
     with pytest.raises(XqgError, match="was changed after it was written"):
         EncoderConfig.named(str(tmp_path))
     record.write_text('{"format": "pyserini-xqg training", "format_version": 1}')
-    with pytest.raises(
-        XqgError, match=r"version 1, expected .* version 2\. Make it again"
-    ):
+    with pytest.raises(XqgError, match=r"version 1, expected .* version 2\. Make it again"):
         EncoderConfig.named(str(tmp_path))
