@@ -40,9 +40,10 @@ def activate() -> Path:
         return path
     try:
         write_text(path, PTH_LINE)
-    except OSError as error:
+    except (OSError, XqgError) as error:
+        reason = getattr(error, "strerror", None) or "it is a directory"
         raise XqgError(
-            f"{path}: cannot be written ({error.strerror}). Activate inside a virtual environment of your own: "
+            f"{path}: cannot be written ({reason}). Activate inside a virtual environment of your own: "
             "python3 -m venv .venv && .venv/bin/python -m pyserini_xqg.activate"
         ) from error
     return path
@@ -77,6 +78,10 @@ class ActivateOptions:
 
     status: bool = option(False, "say what is active, change nothing; exit status 1 if not")
     remove: bool = option(False, "take the activation away")
+
+    def __post_init__(self) -> None:
+        if self.status and self.remove:
+            raise XqgError("--status changes nothing, --remove does. Pass one of them.")
 
 
 def main(argv: list[str] | None = None) -> None:

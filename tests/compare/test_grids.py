@@ -173,7 +173,9 @@ def test_finished_points_are_not_searched_again_and_the_grid_may_grow(data, tmp_
     run(data, output, "--alpha", "0.1", "0.5", "0.9")
     assert "6 runs, 4 of them done" in capsys.readouterr().err
     after = state(output)
-    assert {name for name in after if after[name] == before.get(name)} == {*before} - {"mean-alpha0.1-unit-removal0.5.txt"}
+    assert {name for name in after if after[name] == before.get(name)} == {*before} - {
+        "mean-alpha0.1-unit-removal0.5.txt"
+    }
     assert sorted(after) == sorted([*before, "mean-alpha0.9-unit-removal0.5.txt"])
     assert not list(output.rglob("*.partial"))
     with open(output / "runs" / "plain.txt", "a", encoding="utf-8") as out:

@@ -10,7 +10,7 @@ from helpers import corpus_records, directory_bytes, run_command, write_jsonl
 
 from pyserini_xqg import encode, index
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors import faiss_index, fit
+from pyserini_xqg.vectors import faiss_index
 from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.manifest import index_parts, manifest_encoder, read_manifest
 from pyserini_xqg.vectors.settings import EncoderConfig
@@ -313,10 +313,10 @@ def test_ef_search_reaches_every_shard(flat):
 
 
 def test_docids_in_two_shards(tmp_path):
-    places = [(tmp_path / "a", 3), (tmp_path / "b", 2)]
-    fit.check_distinct(["p1", "p2", "p3", "p4", "p5"], places)
+    places, ends = [tmp_path / "a", tmp_path / "b"], np.array([3, 5])
+    faiss_index._check_distinct(["p1", "p2", "p3", "p4", "p5"], places, ends)
     with pytest.raises(XqgError, match=rf"docid 'p2' is in {tmp_path / 'a'} and in {tmp_path / 'b'}"):
-        fit.check_distinct(["p1", "p2", "p3", "p4", "p2"], places)
+        faiss_index._check_distinct(["p1", "p2", "p3", "p4", "p2"], places, ends)
 
 
 # Mapped files
@@ -354,7 +354,7 @@ def test_open_index(store, tmp_path, flat):
     (sharded / "2" / "index").unlink()
     for place, message in [
         (routed, r"a routed index \(ar, fi\)\. Name one language's index in it"),
-        (tmp_path / "whole", "has 400 vectors and docid 1 lines, 400 were expected"),
+        (tmp_path / "whole", "has 400 vectors of 16 dimensions and docid 1 lines, 400 of 16 were expected"),
         (sharded, "2: no FAISS index there .index is missing."),
         (tmp_path / "none", "none: no FAISS index there"),
     ]:
