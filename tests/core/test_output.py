@@ -208,6 +208,11 @@ def test_outputs_that_are_inputs(corpus, tmp_path, output, source, reason):
     assert directory_bytes(tmp_path) == before
 
 
+def test_outputs_in_a_file(corpus):
+    with pytest.raises(XqgError, match=r"a\.jsonl is a file, so that nothing can lie in it"):
+        check_file(corpus / "a.jsonl" / "deep" / "out")
+
+
 def test_outputs_beside_inputs(corpus, tmp_path):
     check_apart(tmp_path / "corpus2", [corpus])
     check_apart(tmp_path / "corpus2" / "a.jsonl", [corpus, corpus / "a.jsonl"])
