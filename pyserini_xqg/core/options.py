@@ -354,8 +354,12 @@ def _help(place: _Place) -> str:
 
 
 def _check(place: _Place, value: Any) -> None:
-    check = place.about["check"]
-    if check is None or value is None or value is place.default:
+    check, choices = place.about["check"], place.about["choices"]
+    if value is None or value is place.default:
+        return
+    if choices is not None and value not in choices:
+        raise XqgError(f"{place.written} {value}: must be one of {', '.join(choices)}.")
+    if check is None:
         return
     many = place.about["several"] or place.about["repeated"]
     for each in value if many else [value]:

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_file(options.output)
         run_on_ray(options, ON_RAY)
     else:
-        options.generator.check()
+        options.generator.open()  # a fault in it is told before a large corpus is read
         generate_from_options(options, options.output)
 
 

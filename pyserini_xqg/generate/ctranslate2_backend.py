@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import ctranslate2
+
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json
+from pyserini_xqg.generate.backends import Generator
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
-from pyserini_xqg.generate.tokens import LoadedCheckpoint
 from pyserini_xqg.vectors.embedding import batches_by_length
 
 BATCH_TOKENS_CPU = 24576
@@ -27,14 +27,14 @@ DTYPES = ("auto", "int8", "bfloat16", "float16", "float32")
 _PREFERRED = {"cpu": ("int8", "bfloat16", "float32"), "cuda": ("bfloat16", "int8", "float32")}
 
 
-class CTranslate2Generator(LoadedCheckpoint):
-    """A seq2seq checkpoint run by CTranslate2; see :class:`pyserini_xqg.generate.sampling.Generator`.
+class CTranslate2Generator(Generator):
+    """A seq2seq checkpoint run by CTranslate2, which the first use converts (:mod:`pyserini_xqg.generate.conversion`).
 
-    The parameters are those of :class:`pyserini_xqg.generate.transformers_backend.TransformersGenerator`; dtype is
-    ``int8``, ``bfloat16``, ``float16``, ``float32``, or ``auto``: the fastest that CTranslate2 supports on the device.
-    The first use converts the checkpoint (see :mod:`pyserini_xqg.generate.conversion`).
+    dtype : ``int8``, ``bfloat16``, ``float16``, ``float32``, or ``auto``: the fastest that CTranslate2 supports on the
+    device. batch_tokens, threads : None for what suits the device, and all cores.
 
-    Raises :class:`XqgError` if CTranslate2 is missing, or refuses the model, the device or the dtype.
+    One stream of random numbers serves every second batch of a call (on a GPU, all batches), so a candidate hangs on
+    all prompts, numbers and the seed; not on ``threads``.
     """
 
     backend = "ctranslate2"
@@ -43,12 +43,11 @@ class CTranslate2Generator(LoadedCheckpoint):
         self,
         checkpoint: Checkpoint,
         sampling: Sampling,
-        device: str = "auto",
-        dtype: str = "auto",
-        batch_tokens: int | None = None,
-        threads: int | None = None,
+        device: str,
+        dtype: str,
+        batch_tokens: int | None,
+        threads: int | None,
     ) -> None:
-        self.check_installed()
         if checkpoint.kind != "seq2seq":
             raise XqgError(
                 f"{checkpoint.name}: a {checkpoint.kind} model; --backend ctranslate2 runs seq2seq models only. Use "
@@ -63,33 +62,20 @@ class CTranslate2Generator(LoadedCheckpoint):
         self._own_start = 1 if read_json(self._directory / "config.json")["decoder_start_token"] else 0
         self._ids = {token: number for number, token in enumerate(self._vocabulary)}
 
-    @staticmethod
-    def check_installed() -> None:
-        """Raise :class:`XqgError` if CTranslate2 is not installed."""
-        if importlib.util.find_spec("ctranslate2") is None:
-            raise XqgError(
-                "--backend ctranslate2: CTranslate2 is not installed. Run: pip install 'pyserini-xqg[ctranslate2]', "
-                "or use --backend transformers."
-            )
-
-    def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:
-        """``numbers[i]`` candidates for ``prompts[i]``.
-
-        One stream of random numbers serves every second batch of the call (on a GPU, all batches), so a candidate hangs
-        on all prompts, numbers and the seed; not on ``threads``.
-        """
-        ids = self._wanted_ids(prompts, numbers)
-        batches = list(self._batches(list(ids), ids, numbers))
+    def _draw(
+        self, prompts: list[Prompt], ids: list[list[int]], numbers: list[int], seed: int
+    ) -> list[list[Candidate]]:
+        batches = list(self._batches(ids, numbers))
         found: list[list[Candidate]] = [[] for _ in prompts]
 
-        def run(translator: Any, mine: Sequence[Sequence[int]]) -> None:
+        def run(translator: ctranslate2.Translator, mine: Sequence[Sequence[int]]) -> None:
             for rows in mine:
                 prefixes = [self._prefix(prompts[row]) for row in rows]
                 forced = len(prefixes[0]) - (1 - self._own_start)  # a start token is not among those that come back
                 results = translator.translate_batch(
                     [[self._vocabulary[token] for token in ids[row]] for row in rows],
                     target_prefix=prefixes if prefixes[0] else None,
-                    **self._options(numbers[rows[0]], forced),
+                    **self._options(numbers[rows[0]], forced + self._sampling.max_new_tokens),
                 )
                 for row, result in zip(rows, results, strict=True):
                     found[row] = [
@@ -106,22 +92,16 @@ class CTranslate2Generator(LoadedCheckpoint):
 
     def _seeded_translators(self, number: int, seed: int, executor: ThreadPoolExecutor) -> list[Any]:
         """New translators, each at the beginning of a stream of random numbers of its own."""
-        import ctranslate2
-
         threads = max(1, self._threads // number)
         translators = list(executor.map(lambda _: self._load(threads), range(number)))
         # CTranslate2 reads the seed when a thread draws its first number, and never again: only a new translator, with
         # a new thread, begins a sequence anew. Its one thread takes its batches in their order.
         for stream, translator in enumerate(translators):
             ctranslate2.set_random_seed((seed + stream) % 2**32)
-            if self._sampling.num_beams == 1:
-                first_draw = self._options(1, 0) | {"max_decoding_length": 1}
-                translator.translate_batch([[self._vocabulary[self._tokens.end_ids[0]]]], **first_draw)
+            translator.translate_batch([[self._vocabulary[self._tokens.end_ids[0]]]], **self._options(1, 1))
         return translators
 
     def _load(self, threads: int) -> Any:
-        import ctranslate2
-
         kind, _, index = self.device.partition(":")
         try:
             return ctranslate2.Translator(
@@ -138,35 +118,28 @@ class CTranslate2Generator(LoadedCheckpoint):
                 "directory to have the model converted again, or use --backend transformers."
             ) from error
 
-    def _batches(self, wanted: Sequence[int], ids: dict[int, list[int]], numbers: Sequence[int]) -> Iterator[list[int]]:
+    def _batches(self, ids: list[list[int]], numbers: list[int]) -> Iterator[list[int]]:
         """Rows in batches of similar length, each with one number of candidates."""
-        ordered = sorted(wanted, key=lambda row: (numbers[row], row))
-        for number, group in itertools.groupby(ordered, key=lambda row: numbers[row]):
-            rows = list(group)
-            width = max(number, self._sampling.num_beams)
-            costs = [width * (len(ids[row]) + self._sampling.max_new_tokens) for row in rows]
+        for number in sorted(set(numbers)):
+            rows = [row for row, other in enumerate(numbers) if other == number]
+            costs = [number * (len(ids[row]) + self._sampling.max_new_tokens) for row in rows]
             for batch in batches_by_length(costs, self.batch_tokens):
                 yield [rows[place] for place in batch]
 
-    def _options(self, number: int, forced: int) -> dict[str, Any]:
-        sampling = self._sampling
-        options = {
+    def _options(self, number: int, most: int) -> dict[str, Any]:
+        return {
             "num_hypotheses": number,
-            "max_decoding_length": forced + sampling.max_new_tokens,
+            "max_decoding_length": most,
             "min_decoding_length": 0,  # 1 would forbid an end token in the first place
             "max_input_length": 0,  # prompts are cut already
             "end_token": self._tokens.end_ids,
             "return_end_token": True,
             "return_scores": True,
-        }
-        if sampling.num_beams > 1:
-            return options | {"beam_size": max(sampling.num_beams, number), "length_penalty": 1}
-        return options | {
             "beam_size": 1,
             "length_penalty": 0,  # scores are sums
-            "sampling_topk": sampling.top_k,
-            "sampling_topp": sampling.top_p,
-            "sampling_temperature": sampling.temperature,
+            "sampling_topk": self._sampling.top_k,
+            "sampling_topp": self._sampling.top_p,
+            "sampling_temperature": self._sampling.temperature,
         }
 
     def _prefix(self, prompt: Prompt) -> list[str]:
@@ -177,8 +150,7 @@ class CTranslate2Generator(LoadedCheckpoint):
     def _candidate(self, tokens: Sequence[str], score: float) -> Candidate:
         ids = [self._ids[token] for token in tokens]
         finished = bool(ids) and ids[-1] in self._tokens.end_ids
-        log_probability = score * len(ids) if self._sampling.num_beams > 1 else score
-        return self._tokens.candidate(ids[:-1] if finished else ids, finished, log_probability)
+        return self._tokens.candidate(ids[:-1] if finished else ids, finished, score)
 
 
 def _seed(seed: int, prompts: Sequence[Prompt], numbers: Sequence[int]) -> int:
@@ -190,8 +162,6 @@ def _seed(seed: int, prompts: Sequence[Prompt], numbers: Sequence[int]) -> int:
 
 
 def _choose_device(device: str) -> str:
-    import ctranslate2
-
     gpus = ctranslate2.get_cuda_device_count()
     if device == "auto":
         return "cuda:0" if gpus else "cpu"
@@ -204,8 +174,6 @@ def _choose_device(device: str) -> str:
 
 
 def _choose_dtype(dtype: str, device: str) -> str:
-    import ctranslate2
-
     kind, _, index = device.partition(":")
     supported = ctranslate2.get_supported_compute_types(kind, int(index or 0))
     if dtype == "auto":

@@ -44,40 +44,30 @@ class Drawn:
     log_probability: float
 
 
-class Sampler:
-    """Chooses tokens from logits, with transformers' own temperature and top-p over the top-k."""
+def _draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens (rows,) and their log-probabilities under the model itself, for logits (rows, tokens)."""
+    import torch
+    from transformers import TopPLogitsWarper
 
-    def __init__(self, sampling: Sampling) -> None:
-        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
-
-        self._top_k = sampling.top_k
-        self._processors = LogitsProcessorList()
-        if sampling.temperature != 1:
-            self._processors.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_p < 1:
-            self._processors.append(TopPLogitsWarper(sampling.top_p))
-
-    def draw(self, logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (rows,) and their log-probabilities under the model itself, for logits (rows, tokens)."""
-        import torch
-
-        # Only k of a quarter of a million are processed: as a temperature keeps the order, top-k may come first.
-        width = min(self._top_k or logits.shape[-1], logits.shape[-1])
-        scores, ids = logits.topk(width) if self._top_k else (logits, None)
-        scores = self._processors(None, scores.float()).double()
-        cumulative = scores.softmax(-1).cumsum(-1)
-        drawn = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True).clamp_(max=width - 1)
-        if ids is not None:
-            drawn = ids.gather(-1, drawn)
-        score = logits.gather(-1, drawn).squeeze(-1).double() - torch.logsumexp(logits.float(), -1)
-        return drawn.squeeze(-1), score
+    # Only k of a quarter of a million are processed: as a temperature keeps the order, top-k may come first.
+    width = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
+    scores, ids = logits.topk(width) if sampling.top_k else (logits, None)
+    scores = scores.float() / sampling.temperature
+    if sampling.top_p < 1:
+        scores = TopPLogitsWarper(sampling.top_p)(None, scores)
+    cumulative = scores.double().softmax(-1).cumsum(-1)
+    drawn = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True).clamp_(max=width - 1)
+    if ids is not None:
+        drawn = ids.gather(-1, drawn)
+    score = logits.gather(-1, drawn).squeeze(-1).double() - torch.logsumexp(logits.float(), -1)
+    return drawn.squeeze(-1), score
 
 
 def sample(
-    state: Seq2SeqState | CausalState,
+    state: DecodingState,
     owners: Sequence[int],
     uniforms: np.ndarray,
-    sampler: Sampler,
+    sampling: Sampling,
     end_ids: Sequence[int],
     line_end_ids: Sequence[int] = (),
     ends_line: Callable[[Sequence[int]], bool] | None = None,
@@ -100,7 +90,7 @@ def sample(
     rows = torch.arange(number, device=device)  # which candidates are in the batch
     logits = state.start(torch.tensor(list(owners), device=device))
     for step in range(steps):
-        drawn, score = sampler.draw(logits, random[rows, step])
+        drawn, score = _draw(logits, random[rows, step], sampling)
         running = ~ended[rows]
         tokens[rows, step] = drawn
         log_probability[rows] += score.where(running, 0)
@@ -116,122 +106,79 @@ def sample(
         if len(keep) <= len(rows) * _KEPT_SHARE and state.select(keep):
             rows, drawn = rows[keep], drawn[keep]
         logits = state.step(drawn)
-    return [
-        Drawn(row[:size], finished, score)
-        for row, size, finished, score in zip(
-            tokens.tolist(), length.tolist(), ended.tolist(), log_probability.tolist(), strict=True
-        )
-    ]
+    columns = (column.tolist() for column in (tokens, length, ended, log_probability))
+    return [Drawn(ids[:size], finished, score) for ids, size, finished, score in zip(*columns, strict=True)]
 
 
-class _State:
-    """A batch between two steps. Tensors are (rows, …); prompts become candidates by ``start``."""
+class DecodingState:
+    """A batch between two steps; rows are prompts that become candidates by :meth:`start`.
 
-    def __init__(self, model: Any, ids: Sequence[Sequence[int]], pad_id: int, left: bool) -> None:
+    prefixes : what each prompt's decoder starts from, all of one length; None for a model that is decoder only, whose
+    prompts are padded on the left, so that all go on at the same place.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        ids: Sequence[Sequence[int]],
+        pad_id: int,
+        prefixes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
-        self.device = model.device
-        self._model = model
-        longest = max(map(len, ids))
-        tokens = np.full((len(ids), longest), pad_id, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        for row, prompt in enumerate(ids):
-            place = slice(longest - len(prompt), None) if left else slice(len(prompt))
-            tokens[row, place], mask[row, place] = prompt, 1
-        self._ids, self._mask = torch.from_numpy(tokens).to(self.device), torch.from_numpy(mask).to(self.device)
-        self._cache: Any = None
+        self.device, self._model, self._cache = model.device, model, None
+        self._causal = prefixes is None
+        rows = [torch.tensor(list(row), device=self.device) for row in ids]
+        side = {"batch_first": True, "padding_side": "left" if self._causal else "right"}
+        tokens = pad_sequence(rows, padding_value=pad_id, **side)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], **side)
+        self._rows = {"attention_mask": mask}
+        if self._causal:
+            self._first = tokens
+            known = inspect.signature(model.forward).parameters
+            # Logits of every position of a prompt would fill the memory.
+            self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+            self._positioned = "position_ids" in known
+        else:
+            self._first = torch.tensor([list(prefix) for prefix in prefixes], device=self.device)
+            self._rows["encoder_outputs"] = model.get_encoder()(input_ids=tokens, attention_mask=mask)[0]
 
-    def _last_logits(self, output: Any) -> torch.Tensor:
-        self._cache = output.past_key_values
-        return output.logits[:, -1]
+    def start(self, owners: torch.Tensor) -> torch.Tensor:
+        """Logits (owners, tokens) of the first token of each candidate; a prompt runs once for all of its."""
+        logits = self._decode(self._first)
+        if self.select(owners):
+            return logits[owners]
+        self._cache, self._rows = None, {name: values[owners] for name, values in self._rows.items()}
+        return self._decode(self._first[owners])
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (rows, tokens) after one more token in each row."""
+        if self._causal:
+            mask = self._rows["attention_mask"]
+            self._rows["attention_mask"] = mask.new_ones(len(mask), mask.shape[1] + 1)
+            self._rows["attention_mask"][:, :-1] = mask
+        return self._decode(tokens[:, None])
 
     def select(self, rows: torch.Tensor) -> bool:
         """Keep some rows only; False, and nothing done, where the model's cache cannot be cut."""
         if not hasattr(self._cache, "batch_select_indices"):
             return False
         self._cache.batch_select_indices(rows)
-        self._mask = self._mask[rows]
+        self._rows = {name: values[rows] for name, values in self._rows.items()}
         return True
-
-
-class Seq2SeqState(_State):
-    """Encoder and decoder; ``prefixes``: what each prompt's decoder starts from, all of one length."""
-
-    def __init__(
-        self, model: Any, ids: Sequence[Sequence[int]], pad_id: int, prefixes: Sequence[Sequence[int]]
-    ) -> None:
-        import torch
-
-        super().__init__(model, ids, pad_id, left=False)
-        self._prefixes = torch.tensor([list(prefix) for prefix in prefixes], device=self.device)
-        self._hidden = model.get_encoder()(input_ids=self._ids, attention_mask=self._mask)[0]
-
-    def start(self, owners: torch.Tensor) -> torch.Tensor:
-        """Logits (owners, tokens) of the first token of each candidate; a prompt's prefix runs once for all of its."""
-        logits = self._decode(self._prefixes)
-        if not self.select(owners):
-            self._cache, self._hidden, self._mask = None, self._hidden[owners], self._mask[owners]
-            return self._decode(self._prefixes[owners])
-        return logits[owners]
-
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (rows, tokens) after one more token in each row."""
-        return self._decode(tokens[:, None])
-
-    def select(self, rows: torch.Tensor) -> bool:
-        """Keep some rows only; False, and nothing done, where the model's cache cannot be cut."""
-        if selected := super().select(rows):
-            self._hidden = self._hidden[rows]
-        return selected
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
         from transformers.modeling_outputs import BaseModelOutput
 
-        return self._last_logits(
-            self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=self._hidden),
-                attention_mask=self._mask,
-                decoder_input_ids=tokens,
-                past_key_values=self._cache,
-                use_cache=True,
-            )
-        )
-
-
-class CausalState(_State):
-    """Decoder only: prompts are padded on the left, so that all go on at the same place."""
-
-    def __init__(self, model: Any, ids: Sequence[Sequence[int]], pad_id: int) -> None:
-        super().__init__(model, ids, pad_id, left=True)
-        known = inspect.signature(model.forward).parameters
-        # Logits of every position of a prompt would fill the memory.
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
-        self._positioned = "position_ids" in known
-
-    def start(self, owners: torch.Tensor) -> torch.Tensor:
-        """Logits (owners, tokens) of the first token of each candidate; a prompt runs once for all of its."""
-        logits = self._decode(self._ids)
-        if not self.select(owners):
-            self._cache, self._ids, self._mask = None, self._ids[owners], self._mask[owners]
-            return self._decode(self._ids)
-        return logits[owners]
-
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (rows, tokens) after one more token in each row."""
-        import torch
-
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        return self._decode(tokens[:, None])
-
-    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        positions = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        return self._last_logits(
-            self._model(
-                input_ids=tokens,
-                attention_mask=self._mask,
-                past_key_values=self._cache,
-                use_cache=True,
-                **({"position_ids": positions} if self._positioned else {}),
-                **self._last_only,
-            )
-        )
+        mask = self._rows["attention_mask"]
+        if self._causal:
+            inputs = {"input_ids": tokens, **self._last_only}
+            if self._positioned:
+                inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        else:
+            hidden = BaseModelOutput(last_hidden_state=self._rows["encoder_outputs"])
+            inputs = {"decoder_input_ids": tokens, "encoder_outputs": hidden}
+        output = self._model(attention_mask=mask, past_key_values=self._cache, use_cache=True, **inputs)
+        self._cache = output.past_key_values
+        return output.logits[:, -1]

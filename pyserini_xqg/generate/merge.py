@@ -26,11 +26,11 @@ from pyserini_xqg.generate.output import (
     new_sidecar,
     read_sidecar,
     sidecar_path,
+    summary_lines,
     warn_of_versions,
     work_directory,
     write_sidecar,
 )
-from pyserini_xqg.generate.progress import summary_lines
 
 _BLOCK = 1 << 22
 

@@ -13,7 +13,6 @@ from pyserini_xqg.core.ray import ProgressLines, ShardedCommand
 from pyserini_xqg.generate.merge import merge_queries
 from pyserini_xqg.generate.options import GenerateOptions
 from pyserini_xqg.generate.pipeline import check_corpus, default_chunk_size, generate_from_options
-from pyserini_xqg.generate.progress import GenerationProgress
 
 
 def _check(options: GenerateOptions, directory: Path) -> None:
@@ -29,7 +28,7 @@ def _settle(options: GenerateOptions) -> dict[str, Any]:
 
 
 def _generate_shard(options: GenerateOptions, output: str, wait: float, lines: ProgressLines) -> None:
-    generate_from_options(options, output, reuse=True, wait=wait, progress=GenerationProgress(output, lines))
+    generate_from_options(options, output, reuse=True, wait=wait, lines=lines)
 
 
 def _merge(shards: Sequence[Path], output: str, overwrite: bool) -> None:

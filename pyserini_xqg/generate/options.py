@@ -6,19 +6,16 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES, parse_languages
 from pyserini_xqg.core.options import at_least, group, option, settings_of
 from pyserini_xqg.core.shards import ShardOptions
 from pyserini_xqg.datasets.ids import IRDS_PREFIX
-from pyserini_xqg.generate.backends import BACKENDS, load_generator
-from pyserini_xqg.generate.checkpoints import MODEL_TYPES, open_checkpoint
+from pyserini_xqg.generate.backends import Generator, GeneratorOptions
 from pyserini_xqg.generate.prompts import check_prompt, names_language
-from pyserini_xqg.generate.sampling import PAPER_PROMPT, Generator, Sampling
+from pyserini_xqg.generate.sampling import PAPER_PROMPT, Sampling
 from pyserini_xqg.text.quality import QualityOptions, refusal
 
-DEFAULT_MODEL = "ielabgroup/xor-tydi-docTquery-mt5-base"
 CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK = 32, 128, 512
 """Passages in a chunk: as many as fill batches, and few enough that little is lost and progress soon known."""
 
@@ -70,45 +67,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class GeneratorOptions:
-    """Model"""
-
-    model: str = option(DEFAULT_MODEL, "Hugging Face model, name or directory", metavar="NAME")
-    model_type: str = option(
-        "auto",
-        "encoder-decoder (mT5, mBART, NLLB, …), or causal (chat models too); auto: what its configuration says",
-        choices=MODEL_TYPES,
-    )
-    backend: str = option(
-        "transformers",
-        "ctranslate2: several times faster on CPUs; seq2seq models only; needs the extra [ctranslate2]",
-        choices=BACKENDS,
-    )
-    device: str = option("auto", "auto, cpu, cuda:0, cuda:1, …", metavar="DEVICE")
-    dtype: str = option(
-        "auto",
-        "arithmetic of the model: float32, bfloat16, float16, with ctranslate2 int8 too; auto: the fastest that the "
-        "device has units for",
-        metavar="TYPE",
-    )
-    batch_tokens: int | None = option(
-        None,
-        "most tokens in a batch, prompts and queries to come (default: what suits backend and device)",
-        metavar="TOKENS",
-        check=at_least(1),
-    )
-    threads: int | None = option(None, "CPU threads of the model (default: all cores)", metavar="N", check=at_least(1))
-
-    def check(self) -> None:
-        """Refuse a model or a backend that is not there, before a large corpus is read; weights are not loaded."""
-        if self.backend == "ctranslate2":
-            from pyserini_xqg.generate.ctranslate2_backend import CTranslate2Generator
-
-            CTranslate2Generator.check_installed()
-        open_checkpoint(self.model, self.model_type)
-
-
-@dataclass(frozen=True)
 class GenerateOptions:
     """Options of ``generate``."""
 
@@ -133,14 +91,6 @@ class GenerateOptions:
     )
     shards: ShardOptions = group(ShardOptions)
 
-    def __post_init__(self) -> None:
-        beams, number = self.sampling.num_beams, self.plan.num_queries
-        if 1 < beams < number:
-            raise XqgError(
-                f"--num-beams {beams}: gives that many queries at most, and --num-queries {number} are asked for. Use "
-                f"--num-beams {number} or more, or sampling (--num-beams 1)."
-            )
-
     @property
     def inputs(self) -> list[str]:
         """The files and directories that are read."""
@@ -148,29 +98,16 @@ class GenerateOptions:
         return [*corpus, *([self.generator.model] if os.path.isdir(self.generator.model) else [])]
 
     def settled_plan(self) -> Plan:
-        """The plan with what its parts mean together; says what cannot be done as asked."""
-        plan, beams = self.plan, self.sampling.num_beams > 1
-        if beams and plan.quality_check == "resample":
-            say("beam search finds the same queries every time: refused ones are dropped, not generated again")
-        quality = self.quality
+        """The plan with the number of tries and the checks of languages that it means."""
+        plan, quality = self.plan, self.quality
         if plan.quality_check == "off":
             quality = replace(quality, language_check="none")
-        tries = plan.tries if plan.quality_check == "resample" and not beams else 1
+        tries = plan.tries if plan.quality_check == "resample" else 1
         return replace(plan, tries=tries, quality=quality.resolved(plan.languages))
 
     def load(self) -> Generator:
         """The generator that the options describe."""
-        chosen = self.generator
-        generator = load_generator(
-            chosen.model,
-            model_type=chosen.model_type,
-            backend=chosen.backend,
-            device=chosen.device,
-            dtype=chosen.dtype,
-            sampling=self.sampling,
-            batch_tokens=chosen.batch_tokens,
-            threads=chosen.threads,
-        )
+        generator = self.generator.load(self.sampling)
         told = names_language(self.plan.prompt) or generator.describe().get("language_tokens")
         if not told and len(self.plan.languages) > 1:
             raise XqgError(

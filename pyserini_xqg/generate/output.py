@@ -148,6 +148,34 @@ def _occurring(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in pruned.items() if value}
 
 
+def summary_lines(name: str, sidecar: Mapping[str, Any]) -> list[str]:
+    """What a sidecar's counts say, in lines that begin with ``name``."""
+    counts = sidecar["counts"]
+    passages = sidecar["corpus"]["passages"]
+    kept = ", ".join(f"{language} {number:,}" for language, number in counts["queries"].items())
+    part = ""
+    if shard := sidecar.get("shard"):
+        part, passages = f"shard {shard['id']} of {shard['num']}, ", shard["rows"]
+    lines = [f"{name}: {part}{passages:,} passages, queries: {kept}"]
+    for language, reasons in counts["refused"].items():
+        if refused := sum(reasons.values()):
+            why = ", ".join(f"{reason.replace('_', ' ')} {number:,}" for reason, number in reasons.items() if number)
+            total = counts["candidates"][language]
+            lines.append(f"{name}: {language}: {refused:,} of {total:,} candidates refused ({why})")
+    wanted = sidecar["num_queries"]
+    for what, text in (
+        ("passages_with_fewer_queries", f"passages with fewer than {wanted} queries"),
+        ("cut_inputs", "prompts were longer than the model's input and cut"),
+    ):
+        found = {language: number for language, number in counts[what].items() if number}
+        if found:
+            numbers = ", ".join(f"{language} {number:,}" for language, number in found.items())
+            docids = counts["examples"][what]
+            more = " …" if max(found.values()) > len(docids) else ""
+            lines.append(f"{name}: {text}: {numbers} (docid {', '.join(docids)}{more})")
+    return lines
+
+
 def passage_line(passage: Passage, queries: Mapping[str, Sequence[str]], queries_only: bool = False) -> str:
     """One line of the output: the passage with the queries it had, and the new ones."""
     record: dict[str, Any] = {"docid": passage.docid}

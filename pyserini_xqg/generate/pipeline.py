@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.chunks import chunks_of
-from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
+from pyserini_xqg.core.ray import ProgressLines
 from pyserini_xqg.core.shards import Shard
+from pyserini_xqg.generate.backends import Generator
 from pyserini_xqg.generate.options import CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK, GenerateOptions, Plan
 from pyserini_xqg.generate.output import (
     EXAMPLES,
@@ -21,10 +22,9 @@ from pyserini_xqg.generate.output import (
     is_whole,
     new_counts,
     passage_line,
+    summary_lines,
 )
-from pyserini_xqg.generate.progress import GenerationProgress
 from pyserini_xqg.generate.prompts import build_prompt
-from pyserini_xqg.generate.sampling import Generator
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary, scan_once
 from pyserini_xqg.text.passages import Passage
 
@@ -123,7 +123,7 @@ def generate_corpus(
     reuse: bool = False,
     wait: float = 0,
     inputs: Sequence[str] = (),
-    progress: GenerationProgress | None = None,
+    lines: ProgressLines | None = None,
 ) -> dict[str, Any]:
     """Write the passages of a corpus, or of a ``shard``, with generated queries to ``output``; returns its sidecar.
 
@@ -144,29 +144,32 @@ def generate_corpus(
     if finished := _finished(output, settings, overwrite, reuse, inputs):
         return finished
     first, last = shard.rows(summary.passages, chunk_size) if shard else (0, summary.passages)
-    progress = progress or GenerationProgress(str(output))
     with QueriesWriter(output, settings, overwrite, wait, inputs) as writer:
-        if writer.rows_done:
-            say(f"{output}: continues after {writer.rows_done:,} of {writer.rows:,} passages")
-        with progress.begin(plan.languages, plan.num_queries, writer.rows, writer.rows_done):
-            rows = islice(corpus, first + writer.rows_done, last)
-            done = (first + writer.rows_done) // chunk_size
-            for number, passages in enumerate(chunks_of(rows, chunk_size), start=done):
+        done, each = writer.rows_done, len(plan.languages) * plan.num_queries
+        if done:
+            say(f"{output}: continues after {done:,} of {writer.rows:,} passages")
+        with progress(total=writer.rows * each, unit="queries", description=f"generating {output}") as bar:
+            bar.update(done * each)
+            bar.initial = bar.n  # the rate is that of this process
+            chunks = chunks_of(islice(corpus, first + done, last), chunk_size)
+            for number, passages in enumerate(chunks, start=(first + done) // chunk_size):
                 counts = new_counts(plan.languages)
                 queries: dict[str, list[list[str]]] = {}
                 for language in plan.languages:
-                    started = time.monotonic()
                     queries[language] = generate_language(generator, passages, language, plan, number, counts)
-                    progress.add(language, len(passages), counts["queries"][language], time.monotonic() - started)
-                    progress.name_cut(counts["examples"]["cut_inputs"], generator.max_input_length)
-                lines = [
-                    passage_line(passage, {code: queries[code][row] for code in queries}, plan.queries_only)
-                    for row, passage in enumerate(passages)
-                ]
-                writer.write(lines, counts)
-                progress.committed(writer.rows_done)
+                    bar.update(len(passages) * plan.num_queries)
+                    if lines:
+                        lines(writer.rows_done, writer.rows, counts["queries"][language])
+                writer.write(
+                    [
+                        passage_line(passage, {code: queries[code][row] for code in queries}, plan.queries_only)
+                        for row, passage in enumerate(passages)
+                    ],
+                    counts,
+                )
         sidecar = writer.finish()
-    progress.summarize(sidecar)
+    for line in summary_lines(str(output), sidecar):
+        say(line)
     return sidecar
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import re
 from string import Formatter
 
 from pyserini_xqg.core.errors import XqgError
@@ -18,19 +18,15 @@ def check_prompt(template: str) -> str:
     >>> check_prompt("Ask in {language}: {text}")
     'Ask in {language}: {text}'
     """
+    fields = f"Fields are {', '.join(f'{{{name}}}' for name in PROMPT_FIELDS)}; write {{{{ and }}}} for braces."
     try:
         parts = _parse(template)
     except ValueError as error:
-        raise XqgError(
-            f"--prompt {template!r}: {error}. Fields are {_fields()}; write {{{{ and }}}} for braces."
-        ) from error
+        raise XqgError(f"--prompt {template!r}: {error}. {fields}") from error
     for _, name, form, conversion in parts:
         if name is not None and (name not in PROMPT_FIELDS or form or conversion):
             what = f"{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}"
-            raise XqgError(
-                f"--prompt {template!r}: unknown field {{{what}}}. Fields are {_fields()}; write {{{{ and }}}} for "
-                "braces."
-            )
+            raise XqgError(f"--prompt {template!r}: unknown field {{{what}}}. {fields}")
     if "text" not in _names(template):
         raise XqgError(f"--prompt {template!r}: no {{text}}, so the model would not see the passage. Add it.")
     return template
@@ -55,10 +51,7 @@ def format_prompt(template: str, language: str, title: str, text: str) -> str:
     >>> format_prompt(PAPER_PROMPT, "fi", "", "The river runs past a town.")
     'Generate a Finnish question for this passage: The river runs past a town.'
     """
-    title, text = title.strip(), text.strip()
-    empty = tuple(name for name, value in (("title", title), ("text", text)) if not value)
-    template = _without(template, empty) if empty else template
-    return template.format(language=NAMES[language], language_code=language, title=title, text=text)
+    return build_prompt(template, language, title, text).text
 
 
 def build_prompt(template: str, language: str, title: str, text: str) -> Prompt:
@@ -67,58 +60,28 @@ def build_prompt(template: str, language: str, title: str, text: str) -> Prompt:
     >>> build_prompt("Passage: {text} Ask in {language}:", "fi", "", "The river.")
     Prompt(text='Passage: The river. Ask in Finnish:', language='fi', tail=16)
     """
-    last = _last_part(template)
-    tail = len(format_prompt(last, language, title, "")) if last else 0
-    return Prompt(format_prompt(template, language, title, text), language, tail)
+    fields = {"language": NAMES[language], "language_code": language, "title": title.strip() or _NONE, "text": _TEXT}
+    filled = template.format(**fields)
+    if not text.strip():
+        return Prompt(_GAP.sub("", filled.replace(_TEXT, _NONE)), language)
+    filled = _GAP.sub("", filled)
+    return Prompt(filled.replace(_TEXT, text.strip()), language, len(filled.rpartition(_TEXT)[2]))
 
 
-@lru_cache(maxsize=64)
-def _last_part(template: str) -> str:
-    """What stands behind the passage's text, as a template of its own."""
-    pieces = list(_parse(template))
-    place = max(number for number, (_, name, _, _) in enumerate(pieces) if name == "text")
-    rest = [f"{literal.translate(_ESCAPED)}{'' if name is None else f'{{{name}}}'}" for literal, name, _, _ in pieces]
-    return "".join(rest[place + 1 :])
+# They stand for an empty field, and for the text, until the gap of the first is closed.
+_NONE, _TEXT = "\0", "\1"
+_GAP = re.compile(
+    rf"^\s*{_NONE}\s*"  # at the beginning and at the end all white space goes,
+    rf"|\s*{_NONE}(?=\s*$)"
+    rf"|(?<=\s){_NONE}[ \t]+"  # else the blanks on one side
+    rf"|[ \t]+{_NONE}(?=[^\S \t])"
+    rf"|{_NONE}"
+)
 
 
-_ESCAPED = str.maketrans({"{": "{{", "}": "}}"})
-
-
-@lru_cache(maxsize=64)
-def _without(template: str, empty: tuple[str, ...]) -> str:
-    """The template without some of its fields, and without the gaps that they would leave."""
-    pieces: list[str] = []  # literals and fields in turn
-    for literal, name, _, _ in _parse(template):
-        pieces += [literal, "" if name is None else f"{{{name}}}"]
-    for place in range(1, len(pieces), 2):
-        if pieces[place][1:-1] not in empty:
-            continue
-        pieces[place] = ""
-        before = pieces[place - 1]
-        after = pieces[place + 1] if place + 1 < len(pieces) else ""
-        if not "".join(pieces[:place]).strip():
-            after = after.lstrip()
-        elif not "".join(pieces[place:]).strip():
-            before = pieces[place - 1] = before.rstrip()
-        elif before[-1:].isspace() and after[:1].isspace():
-            shorter = after.lstrip(" \t")
-            if shorter != after:
-                after = shorter
-            else:
-                before = pieces[place - 1] = before.rstrip(" \t")
-        if place + 1 < len(pieces):
-            pieces[place + 1] = after
-    return "".join(piece.translate(_ESCAPED) if place % 2 == 0 else piece for place, piece in enumerate(pieces))
-
-
-@lru_cache(maxsize=64)
 def _parse(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
     return list(Formatter().parse(template))
 
 
 def _names(template: str) -> set[str | None]:
     return {name for _, name, _, _ in _parse(template)}
-
-
-def _fields() -> str:
-    return ", ".join(f"{{{name}}}" for name in PROMPT_FIELDS)

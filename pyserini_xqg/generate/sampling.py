@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 from pyserini_xqg.core.options import at_least, between, check_options, option
 
@@ -30,12 +28,6 @@ class Sampling:
         metavar="T",
         check=lambda value: None if value > 0 else "a number above 0",
     )
-    num_beams: int = option(
-        1,
-        "above 1: beam search instead of sampling, the best beams are the queries",
-        metavar="N",
-        check=at_least(1),
-    )
     max_new_tokens: int = option(64, "most tokens of a query", metavar="TOKENS", check=at_least(1))
     max_input_length: int | None = option(
         None,
@@ -46,10 +38,6 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_options(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values, in the order of the fields."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -76,26 +64,3 @@ class Candidate:
     text: str
     finished: bool
     log_probability: float | None = None
-
-
-class Generator(Protocol):
-    """A loaded model with its backend. max_input_length : tokens kept of a prompt."""
-
-    device: str
-    max_input_length: int
-
-    def describe(self) -> dict[str, Any]:
-        """All that decides which queries come out (model, its fingerprint, backend, precision, sampling), as JSON."""
-        ...
-
-    def input_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
-        """Tokens of each prompt before it is cut; those above :attr:`max_input_length` will be cut."""
-        ...
-
-    def generate(self, prompts: Sequence[Prompt], numbers: Sequence[int], seed: int) -> list[list[Candidate]]:
-        """``numbers[i]`` candidates for ``prompts[i]``, in the order of the prompts.
-
-        The same prompts, numbers and seed give the same candidates on the same kind of machine, whatever was
-        generated before.
-        """
-        ...

@@ -1,4 +1,4 @@
-"""Prompts to token ids and token ids to queries, the same for every backend; and what the backends have in common.
+"""Prompts to token ids and token ids to queries, the same for every backend.
 
 Multilingual translation models (NLLB, M2M100, mBART) are told by a token which language to write.
 """
@@ -14,31 +14,28 @@ from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
 
-FLORES: dict[str, str] = {
-    "af": "afr_Latn", "ak": "aka_Latn", "am": "amh_Ethi", "ar": "arb_Arab", "as": "asm_Beng", "ay": "ayr_Latn",
-    "az": "azj_Latn", "ba": "bak_Cyrl", "be": "bel_Cyrl", "bg": "bul_Cyrl", "bm": "bam_Latn", "bn": "ben_Beng",
-    "bo": "bod_Tibt", "bs": "bos_Latn", "ca": "cat_Latn", "cs": "ces_Latn", "cy": "cym_Latn", "da": "dan_Latn",
-    "de": "deu_Latn", "dz": "dzo_Tibt", "ee": "ewe_Latn", "el": "ell_Grek", "en": "eng_Latn", "eo": "epo_Latn",
-    "es": "spa_Latn", "et": "est_Latn", "eu": "eus_Latn", "fa": "pes_Arab", "ff": "fuv_Latn", "fi": "fin_Latn",
-    "fj": "fij_Latn", "fo": "fao_Latn", "fr": "fra_Latn", "ga": "gle_Latn", "gd": "gla_Latn", "gl": "glg_Latn",
-    "gn": "grn_Latn", "gu": "guj_Gujr", "ha": "hau_Latn", "he": "heb_Hebr", "hi": "hin_Deva", "hr": "hrv_Latn",
-    "ht": "hat_Latn", "hu": "hun_Latn", "hy": "hye_Armn", "id": "ind_Latn", "ig": "ibo_Latn", "is": "isl_Latn",
-    "it": "ita_Latn", "ja": "jpn_Jpan", "jv": "jav_Latn", "ka": "kat_Geor", "ki": "kik_Latn", "kk": "kaz_Cyrl",
-    "km": "khm_Khmr", "kn": "kan_Knda", "ko": "kor_Hang", "ks": "kas_Arab", "ku": "kmr_Latn", "ky": "kir_Cyrl",
-    "lb": "ltz_Latn", "lg": "lug_Latn", "li": "lim_Latn", "ln": "lin_Latn", "lo": "lao_Laoo", "lt": "lit_Latn",
-    "lv": "lvs_Latn", "mg": "plt_Latn", "mi": "mri_Latn", "mk": "mkd_Cyrl", "ml": "mal_Mlym", "mn": "khk_Cyrl",
-    "mr": "mar_Deva", "ms": "zsm_Latn", "mt": "mlt_Latn", "my": "mya_Mymr", "nb": "nob_Latn", "ne": "npi_Deva",
-    "nl": "nld_Latn", "nn": "nno_Latn", "no": "nob_Latn", "ny": "nya_Latn", "oc": "oci_Latn", "om": "gaz_Latn",
-    "or": "ory_Orya", "pa": "pan_Guru", "pl": "pol_Latn", "ps": "pbt_Arab", "pt": "por_Latn", "qu": "quy_Latn",
-    "rn": "run_Latn", "ro": "ron_Latn", "ru": "rus_Cyrl", "rw": "kin_Latn", "sa": "san_Deva", "sc": "srd_Latn",
-    "sd": "snd_Arab", "sg": "sag_Latn", "si": "sin_Sinh", "sk": "slk_Latn", "sl": "slv_Latn", "sm": "smo_Latn",
-    "sn": "sna_Latn", "so": "som_Latn", "sq": "als_Latn", "sr": "srp_Cyrl", "ss": "ssw_Latn", "st": "sot_Latn",
-    "su": "sun_Latn", "sv": "swe_Latn", "sw": "swh_Latn", "ta": "tam_Taml", "te": "tel_Telu", "tg": "tgk_Cyrl",
-    "th": "tha_Thai", "ti": "tir_Ethi", "tk": "tuk_Latn", "tl": "tgl_Latn", "tn": "tsn_Latn", "tr": "tur_Latn",
-    "ts": "tso_Latn", "tt": "tat_Cyrl", "tw": "twi_Latn", "ug": "uig_Arab", "uk": "ukr_Cyrl", "ur": "urd_Arab",
-    "uz": "uzn_Latn", "vi": "vie_Latn", "wo": "wol_Latn", "xh": "xho_Latn", "yi": "ydd_Hebr", "yo": "yor_Latn",
-    "zh": "zho_Hans", "zu": "zul_Latn",
-}  # fmt: skip
+FLORES: dict[str, str] = dict(
+    re.findall(
+        r"(\w+)=(\w+)",
+        """
+    af=afr_Latn ak=aka_Latn am=amh_Ethi ar=arb_Arab as=asm_Beng ay=ayr_Latn az=azj_Latn ba=bak_Cyrl be=bel_Cyrl
+    bg=bul_Cyrl bm=bam_Latn bn=ben_Beng bo=bod_Tibt bs=bos_Latn ca=cat_Latn cs=ces_Latn cy=cym_Latn da=dan_Latn
+    de=deu_Latn dz=dzo_Tibt ee=ewe_Latn el=ell_Grek en=eng_Latn eo=epo_Latn es=spa_Latn et=est_Latn eu=eus_Latn
+    fa=pes_Arab ff=fuv_Latn fi=fin_Latn fj=fij_Latn fo=fao_Latn fr=fra_Latn ga=gle_Latn gd=gla_Latn gl=glg_Latn
+    gn=grn_Latn gu=guj_Gujr ha=hau_Latn he=heb_Hebr hi=hin_Deva hr=hrv_Latn ht=hat_Latn hu=hun_Latn hy=hye_Armn
+    id=ind_Latn ig=ibo_Latn is=isl_Latn it=ita_Latn ja=jpn_Jpan jv=jav_Latn ka=kat_Geor ki=kik_Latn kk=kaz_Cyrl
+    km=khm_Khmr kn=kan_Knda ko=kor_Hang ks=kas_Arab ku=kmr_Latn ky=kir_Cyrl lb=ltz_Latn lg=lug_Latn li=lim_Latn
+    ln=lin_Latn lo=lao_Laoo lt=lit_Latn lv=lvs_Latn mg=plt_Latn mi=mri_Latn mk=mkd_Cyrl ml=mal_Mlym mn=khk_Cyrl
+    mr=mar_Deva ms=zsm_Latn mt=mlt_Latn my=mya_Mymr nb=nob_Latn ne=npi_Deva nl=nld_Latn nn=nno_Latn no=nob_Latn
+    ny=nya_Latn oc=oci_Latn om=gaz_Latn or=ory_Orya pa=pan_Guru pl=pol_Latn ps=pbt_Arab pt=por_Latn qu=quy_Latn
+    rn=run_Latn ro=ron_Latn ru=rus_Cyrl rw=kin_Latn sa=san_Deva sc=srd_Latn sd=snd_Arab sg=sag_Latn si=sin_Sinh
+    sk=slk_Latn sl=slv_Latn sm=smo_Latn sn=sna_Latn so=som_Latn sq=als_Latn sr=srp_Cyrl ss=ssw_Latn st=sot_Latn
+    su=sun_Latn sv=swe_Latn sw=swh_Latn ta=tam_Taml te=tel_Telu tg=tgk_Cyrl th=tha_Thai ti=tir_Ethi tk=tuk_Latn
+    tl=tgl_Latn tn=tsn_Latn tr=tur_Latn ts=tso_Latn tt=tat_Cyrl tw=twi_Latn ug=uig_Arab uk=ukr_Cyrl ur=urd_Arab
+    uz=uzn_Latn vi=vie_Latn wo=wol_Latn xh=xho_Latn yi=ydd_Hebr yo=yor_Latn zh=zho_Hans zu=zul_Latn
+""",
+    )
+)
 """ISO 639-1 code to FLORES-200 code, as NLLB's tokens are called; the standard variety where there are several."""
 
 _ANY_LANGUAGE = re.compile(r"[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}|__[a-z]{2,3}__")
@@ -238,47 +235,3 @@ class PromptTokens:
         if sampling.max_input_length is not None:
             return min([sampling.max_input_length, *([own] if own is not None else [])])
         return min(limits) if limits else getattr(config, "n_positions", None) or _UNSTATED_LIMIT
-
-
-class LoadedCheckpoint:
-    """A checkpoint on a device, in an arithmetic; the backends add :meth:`generate`.
-
-    backend : its name among the command's options. device, dtype : as resolved. batch_tokens : most tokens in a batch.
-    """
-
-    backend: str
-
-    def __init__(self, checkpoint: Checkpoint, sampling: Sampling, device: str, dtype: str, batch_tokens: int) -> None:
-        self.device, self.dtype, self.batch_tokens = device, dtype, batch_tokens
-        self._checkpoint, self._sampling = checkpoint, sampling
-        self._tokens = PromptTokens(checkpoint, sampling)
-        self._fingerprint = checkpoint.fingerprint()
-
-    @property
-    def max_input_length(self) -> int:
-        """Tokens kept of a prompt."""
-        return self._tokens.max_input_length
-
-    def describe(self) -> dict[str, Any]:
-        """All that decides which queries come out, as JSON; ``model`` alone may change with where it lies."""
-        return {
-            "model": self._checkpoint.name,
-            "model_type": self._checkpoint.kind,
-            "fingerprint": self._fingerprint,
-            "backend": self.backend,
-            "dtype": self.dtype,
-            "batch_tokens": self.batch_tokens,
-            **self._tokens.describe(),
-            "sampling": self._sampling.to_dict(),
-        }
-
-    def input_lengths(self, prompts: Sequence[Prompt]) -> list[int]:
-        """Tokens of each prompt before it is cut."""
-        return self._tokens.lengths(prompts)
-
-    def _wanted_ids(self, prompts: Sequence[Prompt], numbers: Sequence[int]) -> dict[int, list[int]]:
-        """Token ids of the prompts of which candidates are wanted, by their place."""
-        if len(prompts) != len(numbers):
-            raise ValueError(f"{len(prompts)} prompts, {len(numbers)} numbers")
-        wanted = [row for row, number in enumerate(numbers) if number > 0]
-        return dict(zip(wanted, self._tokens.encode([prompts[row] for row in wanted]), strict=True))

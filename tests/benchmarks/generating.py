@@ -1,13 +1,13 @@
 """Queries per second of generation: transformers' generate as one calls it, and ours with both backends.
 
 One model of mT5-small's shape and real XQuAD paragraphs. Each system has a process of its own, so that what
-load_generator sets for a process (glibc keeps freed memory) serves ours alone; the processes work in turns. The weights
-are random (no trained model comes with this repository), so what they cost is real and what they write is not: tokens
-of a vocabulary of 250,112, of which the tokenizer knows the first 16,000, learnt from XQuAD: they cut its passages of
-100 words (XOR-TyDi's length) into 138 tokens, about as many as mT5's own pieces do. The output layer is scaled
-so that the distribution is about as sharp as a trained model's, and its end token is given one of two logits: never
-drawn, so that every query has exactly --tokens, or drawn for about one token in fifteen, so that lengths vary. All
-passages go to a system in one call; the command gives CTranslate2 128 at a time.
+GeneratorOptions.load sets for a process (glibc keeps freed memory) serves ours alone; the processes work in turns. The
+weights are random (no trained model comes with this repository), so what they cost is real and what they write is not:
+tokens of a vocabulary of 250,112, of which the tokenizer knows the first 16,000, learnt from XQuAD: they cut its
+passages of 100 words (XOR-TyDi's length) into 138 tokens, about as many as mT5's own pieces do. The output layer is
+scaled so that the distribution is about as sharp as a trained model's, and its end token is given one of two logits:
+never drawn, so that every query has exactly --tokens, or drawn for about one token in fifteen, so that lengths vary.
+All passages go to a system in one call; the command gives CTranslate2 128 at a time.
 """
 
 from __future__ import annotations
@@ -124,12 +124,12 @@ def plain(directory: str, tokens: int, most: int) -> Callable[[list[str], int], 
 
 
 def ours(directory: str, tokens: int, most: int, backend: str, dtype: str) -> Callable[[list[str], int], Output]:
-    """(b) load_generator."""
-    from pyserini_xqg.generate.backends import load_generator
+    """(b) GeneratorOptions.load."""
+    from pyserini_xqg.generate.backends import GeneratorOptions
     from pyserini_xqg.generate.sampling import Prompt, Sampling
 
     sampling = Sampling(max_new_tokens=tokens, max_input_length=most)
-    generator: Any = load_generator(directory, backend=backend, device="cpu", dtype=dtype, sampling=sampling)
+    generator: Any = GeneratorOptions(directory, backend=backend, device="cpu", dtype=dtype).load(sampling)
     # Token ids instead of texts: the tokenizer has no text for most of the vocabulary.
     generator._tokens.candidate = lambda ids, finished, _: [*ids, 1] if finished else list(ids)
 

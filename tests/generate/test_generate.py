@@ -10,11 +10,10 @@ from generation import FAST, LANGUAGES, PLAIN, generate, interrupt_after, passag
 from generators import build_tiny_causal, build_tiny_t5, build_tiny_translator
 from helpers import assert_one_error, corpus_records, directory_bytes, run_module, write_jsonl
 
-from pyserini_xqg.core import cli
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.core.options import parse
-from pyserini_xqg.generate import pipeline, progress
+from pyserini_xqg.generate import pipeline
 from pyserini_xqg.generate.options import GenerateOptions
 from pyserini_xqg.generate.output import read_sidecar
 from pyserini_xqg.generate.prompts import format_prompt
@@ -84,7 +83,6 @@ def test_every_passage_in_order_with_its_queries(tiny_t5, bare_corpus, tmp_path,
     errors = capsys.readouterr().err
     assert f"{output}: 11 passages, queries: fi {counts['queries']['fi']}, ar {counts['queries']['ar']}" in errors
     assert f"{tiny_t5}: transformers, float32 on cpu" in errors
-    assert "queries/s (fi " in errors
 
 
 def test_encode_takes_the_output_as_it_is(tiny_t5, tiny_encoder, bare_corpus, tmp_path):
@@ -217,17 +215,6 @@ def test_without_checks_only_empty_ones_are_refused(bare_corpus, tmp_path):
     assert sidecar["quality"] is None
 
 
-def test_beams_are_not_asked_twice(tiny_t5, bare_corpus, tmp_path, capsys):
-    more = (*PLAIN, "--num-queries", 2, "--chunk-size", 6, "--num-beams", 3)
-    records = generate(bare_corpus, tiny_t5, tmp_path / "q.jsonl", *more)
-    assert "beam search finds the same queries every time: refused ones are dropped" in capsys.readouterr().err
-    counts = read_sidecar(tmp_path / "q.jsonl")["counts"]
-    assert counts["candidates"] == dict.fromkeys(LANGUAGES, 22)
-    assert len(records) == 11
-    with pytest.raises(XqgError, match=r"--num-beams 3: gives that many queries at most, and --num-queries 4"):
-        generate(bare_corpus, tiny_t5, tmp_path / "r.jsonl", *more, "--num-queries", 4)
-
-
 def test_inputs_that_are_cut_are_counted_and_named(tiny_t5, bare_corpus, tmp_path, capsys):
     from transformers import AutoTokenizer
 
@@ -246,9 +233,8 @@ def test_inputs_that_are_cut_are_counted_and_named(tiny_t5, bare_corpus, tmp_pat
     assert 0 < counts["cut_inputs"]["fi"] < 11
     errors = capsys.readouterr().err
     first = expected["fi"][0]
-    assert errors.count("and is cut; such prompts are counted") == 1
-    assert f"docid {first}: its prompt is longer than the model's input of 30 tokens and is cut" in errors
     assert f"prompts were longer than the model's input and cut: fi {len(expected['fi'])}, ar " in errors
+    assert f"(docid {first}, " in errors
 
 
 def test_queries_that_are_there_already(tiny_t5, weightless, tmp_path):
@@ -330,19 +316,6 @@ def test_a_model_that_was_moved(tiny_t5, bare_corpus, tmp_path, monkeypatch):
     moved = tmp_path / "moved"
     os.symlink(tiny_t5, moved)
     assert len(generate(bare_corpus, moved, output, *FAST)) == 11
-
-
-# Reports
-
-
-def test_time_left_is_known_from_the_first_language_on(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "LOG_SECONDS", 0.0)
-    follow = progress.GenerationProgress("q.jsonl")
-    with follow.begin(["fi", "ar"], 5, rows=100, done=20):
-        follow.add("fi", 10, 50, seconds=20.0)
-    (line, *_) = [line for line in capsys.readouterr().err.splitlines() if "250" in line]
-    assert line.startswith("generating q.jsonl: 250 of 1000 queries (25 %), ")
-    assert line.endswith(" left")
 
 
 # What is refused

@@ -11,9 +11,9 @@ from generators import build_tiny_causal, build_tiny_translator
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.generate.backends import BACKENDS, load_generator
+from pyserini_xqg.generate.backends import BACKENDS, GeneratorOptions
 from pyserini_xqg.generate.checkpoints import open_checkpoint
-from pyserini_xqg.generate.decoding import Sampler, Seq2SeqState, random_numbers, sample
+from pyserini_xqg.generate.decoding import DecodingState, random_numbers, sample
 from pyserini_xqg.generate.sampling import Prompt, Sampling
 
 TEXTS = ("the river runs past old stone bridges and a quiet town", "quiet town", "people sell bread fish and paper")
@@ -46,10 +46,10 @@ def conversions(tmp_path_factory):
 def load(model: str, backend: str = "transformers", *, batch_tokens=None, threads=1, dtype="float32", **sampling):
     if backend == "ctranslate2":
         pytest.importorskip("ctranslate2")
-    settings = Sampling(**{"max_new_tokens": 16} | sampling)
-    return load_generator(
-        model, backend=backend, device="cpu", dtype=dtype, sampling=settings, batch_tokens=batch_tokens, threads=threads
+    options = GeneratorOptions(
+        model, backend=backend, device="cpu", dtype=dtype, batch_tokens=batch_tokens, threads=threads
     )
+    return options.load(Sampling(**{"max_new_tokens": 16} | sampling))
 
 
 def texts(groups) -> list[list[str]]:
@@ -119,9 +119,9 @@ def test_log_probabilities_are_the_models_own(tiny_t5, backend):
 def test_whole_queries_have_their_log_probability(tiny_t5):
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_t5), AutoModelForSeq2SeqLM.from_pretrained(tiny_t5)
     inputs = tokenizer(PROMPTS[0].text, return_tensors="pt")["input_ids"]
-    state = Seq2SeqState(model, inputs.tolist(), 0, [[0]])
+    state = DecodingState(model, inputs.tolist(), 0, [[0]])
     with torch.no_grad():
-        drawn = sample(state, [0] * 30, random_numbers(1, PROMPTS[0], 30, 12), Sampler(Sampling()), [1])
+        drawn = sample(state, [0] * 30, random_numbers(1, PROMPTS[0], 30, 12), Sampling(), [1])
         assert {one.finished for one in drawn} == {True, False}
         for one in drawn:
             ids = one.ids + [1] * one.finished
@@ -140,37 +140,6 @@ def test_the_likeliest_tokens_are_those_of_transformers(tiny_t5, backend):
         (row,) = model.generate(**inputs, do_sample=False, max_new_tokens=16).tolist()
         assert candidate.text == " ".join(tokenizer.decode(row, skip_special_tokens=True).split())
         assert candidate.finished == (1 in row)
-
-
-def test_beams_are_those_of_transformers(tiny_t5):
-    found = load(tiny_t5, num_beams=4).generate(PROMPTS, [3] * len(PROMPTS), seed=0)
-    tokenizer, model = AutoTokenizer.from_pretrained(tiny_t5), AutoModelForSeq2SeqLM.from_pretrained(tiny_t5)
-    for prompt, group in zip(PROMPTS, found, strict=True):
-        inputs = tokenizer(prompt.text, return_tensors="pt", return_token_type_ids=False)
-        rows = model.generate(**inputs, num_beams=4, num_return_sequences=3, max_new_tokens=16).tolist()
-        expected = [" ".join(tokenizer.decode(row, skip_special_tokens=True).split()) for row in rows]
-        assert texts([group]) == [expected]
-        for candidate, row in zip(group, rows, strict=True):
-            ids = row[1 : row.index(1) + 1] if 1 in row else row[1:]
-            with torch.no_grad():
-                logits = model(**inputs, decoder_input_ids=torch.tensor([[0, *ids[:-1]]])).logits[0]
-            score = logits.log_softmax(-1)[range(len(ids)), ids].sum().item()
-            assert candidate.log_probability == pytest.approx(score, abs=1e-3)
-
-
-def test_ctranslate2_finds_the_best_beam_of_short_queries(tiny_t5):
-    found = load(tiny_t5, "ctranslate2", num_beams=8, max_new_tokens=2).generate(PROMPTS, [2] * len(PROMPTS), seed=0)
-    expected = load(tiny_t5, num_beams=8, max_new_tokens=2).generate(PROMPTS, [2] * len(PROMPTS), seed=0)
-    assert [len(group) for group in found] == [2] * len(PROMPTS)
-    per_text = [{candidate.text: candidate.log_probability for candidate in group} for group in expected]
-    shared = [
-        (candidate.log_probability, scores[candidate.text])
-        for group, scores in zip(found, per_text, strict=True)
-        for candidate in group
-        if candidate.text in scores
-    ]
-    assert len(shared) >= len(PROMPTS)
-    assert [one for one, _ in shared] == pytest.approx([other for _, other in shared], abs=1e-3)
 
 
 # Seeds and batches
@@ -201,8 +170,8 @@ def test_a_query_hangs_on_seed_prompt_and_place_alone(tiny_t5):
 
 def test_finished_rows_leave_the_batch_without_a_trace(tiny_t5, monkeypatch):
     sizes = []
-    original = Seq2SeqState.step
-    monkeypatch.setattr(Seq2SeqState, "step", lambda self, tokens: sizes.append(len(tokens)) or original(self, tokens))
+    original = DecodingState.step
+    monkeypatch.setattr(DecodingState, "step", lambda self, tokens: sizes.append(len(tokens)) or original(self, tokens))
     dropped = load(tiny_t5, max_new_tokens=40).generate(PROMPTS, [8] * 6, seed=2)
     assert sizes[0] > 30
     assert sizes[-1] < 15
@@ -279,25 +248,6 @@ def test_the_language_is_forced(translators, style, backend):
             assert candidate.text in [tokenizer.decode([row], skip_special_tokens=True).strip() for row in near]
 
 
-@pytest.mark.parametrize("style", ["mbart50", "nllb"])
-def test_forced_beams_are_those_of_transformers(translators, style):
-    tokenizer = AutoTokenizer.from_pretrained(translators[style])
-    model = AutoModelForSeq2SeqLM.from_pretrained(translators[style])
-    found = load(translators[style], num_beams=3, max_new_tokens=6).generate(PROMPTS, [2] * 6, seed=0)
-    for prompt, group in zip(PROMPTS, found, strict=True):
-        code = {"fi": ("fi_FI", "fin_Latn"), "ar": ("ar_AR", "arb_Arab")}[prompt.language][style == "nllb"]
-        rows = model.generate(
-            **tokenizer(prompt.text, return_tensors="pt"),
-            decoder_input_ids=torch.tensor([[2, tokenizer.convert_tokens_to_ids(code)]]),
-            num_beams=3,
-            num_return_sequences=2,
-            max_new_tokens=6,
-            forced_eos_token_id=None,
-        )
-        expected = [" ".join(tokenizer.decode(row, skip_special_tokens=True).split()) for row in rows]
-        assert texts([group]) == [expected]
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("style", ["mbart50", "nllb"])
 def test_forced_greedy_is_that_of_transformers(translators, style, backend):
@@ -344,12 +294,6 @@ def test_causal_padding_and_batches_do_not_show(tiny_causal):
     assert texts(together) == texts(alone)
     assert {candidate.finished for group in together for candidate in group} == {True, False}
     assert all("\n" not in candidate.text for group in together for candidate in group)
-
-
-def test_causal_beams_end_with_the_line(tiny_causal):
-    found = load(tiny_causal, num_beams=3, max_new_tokens=12).generate(PROMPTS, [2] * 6, seed=0)
-    assert [len(group) for group in found] == [2] * 6
-    assert any(candidate.finished for group in found for candidate in group)
 
 
 def test_chat_template(tmp_path):

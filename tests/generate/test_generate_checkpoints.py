@@ -9,7 +9,7 @@ from helpers import build_tiny_encoder
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.generate.backends import BACKENDS, load_generator
+from pyserini_xqg.generate.backends import BACKENDS, GeneratorOptions
 from pyserini_xqg.generate.checkpoints import open_checkpoint
 
 
@@ -19,7 +19,7 @@ def tiny_causal(tmp_path_factory) -> str:
 
 
 def load(model: str, backend: str = "transformers"):
-    return load_generator(model, backend=backend, device="cpu", dtype="float32")
+    return GeneratorOptions(model, backend=backend, device="cpu", dtype="float32").load()
 
 
 def test_fingerprint_is_the_models_not_the_places(tiny_t5, tmp_path):
@@ -80,19 +80,19 @@ def test_models_that_do_not_generate(not_generators, backend, what, message):
 
 def test_wrong_model_type(tiny_t5, tiny_causal):
     with pytest.raises(XqgError, match=r"a seq2seq model \(mt5\), not causal\. Pass --model-type seq2seq"):
-        load_generator(tiny_t5, model_type="causal")
+        GeneratorOptions(tiny_t5, model_type="causal").load()
     with pytest.raises(XqgError, match=r"a causal model \(llama\), not seq2seq\. Pass --model-type causal"):
-        load_generator(tiny_causal, model_type="seq2seq")
+        GeneratorOptions(tiny_causal, model_type="seq2seq").load()
     with pytest.raises(XqgError, match="--model-type decoder: must be one of auto, seq2seq, causal"):
-        load_generator(tiny_t5, model_type="decoder")
+        GeneratorOptions(tiny_t5, model_type="decoder").load()
     with pytest.raises(XqgError, match="--backend onnx: must be one of transformers, ctranslate2"):
-        load_generator(tiny_t5, backend="onnx")
+        GeneratorOptions(tiny_t5, backend="onnx").load()
 
 
 def test_a_name_that_cannot_be_reached(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(XqgError, match=r"nobody/no-such-model: cannot be loaded .*then --model DIR"):
-        load_generator("nobody/no-such-model")
+        GeneratorOptions("nobody/no-such-model").load()
 
 
 def test_missing_weights(tiny_t5, tmp_path):

@@ -14,7 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, MT5Config, MT5ForConditionalGene
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.output import exclusive
 from pyserini_xqg.generate import conversion
-from pyserini_xqg.generate.backends import load_generator
+from pyserini_xqg.generate.backends import GeneratorOptions
 from pyserini_xqg.generate.sampling import Prompt, Sampling
 
 ctranslate2 = pytest.importorskip("ctranslate2")
@@ -28,9 +28,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def load(model: str, dtype: str = "int8", **settings):
-    sampling = Sampling(max_new_tokens=8)
-    return load_generator(model, **{"backend": "ctranslate2", "device": "cpu", "dtype": dtype, "threads": 1} | settings,
-                          sampling=sampling)  # fmt: skip
+    options = {"backend": "ctranslate2", "device": "cpu", "dtype": dtype, "threads": 1} | settings
+    return GeneratorOptions(model, **options).load(Sampling(max_new_tokens=8))
 
 
 def kept(cache: Path) -> list[str]:
@@ -72,9 +71,9 @@ def test_a_second_process_waits_for_the_first(tiny_t5, cache):
     (name,) = kept(cache)
     os.rename(cache / name, cache / f".{name}.aside")
     code = (
-        "import sys; from pyserini_xqg.generate.backends import load_generator\n"
+        "import sys; from pyserini_xqg.generate.backends import GeneratorOptions\n"
         "print('started', flush=True)\n"
-        f"load_generator({tiny_t5!r}, backend='ctranslate2', device='cpu', dtype='int8')\n"
+        f"GeneratorOptions({tiny_t5!r}, backend='ctranslate2', device='cpu', dtype='int8').load()\n"
         "print('loaded', flush=True)"
     )
     with exclusive(cache / f".{name}.converting", cache / name):
@@ -101,9 +100,11 @@ def test_tied_and_untied_outputs(tmp_path, tied):
             for weight in new.parameters():
                 torch.nn.init.normal_(weight, 1.0 if weight.ndim == 1 else 0.0, 0.3)
         new.save_pretrained(model)
-    greedy = {"sampling": Sampling(top_k=1, max_new_tokens=6), "device": "cpu", "dtype": "float32"}
+    greedy = Sampling(top_k=1, max_new_tokens=6)
     expected, found = (
-        load_generator(model, backend=backend, **greedy).generate([PROMPT], [1], seed=0)[0][0]
+        GeneratorOptions(model, backend=backend, device="cpu", dtype="float32")
+        .load(greedy)
+        .generate([PROMPT], [1], 0)[0][0]
         for backend in ("transformers", "ctranslate2")
     )
     assert found.text == expected.text
@@ -120,7 +121,8 @@ def test_a_wrong_conversion_is_refused(tiny_t5, cache, monkeypatch):
 def test_int8_stays_close(tiny_t5):
     greedy = Sampling(top_k=1, max_new_tokens=1)
     scores = [
-        load_generator(tiny_t5, backend="ctranslate2", device="cpu", dtype=dtype, sampling=greedy)
+        GeneratorOptions(tiny_t5, backend="ctranslate2", device="cpu", dtype=dtype)
+        .load(greedy)
         .generate([PROMPT], [1], seed=0)[0][0]
         .log_probability
         for dtype in ("float32", "int8")
@@ -165,21 +167,6 @@ def test_architectures_without_a_converter_are_refused(tmp_path, tiny_t5, cache)
     ):
         load(str(tmp_path / "model"))
     assert kept(cache) == []
-
-
-def test_ctranslate2_missing(tiny_t5):
-    code = (
-        "import sys; sys.modules['ctranslate2'] = None\n"
-        "import importlib.util as util; find = util.find_spec\n"
-        "util.find_spec = lambda name, *rest: None if name == 'ctranslate2' else find(name, *rest)\n"
-        "from pyserini_xqg.core import cli; from pyserini_xqg.generate.backends import load_generator\n"
-        f"cli.run(lambda: load_generator({tiny_t5!r}, backend='ctranslate2'))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=command_environment())
-    assert found.returncode == 1
-    assert found.stderr.splitlines()[-1].startswith(
-        "error: --backend ctranslate2: CTranslate2 is not installed. Run: pip install 'pyserini-xqg[ctranslate2]'"
-    )
 
 
 def test_a_broken_conversion_names_its_directory(tiny_t5, cache):

@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import changed
-from pyserini_xqg.generate.backends import load_generator
+from pyserini_xqg.generate.backends import GeneratorOptions
 from pyserini_xqg.generate.sampling import Prompt, Sampling
 from pyserini_xqg.train import generator
 from pyserini_xqg.train.generator import train_generator
@@ -91,8 +91,8 @@ def test_samples_and_losses_of_each_language_and_generate_takes_the_model(data, 
     assert all(entry[f"eval_loss_{code}"] > 0 for entry in evaluations for code in LANGUAGES)
     assert record["held_out_loss"] == min(entry["eval_loss_per_token"] for entry in evaluations)
     assert capfd.readouterr().err.count("\n  fi: ") == 3
-    made = load_generator(
-        str(tmp_path / "out"), device="cpu", dtype="float32", sampling=Sampling(max_new_tokens=8), threads=1
+    made = GeneratorOptions(str(tmp_path / "out"), device="cpu", dtype="float32", threads=1).load(
+        Sampling(max_new_tokens=8)
     )
     prompt = Prompt("Generate a Finnish question for this passage: the river runs past old stone", "fi")
     (candidates,) = made.generate([prompt], [3], seed=1)
