@@ -12,9 +12,9 @@ import ctranslate2
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json
-from pyserini_xqg.generate.backends import Generator
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
+from pyserini_xqg.generate.generator import Generator
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
 from pyserini_xqg.vectors.embedding import batches_by_length
 

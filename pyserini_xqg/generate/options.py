@@ -11,7 +11,8 @@ from pyserini_xqg.core.languages import XOR_TYDI_LANGUAGES, parse_languages
 from pyserini_xqg.core.options import at_least, group, option, settings_of
 from pyserini_xqg.core.shards import ShardOptions
 from pyserini_xqg.datasets.ids import IRDS_PREFIX
-from pyserini_xqg.generate.backends import Generator, GeneratorOptions
+from pyserini_xqg.generate.backends import GeneratorOptions
+from pyserini_xqg.generate.generator import Generator
 from pyserini_xqg.generate.prompts import check_prompt, names_language
 from pyserini_xqg.generate.sampling import PAPER_PROMPT, Sampling
 from pyserini_xqg.text.quality import QualityOptions, refusal

@@ -13,7 +13,7 @@ from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.ray import ProgressLines
 from pyserini_xqg.core.shards import Shard
-from pyserini_xqg.generate.backends import Generator
+from pyserini_xqg.generate.generator import Generator
 from pyserini_xqg.generate.options import CPU_CHUNK, CTRANSLATE2_CPU_CHUNK, GPU_CHUNK, GenerateOptions, Plan
 from pyserini_xqg.generate.output import (
     EXAMPLES,

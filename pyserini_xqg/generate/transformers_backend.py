@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.generate.backends import Generator
 from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.decoding import DecodingState, random_numbers, sample
+from pyserini_xqg.generate.generator import Generator
 from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
 from pyserini_xqg.vectors.embedding import batches_by_length
 from pyserini_xqg.vectors.settings import choose_precision, resolve_device
