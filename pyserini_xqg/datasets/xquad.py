@@ -5,15 +5,17 @@ https://github.com/google-deepmind/xquad. SHA-256 as in Hugging Face's ``dataset
 (TensorFlow Datasets' ``url_checksums/xquad.txt`` has the same for all but Romanian).
 
 xquad-loo, one question left out: each paragraph's first question is a topic, its others stand in for generated
-queries. Made from XQuAD's published files in their order, so the same files give the same topics and passages
-everywhere. 240 passages, of which three have no query (their only question is the topic), and 0 to 16 queries a passage
-and language: the unequal numbers that real generated queries have after filtering.
+queries, but for near copies of the topic (:func:`near_copies`), by which it would find its passage. Made from XQuAD's
+published files in their order, so the same files give the same topics and passages everywhere. 240 passages, of which
+three have no query, and 0 to 15 queries a passage and language: the unequal numbers that real generated queries have
+after filtering.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,8 @@ NAME, LOO = "xquad", "xquad-loo"
 URL = "https://raw.githubusercontent.com/google-deepmind/xquad/master/"
 PARAGRAPHS, QUESTIONS = 240, 1190
 """As its README and ``dataset_infos.json`` say, and as counted in the files of ar, de, en, es and ru."""
+NEAR_COPY = 0.6
+"""Similarity of two questions' texts from which on they are near copies."""
 
 _SHA256: dict[str, str] = {
     "ar": "abdabd7afed5c635d99cca0f3f0d0c9d9ed0bc77451e963c2e4e0638c29e486d",
@@ -121,14 +125,48 @@ def by_passage(lang: str) -> dict[str, list[XquadQuery]]:
     return questions
 
 
+def similarity(first: str, second: str) -> float:
+    """Jaccard similarity of two texts' character 3-grams, after NFKC and case folding, of letters and digits alone.
+
+    >>> similarity("Who won it?", "WHO WON IT"), similarity("Who won it?", "Who won them?")
+    (1.0, 0.4)
+    """
+    first, second = map(_trigrams, (first, second))
+    return len(first & second) / len(first | second)
+
+
+def _trigrams(text: str) -> set[str]:
+    text = "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+    return {text[start : start + 3] for start in range(len(text) - 2)} or {text}
+
+
+def _shared_id(query: XquadQuery) -> str:
+    return query.query_id.removeprefix(f"{query.lang}-")
+
+
+def near_copies() -> set[str]:
+    """XQuAD's ids of the questions that repeat their passage's topic, or nearly, in any language of the topics."""
+    return {
+        _shared_id(query)
+        for lang in XQUAD_LOO_LANGUAGES
+        for topic, *others in by_passage(lang).values()
+        for query in others
+        if similarity(topic.text, query.text) >= NEAR_COPY
+    }
+
+
 def read_augmented(path: str | Path) -> Iterator[AugmentedDoc]:
-    """The paragraphs of the English file with all questions but the first, in the languages of xquad-loo's queries.
+    """The paragraphs of the English file with all questions but the first and its near copies, in the languages of
+    xquad-loo's queries.
 
     Texts of queries are without the blanks that some of the published ones begin or end with.
     """
-    questions = {lang: by_passage(lang) for lang in XQUAD_LOO_QUERY_LANGUAGES}
+    questions, dropped = {lang: by_passage(lang) for lang in XQUAD_LOO_QUERY_LANGUAGES}, near_copies()
     for doc in read_docs(path):
-        queries = {lang: [query.text.strip() for query in of[doc.doc_id][1:]] for lang, of in questions.items()}
+        queries = {
+            lang: [query.text.strip() for query in of[doc.doc_id][1:] if _shared_id(query) not in dropped]
+            for lang, of in questions.items()
+        }
         yield AugmentedDoc(doc.doc_id, doc.title, doc.text, queries)
 
 
