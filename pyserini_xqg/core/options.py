@@ -357,12 +357,10 @@ def _check(place: _Place, value: Any) -> None:
     check, choices = place.about["check"], place.about["choices"]
     if value is None or value is place.default:
         return
-    if choices is not None and value not in choices:
-        raise XqgError(f"{place.written} {value}: must be one of {', '.join(choices)}.")
-    if check is None:
-        return
     many = place.about["several"] or place.about["repeated"]
     for each in value if many else [value]:
-        if (wanted := check(each)) is not None:
+        if choices and each not in choices:
+            raise XqgError(f"{place.written} {each}: must be one of {', '.join(map(str, choices))}.")
+        if check and (wanted := check(each)) is not None:
             shown = f"{each:g}" if isinstance(each, float) else each
             raise XqgError(f"{place.written} {shown}: must be {wanted}.")
