@@ -84,25 +84,24 @@ class IndexOptions:
 
 
 def _report(output: str, manifest: Mapping[str, Any]) -> None:
-    counts, settings = manifest["counts"], manifest["augmentation"]
-    queries = ", ".join(f"{language} {number:,}" for language, number in counts["queries"].items()) or "none"
-    layout = ", normalized" if settings["normalize"] else ""
-    layout += f", {manifest['faiss']['factory']}" if manifest["faiss"]["factory"] != "Flat" else ""
+    """Say what was made; in one line that an index is plain."""
+    counts, recipe = manifest["counts"], manifest["augmentation"]
+    layout = f", {manifest['faiss']['factory']}" if manifest["faiss"]["factory"] != "Flat" else ""
     layout += f", {len(manifest['shards'])} shards" if "shards" in manifest else ""
     layout += ", one index a language" if manifest["layout"] == ROUTED else ""
-    say(
-        f"{output}: {counts['passages']:,} passages x {manifest['dimension']}, alpha {settings['alpha']:g}, "
-        f"{settings['aggregate']}{layout}; queries: {queries}"
-    )
-    without = counts["passages_without_queries"]
-    for where, number in without.items() if isinstance(without, dict) else [("", without)]:
-        if number:
-            say(
-                f"{output}{'/' if where else ''}{where}: {number:,} passages have none of these queries and keep their "
-                "plain vector"
-            )
+    size = f"{output}: {counts['passages']:,} passages x {manifest['dimension']}"
+    removal = f", language removal {recipe['language_removal']:g}" if recipe["language_removal"] else ""
     if not any(counts["queries"].values()):
-        say(f"{output}: a plain index, without generated queries")
+        say(f"{size}, plain: no generated query is used{removal}{layout}")
+        return
+    queries = ", ".join(f"{language} {number:,}" for language, number in counts["queries"].items())
+    unit = ", unit length" if recipe["normalize"] else ""
+    say(f"{size}, {recipe['aggregate']}, alpha {recipe['alpha']:g}{unit}{removal}{layout}; queries: {queries}")
+    without = counts["passages_without_queries"]
+    for language, number in without.items() if isinstance(without, dict) else [("", without)]:
+        if number:
+            where = f"{output}/{language}" if language else output
+            say(f"{where}: {number:,} passages have none of these queries and keep their plain vector")
 
 
 def main(argv: list[str] | None = None) -> None:

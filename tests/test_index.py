@@ -186,7 +186,7 @@ def test_counts_are_reported(stores, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        f"{tmp_path / 'index'}: 20 passages x 32, alpha 0.25, mean, normalized; queries: fi {queries}",
+        f"{tmp_path / 'index'}: 20 passages x 32, mean, alpha 0.25, unit length; queries: fi {queries}",
         f"{tmp_path / 'index'}: {without} passages have none of these queries and keep their plain vector",
     ]
 
@@ -285,7 +285,10 @@ def test_defaults(
     unit_stores, vectors, unit_vectors, tmp_path, capsys, store, options, alpha, aggregate, normalize, removal
 ):
     build(unit_stores / store, tmp_path / "index", *options)
-    assert f"alpha {alpha:g}, {aggregate}{', normalized' if normalize else ''}" in capsys.readouterr().err
+    shown = (
+        f"{aggregate}, alpha {alpha:g}{', unit length' if normalize else ''}" if alpha else "plain: no generated query"
+    )
+    assert shown in capsys.readouterr().err
     manifest = read_manifest(tmp_path / "index")["augmentation"]
     chosen = {"alpha": alpha, "aggregate": aggregate, "normalize": normalize, "language_removal": removal}
     assert {name: manifest[name] for name in chosen} == chosen

@@ -133,7 +133,7 @@ def test_batches_hold_every_row_once_within_the_bound():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pooling": "max"}, "pooling 'max': must be one of cls, mean"),
+        ({"pooling": "sum"}, "pooling 'sum': must be one of cls, mean, max"),
         ({"max_length": 0}, "max_length 0: must be a positive number"),
         ({"max_length": 2.5}, "max_length 2.5: must be a positive number"),
         ({"query_max_length": -1}, "query_max_length -1: must be a positive number"),

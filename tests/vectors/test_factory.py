@@ -336,7 +336,7 @@ def test_report(store, tmp_path):
     result = run_command("index", "--store", store, "--output", tmp_path / "index", *options)
     assert (result.returncode, result.stdout) == (0, "")
     *_, first, second = result.stderr.splitlines()
-    assert "400 passages x 16, alpha 0.5, mean, HNSW8, 2 shards; queries: ar" in first
+    assert "400 passages x 16, mean, alpha 0.5, HNSW8, 2 shards; queries: ar" in first
     assert "passages have none of these queries" in second
 
 
