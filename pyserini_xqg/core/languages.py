@@ -50,7 +50,7 @@ def check_language(code: str, where: str = "") -> str:
     >>> check_language("te")
     'te'
     """
-    if code in NAMES:
+    if isinstance(code, str) and code in NAMES:
         return code
     hint = ""
     by_name = {name.lower(): known for known, name in NAMES.items()}

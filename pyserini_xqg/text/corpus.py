@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from pyserini_xqg.core.cli import say
+from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, write_json
 from pyserini_xqg.core.languages import parse_languages
@@ -87,9 +87,9 @@ class CorpusSummary:
     passages: int
     queries: dict[str, int]
     passages_with_queries: dict[str, int]
-    passages_without_queries: int
     most_queries: dict[str, int]
     """Language to the largest number of queries that one passage has."""
+    passages_without_queries: int
     sha256: str
 
 
@@ -128,8 +128,7 @@ class Corpus:
             self._files = corpus_files(source)
         else:
             load_passages(self._dataset_id)
-        self._query_files = [file for path in query_files for file in corpus_files(path)]
-        self._query_index = QueryFiles(self._query_files)
+        self._query_files = QueryFiles(query_files)
 
     def file_state(self) -> list[Any] | None:
         """All that tells whether the content is the same; None for a corpus that is no files.
@@ -144,7 +143,7 @@ class Corpus:
             stat = path.stat()
             return [path.name, stat.st_ino, stat.st_size, stat.st_ctime_ns, stat.st_mtime_ns]
 
-        files = [[state(path) for path in some] for some in (self._files, self._query_files)]
+        files = [[state(path) for path in some] for some in (self._files, self._query_files.paths)]
         return [self.languages, self.max_queries, *files]
 
     def __iter__(self) -> Iterator[Passage]:
@@ -153,54 +152,44 @@ class Corpus:
     def _read(self) -> Iterator[Passage]:
         """All passages with all their queries, from wherever they come."""
         for where, record in read_records(self.source):
-            yield self._query_index.add_to(parse_passage(record, where))
+            yield self._query_files.add_to(parse_passage(record, where))
 
     def scan(self) -> CorpusSummary:
-        """Check the whole corpus before any expensive work; returns what it holds.
+        """Check the whole corpus before any expensive work; returns what it holds. Memory: 16 bytes a passage.
 
         Beyond each line's form: no docid twice, no generated queries for an unknown docid, at least one passage.
         """
-        from pyserini_xqg.core.cli import progress
-
-        digest = hashlib.sha256()
-        passages = without = 0
+        digest, hashes = hashlib.sha256(), array("q")
+        without = 0
         queries: Counter[str] = Counter()
         with_queries: Counter[str] = Counter()
         most: dict[str, int] = {}
         available: set[str] = set()
-        with tempfile.TemporaryFile() as hashes, progress(unit="passages", description="checking") as bar:
-            for complete in self._read():
-                passages += 1
-                bar.update()
-                available.update(complete.queries)
-                passage = self._select(complete)
-                hashes.write(_hash64(passage.docid))
-                self._query_index.mark_used(passage.docid)
-                content = [passage.docid, passage.title, passage.text, [list(item) for item in passage.queries.items()]]
-                digest.update(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-                without += not passage.queries
-                for language, texts in passage.queries.items():
-                    queries[language] += len(texts)
-                    with_queries[language] += 1
-                    most[language] = max(most.get(language, 0), len(texts))
-            if passages == 0:
-                raise XqgError(f"{self.source}: no passage in it. Pass a corpus with at least one.")
-            self._refuse_duplicates(_repeated(hashes, passages))
-        self._query_index.refuse_unknown(self.source)
+        for complete in progress(self._read(), unit="passages", description="checking"):
+            available.update(complete.queries)
+            passage = self._select(complete)
+            hashes.append(hash(passage.docid))
+            self._query_files.mark_used(passage.docid)
+            content = [passage.docid, passage.title, passage.text, [list(item) for item in passage.queries.items()]]
+            digest.update(json.dumps(content, ensure_ascii=False).encode())
+            without += not passage.queries
+            for language, texts in passage.queries.items():
+                queries[language] += len(texts)
+                with_queries[language] += 1
+                most[language] = max(most.get(language, 0), len(texts))
+        if not hashes:
+            raise XqgError(f"{self.source}: no passage in it. Pass a corpus with at least one.")
+        ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))
+        self._refuse_duplicates({int(value) for value in ordered[1:][ordered[1:] == ordered[:-1]]})
+        self._query_files.refuse_unknown(self.source)
         order = self.languages if self.languages is not None else sorted(queries)
         if missing := [language for language in order if language not in queries]:
             raise XqgError(
                 f"{self.source}: no generated queries in {', '.join(missing)}. "
                 f"It has {', '.join(sorted(available)) or 'none at all'}; choose --languages among them."
             )
-        return CorpusSummary(
-            passages,
-            {language: queries[language] for language in order},
-            {language: with_queries[language] for language in order},
-            without,
-            {language: most[language] for language in order},
-            digest.hexdigest(),
-        )
+        counts = ({language: number[language] for language in order} for number in (queries, with_queries, most))
+        return CorpusSummary(len(hashes), *counts, without, digest.hexdigest())
 
     def _select(self, passage: Passage) -> Passage:
         order = self.languages if self.languages is not None else sorted(passage.queries)
@@ -213,39 +202,16 @@ class Corpus:
 
     def _refuse_duplicates(self, suspects: set[int]) -> None:
         """A second pass, only if two docids share a hash: name the docid and both lines."""
-        if not suspects:
-            return
         known: dict[str, str] = {}
-        for passage in self:
-            if int.from_bytes(_hash64(passage.docid), "little") in suspects:
-                if passage.docid in known:
-                    raise XqgError(
-                        f"{passage.where}: docid {passage.docid!r} is already at {known[passage.docid]}. "
-                        "Give every passage its own docid."
-                    )
-                known[passage.docid] = passage.where
-
-
-def _hash64(docid: str) -> bytes:
-    return hashlib.blake2b(docid.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def _repeated(hashes: IO[bytes], count: int, block: int = 1 << 19) -> set[int]:
-    """Which of ``count`` 64-bit hashes in a file occur more than once, with ``block`` of them in memory.
-
-    The hash space is cut into parts small enough to sort, one pass over the file for each.
-    """
-    parts = max(1, -(-count // block) * 2)
-    repeated: set[int] = set()
-    for part in range(parts):
-        hashes.seek(0)
-        chosen = []
-        while data := hashes.read(8 * block):
-            values = np.frombuffer(data, dtype="<u8")
-            chosen.append(values[values % np.uint64(parts) == part] if parts > 1 else values)
-        ordered = np.sort(np.concatenate(chosen))
-        repeated.update(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    return repeated
+        for passage in self if suspects else ():
+            if hash(passage.docid) not in suspects:
+                continue
+            if passage.docid in known:
+                raise XqgError(
+                    f"{passage.where}: docid {passage.docid!r} is already at {known[passage.docid]}. "
+                    "Give every passage its own docid."
+                )
+            known[passage.docid] = passage.where
 
 
 def scan_once(corpus: Corpus, directory: str | Path) -> CorpusSummary:

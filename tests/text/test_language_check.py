@@ -10,7 +10,6 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.text import language_check
 from pyserini_xqg.text.language_check import (
-    count_letters,
     found_instead,
     in_script,
     letters_of,
@@ -18,7 +17,6 @@ from pyserini_xqg.text.language_check import (
     resolve_check,
     script_settles,
     scripts_of,
-    without_latin,
 )
 
 
@@ -90,6 +88,8 @@ def test_foreign_names_decide_nothing(text):
 def test_close_languages_are_not_told_apart():
     assert found_instead("Hva heter hovedstaden i landet?", "nb") is None
     assert found_instead("Hva heter hovedstaden i landet?", "fi") in ("da", "no")
+    for text, language, other in [("অসমৰ ৰাজধানী কি?", "as", "bn"), ("বাংলাদেশের রাজধানী কি?", "bn", "as")]:
+        assert found_instead(text, language) is None and found_instead(text, other) == language
 
 
 def test_languages_that_the_model_does_not_know_are_named(capsys):
@@ -170,12 +170,6 @@ def test_every_language_has_scripts():
     assert scripts_of("sr") == {"Cyrillic", "Latin"}
 
 
-def test_counting():
-    assert count_letters("NASA 12 ఎప్పుడు?", "te") == (7, 4, 0)
-    assert count_letters("Was heißt 水?", "de") == (8, 0, 1)
-    assert count_letters("12 + 3?", "te") == (0, 0, 0)
-
-
 @pytest.mark.parametrize(
     ("text", "language", "expected"),
     [
@@ -184,33 +178,26 @@ def test_counting():
         ("Москва Москва was?", "de", False),
         ("BBC NEWS అంటే?", "te", True),
         ("What is the capital of భారత్?", "te", False),
+        ("12 + 3?", "ko", True),
         ("漢字", "ja", True),
         ("漢字", "ko", False),
         ("漢字는?", "ko", True),
         ("これは何ですか", "zh", False),
         ("“の”是什么意思？", "zh", True),
-        ("Где мој пријатељ живи?", "ru", False),
-        ("В каком году родился автор книги «Їжак»?", "ru", True),
-        ("অসমৰ ৰাজধানী কি?", "bn", False),
-        ("অসমৰ ৰাজধানী কি?", "as", True),
-        ("বাংলাদেশের রাজধানী কি?", "as", False),
-        ("বাংলাদেশের রাজধানী কি?", "bn", True),
     ],
 )
 def test_in_script(text, language, expected):
-    assert in_script(text, language, 0.3) is expected
+    assert in_script(text, language) is expected
 
 
 def test_what_the_script_settles():
     settled = {code for code in NAMES if script_settles(code)}
-    assert {"bn", "el", "ja", "ka", "ko", "ta", "te", "th"} <= settled
-    assert settled.isdisjoint({"ar", "fa", "fi", "ru", "uk", "hi", "mr", "zh", "sr"})
+    assert {"el", "ja", "ka", "ko", "ta", "te", "th"} <= settled
+    assert settled.isdisjoint({"ar", "bn", "fa", "fi", "ru", "uk", "hi", "mr", "zh", "sr"})
     assert script_settles("ja", "川はどこ?")
     assert not script_settles("ja", "東京都知事?")
 
 
-def test_main_script_and_leaving_latin_out():
+def test_main_script():
     assert main_script("Где BBC?") == "Latin"  # as many letters, and the first by name of the two
     assert main_script("Где находится BBC?") == "Cyrillic"
-    assert without_latin("Где BBC?", "ru").split() == ["Где", "?"]
-    assert without_latin("Wo ist BBC?", "de") == "Wo ist BBC?"

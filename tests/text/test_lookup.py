@@ -1,6 +1,9 @@
 """Passages by docid: what is kept, from which sources, and every fault that is refused."""
 
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -94,7 +97,7 @@ def test_memory_does_not_grow_with_the_passages(tmp_path):
     [
         ('{"text": "a"}', [], "line 2: no docid."),
         ('{"docid": "d1"}', [], "line 2 (docid d1): no text."),
-        ('{"docid": "d1", "text": 7}', [], "line 2 (docid d1): 'text' is a number"),
+        ('{"docid": "d1", "text": 7}', [], "line 2 (docid d1): 'text' is 7 where a string was expected"),
         ('{"docid": "d1", "text": ""}', [], "title and text are empty"),
         ('{"docid": "d0", "text": "again"}', [], "line 2: docid 'd0' was given before."),
         ("{", [], "line 2: malformed JSON"),
@@ -115,10 +118,13 @@ def test_faults(tmp_path, line, queries, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_source_and_a_full_disk(tmp_path, small_disk, monkeypatch):
+def test_a_missing_source_and_a_full_disk(tmp_path, small_disk):
     with pytest.raises(XqgError, match=r"none\.jsonl: no such file"):
         PassageLookup(set(), [tmp_path / "none.jsonl"])
     path = write_jsonl(tmp_path / "large.jsonl", [{"docid": f"d{n}", "text": "word " * 2000} for n in range(600)])
-    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
-    with pytest.raises(XqgError, match=r"full.*set TMPDIR"):
-        PassageLookup(None, [path])
+    code = "import sys; from pyserini_xqg.text.lookup import PassageLookup; PassageLookup(None, sys.argv[1:])"
+    result = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, env=os.environ | {"TMPDIR": str(small_disk)}
+    )
+    assert "directory for temporary files: database or disk is full. Free some space there" in result.stderr
+    assert list(small_disk.iterdir()) == []

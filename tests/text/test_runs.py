@@ -42,12 +42,12 @@ def test_read_run(tmp_path):
         ("q1 Q0 d1 1 nan t", "line 2: score 'nan' is not a finite number."),
         ("q1 Q0 d1 1 inf t", "line 2: score 'inf' is not a finite number."),
         ("q1 Q0 d1 1 1e999 t", "line 2: score '1e999' is not a finite number."),
-        ("q1 Q0 d1 2147483648 0.5 t", "line 2: rank 2147483648 is beyond 32 bits"),
+        ("q1 Q0 d1 2147483648 0.5 t", "line 2: rank '2147483648' is no whole number of 32 bits"),
         ("q1 Q0 d1 1 1_0 t", "line 2: score '1_0' is not a finite number."),
         ("q0 Q0 d0 9 9.0 t", "line 2: docid 'd0' is already in the ranking of topic 'q0'."),
         (
             "q0 Q0 d1 first 0.5 t",
-            "line 2: rank 'first' is not a whole number. Column 4 of a run is the rank; rank anew",
+            "line 2: rank 'first' is no whole number of 32 bits, as trec_eval reads them. Column 4",
         ),
         ("q0 Q0 d1 1 0.5 t", "line 2: topic 'q0' has rank 1 already on line 1. Every passage of a topic needs"),
         ("q0 Q0 d1 2 1.5 t", "line 2: topic 'q0' has a higher score at rank 2 (1.5) than at rank 1 (1, line 1)."),
@@ -84,25 +84,29 @@ def test_empty_missing_and_directory(tmp_path):
         refused(reader, tmp_path, "a directory where a file was expected.")
 
 
-def test_read_qrels(tmp_path):
-    path = write(tmp_path / "qrels", "q1 0 d1 1", "q1 0 d2 -1", "q2 1 d1 0", "q2 2 d1 3")
-    assert read_qrels(path) == [
-        Qrel("q1", "d1", 1),
-        Qrel("q1", "d2", -1),
-        Qrel("q2", "d1", 0, "1"),
-        Qrel("q2", "d1", 3, "2"),
-    ]
+def test_read_qrels(tmp_path, capsys):
+    path = write(tmp_path / "qrels", "q1 0 d1 1", "q1 0 d2 -1", "q2 1 d3 1", "q2 2 d3 1")
+    expected = [Qrel("q1", "d1", 1), Qrel("q1", "d2", -1), Qrel("q2", "d3", 1, "1"), Qrel("q2", "d3", 1, "2")]
+    assert read_qrels(path) == expected
+    assert capsys.readouterr().err == ""
+    write(path, "q1 0 d1 1", "q2 1 d1 0", "q2 2 d1 3", "q2 3 d1 0", "q2 1 d4 2", "q2 2 d4 1")
+    assert [qrel.relevance for qrel in read_qrels(path)] == [1, 0, 3, 0, 2, 1]
+    warned = capsys.readouterr().err
+    assert warned.startswith(
+        f"warning: {path}, line 3: docid 'd1' has another judgement for topic 'q2'; so have 1 more."
+    )
+    assert warned.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("q1 d1 1", "line 2: 3 columns. A line of qrels has 4: qid 0 docid relevance."),
-        ("q1 0 d1 1.0", "line 2: relevance '1.0' is not a whole number."),
-        ("q1 0 d1 x", "line 2: relevance 'x' is not a whole number."),
-        ("q1 0 d1 2147483648", "line 2: relevance 2147483648 is beyond 32 bits"),
-        ("q1 0 d1 1_0", "line 2: relevance '1_0' is not"),
-        ("q1 0 d1 " + "9" * 5000, "line 2: relevance 999"),
+        ("q1 0 d1 1.0", "line 2: relevance '1.0' is no whole number"),
+        ("q1 0 d1 x", "line 2: relevance 'x' is no whole number"),
+        ("q1 0 d1 2147483648", "line 2: relevance '2147483648' is no whole number of 32 bits"),
+        ("q1 0 d1 1_0", "line 2: relevance '1_0' is no"),
+        ("q1 0 d1 " + "9" * 5000, "line 2: relevance '999"),
         ("q0 0 d0 0", "line 2: docid 'd0' is already judged for topic 'q0'."),
     ],
 )
@@ -123,17 +127,17 @@ def test_read_answers(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"answers": ["a"]}', "line 2: no 'id'."),
+        ('{"answers": ["a"]}', "line 2: id None is not a string without white space."),
         ('{"id": 7, "answers": ["a"]}', "line 2: id 7 is not a string"),
         ('{"id": "a b", "answers": ["a"]}', "line 2: id 'a b' is not a string without white space"),
         ('{"id": "", "answers": ["a"]}', "line 2: id '' is not a string"),
         ('{"id": "q0", "answers": ["a"]}', "line 2: id 'q0' was given before."),
-        ('{"id": "q1"}', "line 2 (id q1): no 'answers'."),
-        ('{"id": "q1", "answers": "Tampere"}', "line 2 (id q1): 'answers' is not a list of strings."),
-        ('{"id": "q1", "answers": [1914]}', "line 2 (id q1): 'answers' is not a list of strings."),
+        ('{"id": "q1"}', 'line 2 (id q1): no list of strings under "answers".'),
+        ('{"id": "q1", "answers": "Tampere"}', 'line 2 (id q1): no list of strings under "answers".'),
+        ('{"id": "q1", "answers": [1914]}', 'line 2 (id q1): no list of strings under "answers".'),
         ('{"id": "q1", "answers": ["a", " "]}', "line 2 (id q1): an empty answer"),
         ('{"id": "q1", "answers": ["a"], "lang": "xx"}', "line 2 (id q1): unknown language code 'xx'."),
-        ('{"id": "q1", "answers": ["a"], "lang": ["fi"]}', "line 2 (id q1): language ['fi'] is not a string."),
+        ('{"id": "q1", "answers": ["a"], "lang": ["fi"]}', "line 2 (id q1): unknown language code ['fi']."),
         ('["q1"]', "line 2: a JSON list where an object was expected."),
         ('{"id": "q1", ', "line 2: malformed JSON"),
         ("", "line 2: an empty line"),

@@ -88,8 +88,8 @@ def test_texts_beside_answers(tmp_path):
         ("t.jsonl", ['{"id": true, "question": "x"}'], ", line 1: no topic or no text"),
         ("t.jsonl", ['{"id": "1", "question": " "}'], ", line 1: the topic or its text is empty"),
         ("t.jsonl", ['{"id": "1", "text": "x"}', '{"id": 1, "text": "y"}'], ", line 2: topic '1' is already at"),
-        ("t.json", ['{"1": {"title": "x"}', "}}"], ": malformed JSON"),
-        ("t.json", ["[", "1]"], ": a JSON list"),
+        ("t.json", ["{", '"1": }'], ": malformed JSON (Expecting value: line 2"),
+        ("t.json", ["[", "1]"], ", line 1: JSON over several lines"),
         ("t.json", ['{"1": {"text": "x"}}'], ", topic '1': no topic or no text"),
     ],
 )
