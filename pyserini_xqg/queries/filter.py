@@ -22,7 +22,7 @@ from pyserini_xqg.queries.filtered import check_filter_output, filter_queries, w
 from pyserini_xqg.queries.round_trip import IndexRanker, Ranker, StoreRanker
 from pyserini_xqg.queries.scores import QueryScores, check_scores
 from pyserini_xqg.queries.scoring import check_store_corpus, score_corpus, score_store
-from pyserini_xqg.queries.selection import Selection, tied
+from pyserini_xqg.queries.selection import Selection
 from pyserini_xqg.text.corpus import FIELDS, Corpus, CorpusOptions, CorpusSummary, QuerySelection
 from pyserini_xqg.text.passages import SUFFIXES
 from pyserini_xqg.vectors.layout import STORE_KIND
@@ -186,11 +186,6 @@ def report_lines(output: str | Path, scores: QueryScores, selection: Selection, 
         if selection.round_trip is not None:
             line += f", {count['not_retrieved']:,} do not retrieve their passage in the first {selection.round_trip}"
         lines.append(f"{line}; {count['passages_left_without']:,} passages have none left")
-    passed = {language: count["queries"] - count["low_score"] for language, count in counts.items()}
-    if more := tied(scores, selection, passed):
-        lines.append(
-            f"{output}: {more:,} queries beyond the share have the same score as the last one in it, and pass too"
-        )
     before = passages["without_queries_before"]
     lines.append(
         f"{output}: {passages['left_without_queries']:,} of {passages['passages']:,} passages have no query left in "

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.files import sha256_file, write_file
 from pyserini_xqg.core.output import check_apart, check_file, exclusive
-from pyserini_xqg.generate.output import check_sidecar, is_whole, lock_path, read_sidecar, sidecar_path, write_sidecar
+from pyserini_xqg.generate.output import (
+    check_sidecar,
+    is_whole,
+    lock_path,
+    passage_line,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
 from pyserini_xqg.queries.scores import QueryScores, corpus_facts
 from pyserini_xqg.queries.scoring import store_chunks
 from pyserini_xqg.queries.selection import (
@@ -66,10 +73,13 @@ def filter_queries(
     }
     passages = {"passages": 0, "without_queries_before": 0, "left_without_queries": 0}
     judged = verdicts_by_language(scores, selection)
-    bar = progress(total=scores.passages, unit="passages", description="filtering")
-    with exclusive(lock_path(output), output), write_file(output, "wb") as raw, bar:
-        written = _Hashing(raw)
-        with _lines(written, str(output).endswith(".gz")) as out:
+    with (
+        progress(total=scores.passages, unit="passages", description="filtering") as bar,
+        exclusive(lock_path(output), output),
+        write_file(output, "wb") as raw,
+    ):
+        gzipped = str(output).endswith(".gz")  # without name and time, the same lines give the same bytes
+        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if gzipped else nullcontext(raw) as out:
             for passage in corpus:
                 kept = {}
                 for language, texts in passage.queries.items():
@@ -84,20 +94,19 @@ def filter_queries(
                 passages["passages"] += 1
                 passages["without_queries_before"] += not passage.queries
                 passages["left_without_queries"] += bool(passage.queries) and not kept
-                record = {"docid": passage.docid, "title": passage.title, "text": passage.text}
-                line = json.dumps({**record, "generated_queries": kept}, ensure_ascii=False) + "\n"
-                out.write(line.encode("utf-8"))
+                out.write(passage_line(replace(passage, queries={}), kept).encode("utf-8"))
                 bar.update()
         read = {language: count["queries"] for language, count in counts.items()}
         if passages["passages"] != scores.passages or read != scores.queries:
             raise XqgError(f"{corpus.source}: changed while it was read. Run the command again.")
+        raw.flush()
         sidecar = {
             **settings,
             "quantiles": {language: quantiles(scores, language) for language in scores.languages},
             "queries": {language: dict(count) for language, count in counts.items()},
             "passages": passages,
-            "bytes": written.bytes,
-            "sha256": written.hash.hexdigest(),
+            "bytes": raw.tell(),
+            "sha256": sha256_file(raw.name),
             "versions": package_versions(),
         }
         write_sidecar(output, sidecar, **FILTERED)  # first: where there is an output, its sidecar is there too
@@ -132,32 +141,6 @@ def check_filter_output(output: str | Path, overwrite: bool, inputs: Iterable[st
     check_apart(sidecar_path(output), inputs)
     check_sidecar(output, **FILTERED)
     check_file(output, overwrite, inputs)
-
-
-class _Hashing:
-    """Passes bytes on to a file and hashes them."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw, self.hash, self.bytes = raw, hashlib.sha256(), 0
-
-    def write(self, data: Any) -> int:
-        self._raw.write(data)
-        self.hash.update(data)
-        self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self._raw.flush()
-
-
-@contextmanager
-def _lines(out: _Hashing, gzipped: bool) -> Iterator[Any]:
-    """What lines are written to, gzipped or not; the same lines give the same bytes."""
-    if not gzipped:
-        yield out
-        return
-    with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as compressed:
-        yield compressed
 
 
 _NOT_SETTINGS = ("format", "format_version", "complete", "manifest_sha256", "files")

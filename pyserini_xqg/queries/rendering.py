@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,9 +17,8 @@ from pyserini_xqg.queries.statistics import FINDINGS, OVERLAP_BINS, shorten
 
 MOST_LANGUAGES = 16
 """Languages with figures and examples on the page, those with the most queries; the tables have all."""
-MOST_ROWS = 320
-"""Examples on the page, at least one of each kind."""
 
+_MEASURED = ("queries_per_passage", "characters")
 _HEADS = {
     "duplicate": "duplicate",
     "near_duplicate": "near-duplicate",
@@ -64,30 +63,21 @@ def counts_table(languages: Mapping[str, Any]) -> Table:
 def findings_table(languages: Mapping[str, Any]) -> Table:
     """A row a language: the share of its queries of which each thing was found, tinted from 1% on."""
     kinds = [kind for kind in _HEADS if kind in next(iter(languages.values()))["findings"]]
-    overlap = "share in the passage"
+    overlap, instead = "share in the passage", "wrong_language" in kinds
     columns = [
         Column("language"),
         *(Column(name, share_text) for name in [*(_HEADS[kind] for kind in kinds), "at several passages"]),
         *(Column(name, ".1%", group=overlap) for name in ("words", "3-grams")),
+        *([Column("found instead", left=True)] if instead else []),
     ]
     rows = []
     for code, entry in languages.items():
         counts = [*(entry["findings"][kind] for kind in kinds), entry["in_several_passages"]]
         shares = [count / entry["queries"] for count in counts]
         cells = [Cell(share, tint=share >= 0.01) for share in shares]
-        rows.append([_label(code, entry), *cells, entry["overlap"]["words"], entry["overlap"]["ngrams"]])
+        row = [_label(code, entry), *cells, entry["overlap"]["words"], entry["overlap"]["ngrams"]]
+        rows.append([*row, _instead(entry)] if instead else row)
     return Table(columns, rows)
-
-
-def purity_table(languages: Mapping[str, Any]) -> Table | None:
-    """A row a language: the share of its queries that are in it, and what the others are in; None if not looked for."""
-    if not all("wrong_language" in entry["findings"] for entry in languages.values()):
-        return None
-    rows = [
-        [_label(code, entry), 1 - entry["findings"]["wrong_language"] / entry["queries"], _instead(entry)]
-        for code, entry in languages.items()
-    ]
-    return Table([Column("language"), Column("in the language", ".2%"), Column("instead", left=True)], rows)
 
 
 def refusals_table(counts: Mapping[str, Any]) -> Table:
@@ -139,12 +129,6 @@ def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (summary_line(report), "", "Counts and lengths", counts_table(languages).text(), "")
     yield "What was found: share of the queries; one query may be found for several reasons"
     yield from (findings_table(languages).text(), "", rules_line(report["rules"]))
-    for code, entry in languages.items():
-        if entry["found_instead"]:
-            yield f"  asked for {_label(code, entry)}: {_instead(entry)}"
-    yield from ("", "Passages by their number of queries")
-    for code, entry in languages.items():
-        yield f"  {_label(code, entry)}: {_ranges(entry['queries_per_passage']['histogram'])}"
     for source, counts in (report.get("generation") or {}).items():
         yield from ("", f"Refused while {source} was generated", refusals_table(counts).text())
     for code, entry in languages.items():
@@ -173,7 +157,6 @@ def html_page(report: Mapping[str, Any]) -> str:
     languages = report["languages"]
     most = sorted(languages, key=lambda code: -languages[code]["queries"])[:MOST_LANGUAGES]
     shown = {code: entry for code, entry in languages.items() if code in most}
-    kinds = sum(1 + bool(entry["most_repeated"]) + len(entry["found"]) for entry in shown.values())
     return render_page(
         "queries/report.html",
         f"Generated queries: {report['source']}",
@@ -182,7 +165,6 @@ def html_page(report: Mapping[str, Any]) -> str:
         rules=rules_line(report["rules"]),
         counts=counts_table(languages),
         findings=findings_table(languages),
-        purity=purity_table(languages),
         figures=list(_figures(shown)),
         hidden=len(languages) - len(shown),
         generation={source: refusals_table(counts) for source, counts in (report.get("generation") or {}).items()},
@@ -190,53 +172,46 @@ def html_page(report: Mapping[str, Any]) -> str:
         label=_label,
         detail=_detail,
         titles=FINDINGS,
-        most=max(1, MOST_ROWS // kinds),
     )
 
 
 def _figures(languages: Mapping[str, Any]) -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
     """Title, what the height is, and for each language its name, a note, and the plot."""
-    kinds = {
-        "Queries per passage": ("passages", "queries_per_passage", 20, 1, "mean {mean:.1f}"),
-        "Length in characters": ("queries", "characters", 28, 0, "median {median}, 95% {p95}"),
-    }
-    for title, (unit, name, most, first, note) in kinds.items():
-        entries = {code: entry[name] for code, entry in languages.items()}
-        edges = bin_edges(list(entries.values()), most, first)
-        shares = {code: bin_shares(entry["histogram"], edges) for code, entry in entries.items()}
-        notes = {code: note.format(**entry) for code, entry in entries.items()}
-        yield title, unit, _plots(languages, title, shares, notes, bin_names(edges), edges[:-1])
-    title = "Overlap: share of a query's character 3-grams that stand in its passage"
-    starts = [100 * place // OVERLAP_BINS for place in range(OVERLAP_BINS)]
-    names = [f"{start}-{start + 100 // OVERLAP_BINS}%" for start in starts]
-    overlap = {code: entry["overlap"] for code, entry in languages.items()}
-    shares = {code: np.array(entry["histogram"]) / sum(entry["histogram"]) for code, entry in overlap.items()}
-    notes = {code: f"mean {entry['ngrams']:.1%}" for code, entry in overlap.items()}
-    yield title, "queries", _plots(languages, title, shares, notes, names, [f"{start}%" for start in starts])
+    each, characters = ({code: entry[name] for code, entry in languages.items()} for name in _MEASURED)
+    yield _figure(languages, "Queries per passage", "passages", each, bin_edges(each, 20, 1), "mean {mean:.1f}")
+    note = "median {median}, 95% {p95}"
+    yield _figure(languages, "Length in characters", "queries", characters, bin_edges(characters, 28), note)
+    edges = np.array([*np.arange(OVERLAP_BINS) * 100 // OVERLAP_BINS, np.inf])
+    overlap = {}
+    for code, entry in languages.items():
+        histogram = dict(zip(edges[:-1], entry["overlap"]["histogram"], strict=True))
+        overlap[code] = {"mean": entry["overlap"]["ngrams"], "histogram": histogram}
+    title = "Overlap: % of a query's character 3-grams that stand in its passage"
+    yield _figure(languages, title, "queries", overlap, edges, "mean {mean:.1%}")
 
 
-def _plots(
+def _figure(
     languages: Mapping[str, Any],
     title: str,
-    shares: Mapping[str, np.ndarray],
-    notes: Mapping[str, str],
-    names: Sequence[str],
-    ticks: Sequence[Any],
-) -> list[tuple[str, str, str]]:
+    unit: str,
+    entries: Mapping[str, Any],
+    edges: np.ndarray,
+    note: str,
+) -> tuple[str, str, list[tuple[str, str, str]]]:
+    shares = {code: bin_shares(entry["histogram"], edges) for code, entry in entries.items()}
     top = max(float(values.max()) for values in shares.values())
     plots = []
-    for code, entry in languages.items():
-        draw = partial(_draw_bars, shares=shares[code], names=names, ticks=ticks, top=top)
-        plots.append((_label(code, entry), notes[code], inline_svg(draw, f"{title}: {code}", size=(4.4, 1.6))))
-    return plots
+    for code, entry in entries.items():
+        draw = partial(_draw_bars, shares=shares[code], edges=edges, top=top)
+        plot = inline_svg(draw, f"{title}: {code}", size=(4.4, 1.6))
+        plots.append((_label(code, languages[code]), note.format(**entry), plot))
+    return title, unit, plots
 
 
-def _draw_bars(
-    _: Any, axes: np.ndarray, shares: np.ndarray, names: Sequence[str], ticks: Sequence[Any], top: float
-) -> None:
+def _draw_bars(_: Any, axes: np.ndarray, shares: np.ndarray, edges: np.ndarray, top: float) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    panel, present = axes[0, 0], np.flatnonzero(shares)
+    panel, present, names = axes[0, 0], np.flatnonzero(shares), bin_names(edges)
     # A trace is seen.
     bars = panel.bar(present, np.maximum(shares[present], top / 120), width=0.84, color=PAGE_COLORS["bar"])
     for bar, place in zip(bars, present, strict=True):
@@ -247,21 +222,21 @@ def _draw_bars(
     panel.locator_params(axis="y", nbins=3)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     places = range(0, len(shares), -(-len(shares) // 6))
-    panel.set_xticks(places, [str(ticks[place]) for place in places])
+    panel.set_xticks(places, [f"{edges[place]:.0f}" for place in places])
 
 
-def bin_edges(descriptions: Sequence[Mapping[str, Any]], most: int, first: int = 0) -> np.ndarray:
-    """Edges of at most ``most`` bins of a round width, the last one open, so that few values fall into it.
+def bin_edges(entries: Mapping[str, Mapping[str, Any]], most: int, first: int = 0) -> np.ndarray:
+    """Edges of about ``most`` bins at most, of a round width, the last one open, so that few values fall into it.
 
-    >>> bin_edges([{"p95": 90, "max": 400}], 28)[[0, 1, -2]].tolist()
-    [0.0, 5.0, 120.0]
+    >>> bin_edges({"fi": {"p95": 90, "max": 400}}, 28)[[0, 1, -2]].tolist()
+    [0.0, 5.0, 115.0]
     """
-    top = min(max(entry["max"] for entry in descriptions), int(max(entry["p95"] for entry in descriptions) * 1.3) + 3)
-    top = max(top, first + 9)
-    widths = [scale * step for scale in (1, 10, 100, 1000, 10_000) for step in (1, 2, 5)]
-    width = next((width for width in widths if (top - first) // width < most), widths[-1])
-    starts = np.arange((top - first) // width + 1) * width + first
-    return np.array([*starts, np.inf]) if len(starts) > 1 else np.array([first, np.inf])
+    from matplotlib.ticker import MaxNLocator
+
+    most_frequent = int(max(entry["p95"] for entry in entries.values()) * 1.3) + 3
+    top = max(min(max(entry["max"] for entry in entries.values()), most_frequent), first + 9)
+    ticks = MaxNLocator(most, steps=[1, 2, 5, 10], integer=True).tick_values(first, top)
+    return np.array([*ticks[:-1], np.inf])
 
 
 def bin_shares(histogram: Mapping[int, int], edges: np.ndarray) -> np.ndarray:
@@ -311,21 +286,3 @@ def _detail(kind: str, example: Mapping[str, str]) -> str:
 def _label(code: str, entry: Mapping[str, Any]) -> str:
     """A language as tables name it."""
     return f"{code} {entry['name']}"
-
-
-def _ranges(histogram: Mapping[int, int], most: int = 12) -> str:
-    """Values with their counts; beyond ``most`` values, ranges of equal width.
-
-    >>> _ranges({1: 4, 5: 1200}), _ranges({1: 2, 2: 1, 3: 5, 6: 1}, 3)
-    ('1: 4, 5: 1,200', '1-2: 3, 3-4: 5, 5-6: 1')
-    """
-    first, width = min(histogram), 1
-    if len(histogram) > most:
-        width = -(-(max(histogram) - first + 1) // most)
-    counts: dict[int, int] = {}
-    for value, count in sorted(histogram.items()):
-        start = first + (value - first) // width * width
-        counts[start] = counts.get(start, 0) + count
-    return ", ".join(
-        f"{start if width == 1 else f'{start}-{start + width - 1}'}: {count:,}" for start, count in counts.items()
-    )

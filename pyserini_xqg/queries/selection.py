@@ -150,18 +150,6 @@ def thresholds(scores: QueryScores, selection: Selection) -> dict[str, float | N
     return lowest
 
 
-def tied(scores: QueryScores, selection: Selection, passed: Mapping[str, int]) -> int:
-    """How many queries a top fraction keeps beyond its share, for they tie with the last; 0 without a top fraction.
-
-    ``passed`` : language -> queries whose score suffices.
-    """
-    shares = selection.shares(scores.languages)
-    wanted = sum(
-        math.ceil(share * sum(scores.queries[language] for language in languages)) for languages, share in shares
-    )
-    return sum(passed.values()) - wanted if shares else 0
-
-
 def quantiles(scores: QueryScores, language: str) -> dict[str, float]:
     """Exact quantiles of a language's scores, each a score that occurs (the nearest rank)."""
     values = np.quantile(scores.array(f"score.{language}"), list(QUANTILES.values()), method="nearest")

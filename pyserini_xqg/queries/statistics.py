@@ -69,8 +69,8 @@ class Sample:
 class RepeatedTexts:
     """Counts texts by 64-bit hashes, eight bytes a text in memory.
 
-    The most frequent texts are kept as they are by lossy counting (Manku and Motwani, "Approximate Frequency Counts
-    over Data Streams", VLDB 2002): those that make up at least one in ``width`` are never missed.
+    The most frequent texts are kept as they are (Misra and Gries, "Finding Repeated Elements", 1982): those that make
+    up more than one in ``kept`` are never missed.
 
     >>> texts = RepeatedTexts()
     >>> for word in "to be or not to be".split():
@@ -81,24 +81,20 @@ class RepeatedTexts:
     [('be', 2), ('to', 2)]
     """
 
-    def __init__(self, width: int = 1 << 14) -> None:
-        self._width = width
+    def __init__(self, kept: int = 1 << 14) -> None:
+        self._kept = kept
         self._hashes = array("Q")
         self._frequent: Counter[str] = Counter()
-        self._entered: dict[str, tuple[int, str]] = {}
+        self._shown: dict[str, str] = {}
 
     def add(self, text: str, shown: str | None = None) -> None:
         """Count one text; ``shown`` stands for it in :meth:`most_frequent`."""
         self._hashes.append(_hash(text))
-        bucket = len(self._hashes) // self._width
-        if text not in self._frequent:
-            self._entered[text] = bucket, shown or text
+        self._shown.setdefault(text, shown or text)
         self._frequent[text] += 1
-        if len(self._hashes) % self._width == 0:  # those are dropped that cannot be among the frequent ones
-            self._frequent = Counter(
-                {text: count for text, count in self._frequent.items() if count + self._entered[text][0] > bucket}
-            )
-            self._entered = {text: self._entered[text] for text in self._frequent}
+        if len(self._frequent) > self._kept:
+            self._frequent -= Counter(dict.fromkeys(self._frequent, 1))  # without those that come to nothing
+            self._shown = {text: self._shown[text] for text in self._frequent}
 
     def count(self) -> tuple[int, int]:
         """How many different texts there are, and how many occurrences have another of the same text."""
@@ -111,7 +107,7 @@ class RepeatedTexts:
         hashes, counts = self._counts()
         exact = {text: int(counts[np.searchsorted(hashes, np.uint64(_hash(text)))]) for text, _ in candidates}
         ordered = sorted((item for item in exact.items() if item[1] > 1), key=lambda item: (-item[1], item[0]))
-        return [(self._entered[text][1], count) for text, count in ordered[:number]]
+        return [(self._shown[text], count) for text, count in ordered[:number]]
 
     def _counts(self) -> tuple[np.ndarray, np.ndarray]:
         return np.unique(np.array(self._hashes, dtype=np.uint64), return_counts=True)

@@ -154,18 +154,6 @@ def test_global_share_and_threshold_from_a_store(setting, tmp_path):
     assert sidecar["queries"]["ja"]["kept"] == 0
 
 
-@pytest.mark.parametrize(("share", "more"), [("0.5", 30), ("1", 0), ("ar=0.5,fi=0.25", 37), ("0.01", 59)])
-def test_ties_beyond_the_share_are_named(setting, tmp_path, capsys, share, more):
-    """Two languages, 30 passages with the same text and the same query: every score is the same in a language."""
-    same = {"text": "the river", "generated_queries": {"ar": ["river"], "fi": ["river"]}}
-    corpus = write_jsonl(tmp_path / "same.jsonl", [{"docid": f"p{row}", **same} for row in range(30)])
-    options = ("--corpus", corpus, "--encoder", setting.encoder, *PLAIN, "--chunk-size", 30)
-    run_filter(tmp_path / "kept.jsonl", *options, "--top-fraction", share)
-    said = capsys.readouterr().err
-    assert f"{tmp_path / 'kept.jsonl'}: kept 60 of 60 queries" in said
-    assert (f"{more} queries beyond the share have the same score as the last one in it" in said) == (more > 0)
-
-
 def reference_ranks(setting) -> dict[tuple[int, str, int], int]:
     """Rank of the own passage, by sorting all passages for each query."""
     encoder = setting.encoder
@@ -321,15 +309,15 @@ def test_overwrite(setting, tmp_path):
 
 def test_nothing_half_written(setting, tmp_path, monkeypatch):
     """An error in the middle leaves no output and no sidecar."""
-    original, calls = filtered._Hashing.write, []
+    original, calls = filtered.passage_line, []
 
-    def broken(self, data):
+    def broken(*line):
         calls.append(1)
         if len(calls) > 12:
             raise KeyboardInterrupt
-        return original(self, data)
+        return original(*line)
 
-    monkeypatch.setattr(filtered._Hashing, "write", broken)
+    monkeypatch.setattr(filtered, "passage_line", broken)
     with pytest.raises(KeyboardInterrupt):
         run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, "--threshold", 0)
     names = {path.name for path in tmp_path.iterdir()} - {".kept.jsonl.lock"}

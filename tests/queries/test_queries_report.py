@@ -92,7 +92,7 @@ def test_rules_that_are_off_are_not_reported(corpus):
     report = described(corpus, rules)
     assert set(report["languages"]["fi"]["findings"]) == {"empty"}
     assert "not checked" in "\n".join(text_lines(report))
-    assert "Language purity" not in html_page(report)
+    assert "found instead" not in html_page(report)
 
 
 def test_the_same_seed_gives_the_same_report(tmp_path):
@@ -135,7 +135,7 @@ def test_text(corpus):
     lines = list(text_lines(described(corpus)))
     assert lines[0].endswith("4 passages, 12 generated queries in 2 languages; passages without queries: 1")
     text = "\n".join(lines)
-    assert "asked for fi Finnish: English 2" in text
+    assert any(line.startswith("fi Finnish") and line.rstrip().endswith("  English 2") for line in text.splitlines())
     assert "lake: missä saimaa sijaitsee  [Missä Saimaa sijaitsee?]" in text
     assert "2 x Mikä on maan pääkaupunki?" in text
     row = next(line.split() for line in text.splitlines() if line.startswith("fi Finnish"))
@@ -176,17 +176,6 @@ def test_page_is_well_formed_and_escapes_everything(corpus):
     assert {attributes["lang"] for attributes in queries} == {"ar", "fi"}
     assert all(attributes["dir"] == "auto" for attributes in queries)
     assert len([tag for tag, _ in page.tags if tag == "svg"]) == 6
-
-
-def test_page_of_many_languages_and_examples_is_small(tmp_path):
-    from pyserini_xqg.core.languages import NAMES
-
-    queries = {code: [f"{'Kysymys numero ' * 12}{number} {ATTACK}" for number in range(30)] for code in NAMES}
-    records = [{"docid": f"{row}", "text": "x" * 900, "generated_queries": queries} for row in range(2)]
-    report = described(
-        write_jsonl(tmp_path / "wide.jsonl", records), QualityOptions(language_check="script"), examples=100
-    )
-    assert len(html_page(report).encode()) < 1_000_000
 
 
 def test_queries_in_files_of_their_own(tmp_path, corpus):
