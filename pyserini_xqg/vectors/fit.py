@@ -15,7 +15,7 @@ import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.embedding import PROBE_TEXT, describe_probe
-from pyserini_xqg.vectors.manifest import ROUTED, SHARDED, SINGLE, index_parts, read_manifest
+from pyserini_xqg.vectors.manifest import INDEX_PREFIX, ROUTED, SHARDED, SINGLE, index_parts, read_manifest
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 # Reduced precision (bfloat16, int8) moves a vector by a few per cent of its length; another encoder by about 100 %.
@@ -123,7 +123,7 @@ def guard_searcher(module: ModuleType | None = None) -> None:
 
     Its ``load_index`` then calls :func:`check_fit` first, and opens indexes as
     :func:`~pyserini_xqg.vectors.faiss_index.open_index` does, mapped where the environment asks for it
-    (``PYSERINI_XQG_MMAP=1``).
+    (``PYSERINI_XQG_MMAP=1``). ``FaissSearcher(index, "xqg:<index>")`` takes the encoder of an index.
     """
     if module is None:
         import pyserini.search.faiss._searcher as module
@@ -144,5 +144,12 @@ def guard_searcher(module: ModuleType | None = None) -> None:
         on_cpu = device == "cpu" and (manifest is not None or special)
         return open_index(index_dir) if on_cpu else load_index(self, index_dir)
 
+    def encoder_named(name: str) -> Any:
+        from pyserini_xqg.vectors.encoders import XqgQueryEncoder
+
+        return XqgQueryEncoder(name) if name.startswith(INDEX_PREFIX) else from_name(name)
+
+    from_name = searcher._init_encoder_from_str
+    searcher._init_encoder_from_str = staticmethod(encoder_named)
     guarded_load_index._xqg_guard = True
     searcher.load_index = guarded_load_index

@@ -147,6 +147,8 @@ def test_searcher_in_python(built, others, registered):
     query = built.queries["9"]
     hits = FaissSearcher(index, right).search(query, k=5)
     ours = FaissSearcher(index, XqgQueryEncoder(index)).search(query, k=5)
+    named = FaissSearcher(index, f"xqg:{index}").search(query, k=5)
+    assert [(hit.docid, hit.score) for hit in named] == [(hit.docid, hit.score) for hit in ours]
     assert [hit.docid for hit in hits] == [hit.docid for hit in ours]
     assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in ours], abs=flows.TOLERANCE)
     with pytest.raises(XqgError, match=r"does not fit.* differs by"):
