@@ -87,7 +87,7 @@ def _check_architecture(config: EncoderConfig, about: Any) -> None:
     if about.is_encoder_decoder and not (told and kind in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES):
         raise XqgError(
             f"{config.model}: an encoder-decoder ({kind}), not an encoder. Pass --encoder a directory with "
-            "config.json, weights and tokenizer of one; for the encoder of a T5, say with --pooling how its vectors are made."
+            "config.json, weights and tokenizer of one; for the encoder of a T5, pass --pooling too."
         )
     causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if causal and not told:
