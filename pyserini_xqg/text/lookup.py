@@ -113,24 +113,9 @@ class QueryFiles:
 class PassageLookup:
     r"""Some passages of a corpus, by docid; on the disk until it is closed. Use as a context manager.
 
-    Parameters
-    ----------
-    docids
-        The passages to keep, see also :meth:`want`; None keeps all.
-    sources
-        Where they are (:mod:`pyserini_xqg.text.passages`), read at once; or later, by :meth:`read`.
-    query_files
-        Files of generated queries apart from the passages.
-    docs_store
-        Opens an ir_datasets docs store, which is used where there are no ``sources``.
-    with_queries
-        Check and keep the generated queries in the passages.
-
-    Raises
-    ------
-    XqgError
-        For a malformed line, for two passages with one of these docids, and for two sources of a passage's queries in
-        a language.
+    docids : the passages to keep, see also :meth:`want`; None keeps all. sources : where they are, read at once; or
+    later, by :meth:`read`. query_files : generated queries apart from the passages. docs_store : opens an ir_datasets
+    docs store, which is used where there are no ``sources``. with_queries : check and keep the queries in the passages.
 
     >>> _ = Path("/tmp/xqg-doctest.jsonl").write_text('{"id": "7", "contents": "Tampere\\nA city."}\n')
     >>> with PassageLookup({"7", "9"}, ["/tmp/xqg-doctest.jsonl"]) as passages:

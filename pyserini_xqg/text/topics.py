@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import json_object, read_jsonl, read_lines
+from pyserini_xqg.core.files import json_object, read_lines
 from pyserini_xqg.core.languages import NAMES, check_language
 from pyserini_xqg.datasets import load
 from pyserini_xqg.datasets.ids import IRDS_PREFIX, dataset_of
@@ -39,7 +39,7 @@ def read_topics(sources: str | Sequence[str], *, skip_without_text: bool = False
     places: dict[str, str] = {}
     for source in [sources] if isinstance(sources, str) else sources:
         before = len(topics)
-        for where, topic, text in _read(source):
+        for where, topic, text in _read(source, TEXT_FIELDS):
             if text is None and skip_without_text:
                 continue
             if not isinstance(topic, str | int) or isinstance(topic, bool) or not isinstance(text, str):
@@ -64,11 +64,15 @@ def question_texts(dataset: str | None, answers: str | None, topics: Sequence[st
     return read_topics(answers, skip_without_text=True) if answers else {}
 
 
-def _read(source: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (where it stands, topic, text) of a source, as they are written."""
-    if (dataset := dataset_of(source)) is not None:
-        for query in _queries(source, dataset).queries_iter():
-            yield f"{source}, query {query.query_id}", query.query_id, query.default_text()
+def _read(source: str, fields: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (where it stands, topic, text or what else ``fields`` name), as they are written."""
+    if (dataset_id := dataset_of(source)) is not None:
+        dataset = load(dataset_id)
+        if not dataset.has_queries():
+            raise XqgError(f"{source}: this dataset has no queries. Name one that has, such as xor-tydi/dev.")
+        for query in dataset.queries_iter():
+            text = query.default_text() if fields is TEXT_FIELDS else getattr(query, "lang", dataset.queries_lang())
+            yield f"{source}, query {query.query_id}", query.query_id, text
         return
     if not Path(source).exists():
         raise XqgError(f"{source}: no such file, and no dataset. Pass a file of {_FORMS}.")
@@ -76,46 +80,41 @@ def _read(source: str) -> Iterator[tuple[str, Any, Any]]:
     begin = lines[0][1].lstrip() if lines else ""
     if begin.startswith(("<top", "<num", "<?xml")):
         raise XqgError(f"{source}: topics in TREC's own format. Make them {_FORMS}.")
-    named = Path(source).name.removesuffix(".gz")
-    if begin.startswith(("{", "[")) or named.endswith(".jsonl"):
-        yield from _read_json(source, lines, named.endswith(".jsonl"))
+    json_lines = Path(source).name.removesuffix(".gz").endswith(".jsonl")
+    if json_lines or begin.startswith(("{", "[")):
+        yield from _read_json(source, lines, fields, json_lines)
         return
     for number, line in lines:
         where = f"{source}, line {number}"
         topic, tab, text = line.partition("\t")
         if not tab:
-            raise XqgError(f"{where}: no tab. Every line must be topic<TAB>query.")
+            raise XqgError(f"{where}: no tab. Every line must be a topic, a tab, and its text or language.")
         if "\t" in text:
             raise XqgError(f"{where}: more than one tab, and Pyserini would drop what follows the second.")
         yield where, topic, text
 
 
-def _read_json(source: str, lines: Sequence[tuple[int, str]], named: bool) -> Iterator[tuple[str, Any, Any]]:
-    """JSON lines, or Pyserini's one object, which may stand on several lines; named : for JSON lines."""
+def _read_json(
+    source: str, lines: Sequence[tuple[int, str]], fields: Sequence[str], json_lines: bool
+) -> Iterator[tuple[str, Any, Any]]:
+    """JSON lines, or Pyserini's one object, which may stand on several lines."""
     try:
-        value = None if named else json.loads("\n".join(line for _, line in lines))
+        value = None if json_lines else json.loads("\n".join(line for _, line in lines))
     except (ValueError, RecursionError) as error:
         value = None
         if lines[0][1].strip() == "{":
             raise XqgError(f"{source}: malformed JSON ({error}). Pass a file of {_FORMS}.") from error
-    if isinstance(value, dict) and _first(value, ID_FIELDS + TEXT_FIELDS) is None:
-        for topic, fields in value.items():
-            yield f"{source}, topic {topic!r}", topic, fields.get("title") if isinstance(fields, dict) else fields
+    if isinstance(value, dict) and _first(value, (*ID_FIELDS, *fields)) is None:
+        for topic, entry in value.items():
+            yield f"{source}, topic {topic!r}", topic, entry.get("title") if isinstance(entry, dict) else entry
         return
     for number, line in lines:
         record = json_object(line, source, number)
-        yield f"{source}, line {number}", _first(record, ID_FIELDS), _first(record, TEXT_FIELDS)
+        yield f"{source}, line {number}", _first(record, ID_FIELDS), _first(record, fields)
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
-
-
-def _queries(source: str, dataset_id: str) -> Any:
-    dataset = load(dataset_id)
-    if not dataset.has_queries():
-        raise XqgError(f"{source}: this dataset has no queries. Name one that has, such as xor-tydi/dev.")
-    return dataset
 
 
 def stock_reads(source: str) -> bool:
@@ -157,41 +156,21 @@ def read_topic_languages(source: str) -> Mapping[str, str] | str:
     """
     if source in NAMES:
         return source
-    if (dataset := dataset_of(source)) is None and not Path(source).exists():
+    if dataset_of(source) is None and not Path(source).exists():
         raise XqgError(
             f"--topic-languages {source}: neither a language code nor a file. Pass a code such as fi, a TSV of "
             "topic<TAB>language lines, a JSONL with id and lang, or irds:<dataset-id>."
         )
     languages: dict[str, str] = {}
-    for where, topic, language in _read_languages(source, dataset):
-        if topic in (None, "") or not isinstance(topic, str | int) or not language or not isinstance(language, str):
-            raise XqgError(
-                f"{where}: no topic or no language. Every line must be topic<TAB>language, or an object with id and "
-                "lang."
-            )
+    for where, topic, language in _read(source, ("lang",)):
+        if not isinstance(topic, str | int) or topic == "" or not isinstance(language, str) or not language:
+            raise XqgError(f"{where}: no topic or no language. Every topic needs a code such as fi.")
         code = check_language(language.strip(), where)
         if languages.setdefault(str(topic), code) != code:
             raise XqgError(f"{where}: topic {topic!r} is in {languages[str(topic)]!r} on an earlier line. Keep one.")
     if not languages:
         raise XqgError(f"{source}: no topic in it. Every line must be topic<TAB>language.")
     return languages
-
-
-def _read_languages(source: str, dataset_id: str | None) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (where it stands, topic, language), as they are written."""
-    if dataset_id is not None:
-        dataset = _queries(source, dataset_id)
-        for query in dataset.queries_iter():
-            language = getattr(query, "lang", None) or dataset.queries_lang()
-            if not language:
-                raise XqgError(f"{source}: query {query.query_id} has no language. Pass --topic-languages another way.")
-            yield f"{source}, query {query.query_id}", query.query_id, language
-    elif source.removesuffix(".gz").endswith(".jsonl"):
-        for number, record in read_jsonl(source):
-            yield f"{source}, line {number}", _first(record, ID_FIELDS), record.get("lang")
-    else:
-        for number, line in read_lines(source):
-            yield f"{source}, line {number}", *line.partition("\t")[::2]
 
 
 def split_by_language(

@@ -176,7 +176,7 @@ def test_irds_map():
     [
         ("2\txx", "unknown language code 'xx'"),
         ("2\tFinnish", "unknown language code 'Finnish'. Did you mean 'fi'?"),
-        ("2 fi", "no topic or no language. Every line must be topic<TAB>language"),
+        ("2 fi", "no tab. Every line must be a topic, a tab, and its text or language"),
         ("\tfi", "no topic or no language"),
         ("1\tar", "topic '1' is in 'fi' on an earlier line"),
         ('{"lang": "fi"}', "no topic or no language"),
