@@ -43,16 +43,11 @@ def resolve_check(check: str, languages: Sequence[str]) -> str:
         raise XqgError(f"--language-check model: {PACKAGE} is not installed. Run: {INSTALL}")
     if check == "auto":
         check = "model" if installed else "script"
-    if check == "none":
-        return check
-    shared = [code for code in languages if not script_settles(code)]
-    if check == "script" and shared and not installed:
-        say(
-            f"warning: {PACKAGE} is not installed, so the script alone tells the language, which does not tell "
-            f"{', '.join(shared)} from others of the same script. Run: {INSTALL}"
-        )
-    if check == "model" and (unknown := [code for code in shared if code not in _identifier()[1]]):
-        say(f"note: {PACKAGE} does not know {', '.join(unknown)}: there the script alone tells the language")
+    known = _identifier()[1] if check == "model" else ()
+    by_script = [code for code in languages if not script_settles(code) and code not in known]
+    if by_script and check != "none":
+        cure = "" if installed else f" Run: {INSTALL}"
+        say(f"note: the script alone tells {', '.join(by_script)}, not from others of the same script.{cure}")
     return check
 
 

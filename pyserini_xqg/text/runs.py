@@ -22,15 +22,14 @@ from pyserini_xqg.core.files import read_jsonl, read_lines, write_file
 from pyserini_xqg.core.languages import check_language
 
 
-def read_run(path: str | Path, check_ranks: bool = True, *, may_be_empty: bool = False) -> dict[str, dict[str, float]]:
+def read_run(path: str | Path, check_ranks: bool = True) -> dict[str, dict[str, float]]:
     r"""Read a TREC run, plain or ``.gz``: query id to docid to score, in the order of the file.
 
     Six columns separated by white space, ``qid Q0 docid rank score tag``; lines in any order. As in trec_eval, the
     score alone ranks; Q0 and tag are not read.
 
     check_ranks : refuse a rank that a topic has twice, and a higher score at a lower rank: it is then unclear which of
-    the two columns says how the passages were ranked. (Equal scores may have any ranks.) may_be_empty : take a file
-    without lines, such as a search writes that finds nothing.
+    the two columns says how the passages were ranked. (Equal scores may have any ranks.)
 
     >>> _ = Path("/tmp/xqg-doctest.txt").write_text("q1 Q0 d7 1 12.5 bm25\n")
     >>> read_run("/tmp/xqg-doctest.txt")
@@ -60,9 +59,9 @@ def read_run(path: str | Path, check_ranks: bool = True, *, may_be_empty: bool =
             topics.append(numbers.setdefault(query_id, len(numbers)))
             ranks.append(_whole_number(rank, path, number, "rank", _RANK_CURE))
             scores.append(value)
-    if not run and not may_be_empty:
+    if not run:
         raise _empty(path, *_RUN)
-    if topics:
+    if check_ranks:
         _check_ranks(path, list(run), np.array(topics), np.array(ranks), np.array(scores))
     return run
 

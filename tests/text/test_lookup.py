@@ -18,7 +18,7 @@ PASSAGES = [
     {"_id": "d2", "text": "東京 — \U0001f680"},
     {"id": "d3", "contents": "A title\nA text\nwith two lines"},
     {"id": "d4", "contents": "no title"},
-    {"doc_id": 5, "title": None, "text": "a number", "generated_queries": "not looked at"},
+    {"doc_id": 5, "title": None, "text": "a number", "generated_queries": "not looked at", "queries": {}},
 ]
 TEXTS = {
     "d1": ("Nokia", "Near Tampere"),
@@ -95,20 +95,13 @@ def test_memory_does_not_grow_with_the_passages(tmp_path):
 @pytest.mark.parametrize(
     ("line", "queries", "message"),
     [
-        ('{"text": "a"}', [], "line 2: no docid."),
-        ('{"docid": "d1"}', [], "line 2 (docid d1): no text."),
         ('{"docid": "d1", "text": 7}', [], "line 2 (docid d1): 'text' is 7 where a string was expected"),
-        ('{"docid": "d1", "text": ""}', [], "title and text are empty"),
         ('{"docid": "d0", "text": "again"}', [], "line 2: docid 'd0' was given before."),
-        ("{", [], "line 2: malformed JSON"),
         ('{"docid": "d1", "text": "b"}', [{"docid": "d1"}], "line 1 (docid d1): no 'generated_queries'"),
-        (
-            '{"docid": "d1", "text": "x", "generated_queries": {"fi": ["mikä"]}}',
-            [{"docid": "d1", "generated_queries": {"fi": ["mikä"]}}],
-            "queries in 'fi' were given before",
-        ),
+        ('{"docid": "d1", "text": "x", "generated_queries": {"fi": ["mikä"]}}',
+         [{"docid": "d1", "generated_queries": {"fi": ["mikä"]}}], "queries in 'fi' were given before"),
     ],
-)
+)  # fmt: skip
 def test_faults(tmp_path, line, queries, message):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"docid": "d0", "text": "a"}\n' + line + "\n", encoding="utf-8")

@@ -158,5 +158,3 @@ def test_write_run(tmp_path):
     packed = (tmp_path / "run.txt.gz").read_bytes()
     write_run(tmp_path / "run.txt.gz", run, "sum", digits=None)
     assert packed == (tmp_path / "run.txt.gz").read_bytes()
-    write_run(tmp_path / "empty.txt", {"q": []}, "bm25")
-    assert read_run(tmp_path / "empty.txt", may_be_empty=True) == {}

@@ -139,10 +139,6 @@ def test_what_stock_reads_alike(tmp_path, name, ids, outcome):
         assert outcome in str(caught.value)
 
 
-def test_one_language_for_all():
-    assert read_topic_languages("te") == "te"
-
-
 @pytest.mark.parametrize("packed", [False, True])
 def test_maps(tmp_path, packed):
     end = ".gz" * packed
@@ -196,37 +192,31 @@ def test_bad_maps(tmp_path, line, message):
     assert str(caught.value).startswith(f"{path}, line 2: {message}")
 
 
-def test_other_bad_maps(tmp_path):
-    with pytest.raises(XqgError, match=r"--topic-languages .*none\.tsv: neither a language code nor a file"):
-        read_topic_languages(str(tmp_path / "none.tsv"))
-    with pytest.raises(XqgError, match="--topic-languages finnish: neither"):
-        read_topic_languages("finnish")
-    with pytest.raises(XqgError, match="a directory where a file"):
-        read_topic_languages(str(tmp_path))
+def test_other_maps(tmp_path):
     (tmp_path / "empty.tsv").touch()
-    with pytest.raises(XqgError, match=r"empty\.tsv: no topic in it"):
-        read_topic_languages(str(tmp_path / "empty.tsv"))
+    assert read_topic_languages("te") == "te"
+    for source, message in [
+        (tmp_path / "none.tsv", r"--topic-languages .*none\.tsv: neither a language code nor a file"),
+        ("finnish", "--topic-languages finnish: neither"),
+        (tmp_path, "a directory where a file"),
+        (tmp_path / "empty.tsv", r"empty\.tsv: no topic in it"),
+    ]:
+        with pytest.raises(XqgError, match=message):
+            read_topic_languages(str(source))
 
 
 INDEXES = {"ar": "ar", "fi": "fi", "te": "te"}
 
 
-def test_split_keeps_the_order_of_topics_and_of_indexes():
+def test_topics_are_split_by_language():
     topics = {"3": "c", 1: "a", "2": "b", "4": "d"}
     languages = {"1": "fi", "2": "ar", "3": "fi", "4": "ar", "unused": "te"}
     routed = split_by_language(topics, languages, INDEXES, "index")
     assert list(routed) == ["ar", "fi"]
     assert [list(part.items()) for part in routed.values()] == [[("2", "b"), ("4", "d")], [("3", "c"), (1, "a")]]
-
-
-def test_split_by_one_language():
     assert split_by_language({"1": "a", "2": "b"}, "te", INDEXES, "index") == {"te": {"1": "a", "2": "b"}}
-
-
-def test_split_faults():
     with pytest.raises(XqgError, match="topic '2': no language given"):
         split_by_language({"1": "a", "2": "b"}, {"1": "fi"}, INDEXES, "index")
-    with pytest.raises(XqgError, match=r"topic '1' is in 'ja', for which here has no index\. It has ar, fi, te"):
-        split_by_language({"1": "a"}, {"1": "ja"}, INDEXES, "here")
-    with pytest.raises(XqgError, match="topic '1' is in 'ja'"):
-        split_by_language({"1": "a"}, "ja", INDEXES, "here")
+    for asked in ("ja", {"1": "ja"}):
+        with pytest.raises(XqgError, match=r"topic '1' is in 'ja', for which here has no index\. It has ar, fi, te"):
+            split_by_language({"1": "a"}, asked, INDEXES, "here")
