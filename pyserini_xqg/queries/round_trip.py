@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.fit import TOLERANCE, check_shards, probe_distance
 from pyserini_xqg.vectors.manifest import (
     MANIFEST_NAME,
-    ROUTED,
     SHARDED,
     read_encoder_manifest,
     read_manifest,
@@ -28,22 +27,6 @@ from pyserini_xqg.vectors.store import EmbeddingStore
 
 _QUERIES_AT_ONCE = 1024
 _PASSAGES_AT_ONCE = 4096
-
-
-class Ranker(Protocol):
-    """Something that ranks all passages for a query."""
-
-    def describe(self) -> dict[str, Any]:
-        """What is searched, and ``depth``: how far down ranks are known (None: to the end), as JSON."""
-        ...
-
-    def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
-        """Row numbers of passages of which the first is row ``first`` of the corpus; int64."""
-        ...
-
-    def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Rank of passage ``rows[i]`` for ``queries[i]`` (queries, dimension); int32, 0 where it is below the depth."""
-        ...
 
 
 class StoreRanker:
@@ -57,15 +40,15 @@ class StoreRanker:
         self.passages = store.array("passages")
 
     def describe(self) -> dict[str, Any]:
-        """As in :class:`Ranker`."""
+        """What is searched, and ``depth``: how far down ranks are known (None: to the end), as JSON."""
         return {"searched": "the passages of the store", "passages": len(self.passages), "depth": None}
 
     def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
-        """As in :class:`Ranker`: the store has the rows of the corpus."""
+        """Row numbers of passages of which the first is row ``first`` of the corpus; int64."""
         return np.arange(first, first + len(docids), dtype=np.int64)
 
     def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """As in :class:`Ranker`."""
+        """Rank of passage ``rows[i]`` for ``queries[i]`` (queries, dimension); int32."""
         parts = range(0, len(queries), _QUERIES_AT_ONCE)
         found = [self._ranks(queries[at : at + _QUERIES_AT_ONCE], rows[at : at + _QUERIES_AT_ONCE]) for at in parts]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
@@ -95,28 +78,24 @@ class IndexRanker:
         from pyserini_xqg.vectors.faiss_index import open_index
 
         self.directory, self.depth = Path(directory), depth
-        self._check(probe)
         self.index, docids = open_index(directory)
-        if self.index.d != probe["dimension"]:
-            raise XqgError(
-                f"{directory}: its vectors have {self.index.d} dimensions, the encoder's {probe['dimension']}. Pass an "
-                "index of the same encoder."
-            )
+        self._check(probe)
         self._digest = hashlib.sha256("".join(f"{docid}\n" for docid in docids).encode("utf-8")).hexdigest()
         self._row = {docid: row for row, docid in enumerate(docids)}
         if len(self._row) != len(docids):
             raise XqgError(f"{directory}: a docid is in it twice. Build the index from distinct docids.")
 
     def _check(self, probe: dict[str, Any]) -> None:
-        """Refuse an index whose manifests do not fit."""
+        """Refuse an index of another encoder, by its manifest's probe or, without one, by its dimension."""
+        cure = "Pass an index of the encoder that scores the queries."
+        if self.index.d != probe["dimension"]:
+            raise XqgError(
+                f"{self.directory}: its vectors have {self.index.d} dimensions, the encoder's {probe['dimension']}. "
+                f"{cure}"
+            )
         manifest = read_manifest(self.directory)
         if manifest is None:
             return
-        if manifest["layout"] == ROUTED:
-            raise XqgError(
-                f"{self.directory}: a routed index ({', '.join(manifest['languages'])}), whose passages hold generated "
-                "queries. Pass a plain one: pyserini_xqg.index --alpha 0."
-            )
         if manifest["layout"] == SHARDED:
             check_shards(self.directory, manifest)
         described = read_encoder_manifest(self.directory)
@@ -124,16 +103,17 @@ class IndexRanker:
             config = EncoderConfig.from_dict(described["encoder"], str(self.directory / MANIFEST_NAME))
             raise XqgError(
                 f"{self.directory}: built with another encoder, {config.describe()}: its vector of the probe text "
-                f"differs by {distance:.0%}. Pass an index of the encoder that scores the queries."
+                f"differs by {distance:.0%}. {cure}"
             )
-        if described["augmentation"]["alpha"] > 0 and described["augmentation"]["languages"]:
+        alpha = described["augmentation"]["alpha"]
+        if alpha > 0 and described["augmentation"]["languages"]:
             say(
-                f"{self.directory}: has alpha {described['augmentation']['alpha']:g}, so queries help to retrieve "
-                "themselves; an index with --alpha 0 judges them by the passages alone"
+                f"{self.directory}: has alpha {alpha:g}, so queries help to retrieve themselves; an index with "
+                "--alpha 0 judges them by the passages alone"
             )
 
     def describe(self) -> dict[str, Any]:
-        """As in :class:`Ranker`."""
+        """As :meth:`StoreRanker.describe`."""
         return {
             "searched": str(self.directory.resolve()),
             "kind": type(self.index).__name__,
@@ -143,7 +123,7 @@ class IndexRanker:
         }
 
     def rows(self, docids: Sequence[str], first: int) -> np.ndarray:
-        """As in :class:`Ranker`; :class:`XqgError` for a passage that is not in the index."""
+        """As :meth:`StoreRanker.rows`; :class:`XqgError` for a passage that is not in the index."""
         try:
             return np.array([self._row[docid] for docid in docids], dtype=np.int64)
         except KeyError as error:
@@ -153,7 +133,7 @@ class IndexRanker:
             ) from error
 
     def ranks(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """As in :class:`Ranker`."""
+        """As :meth:`StoreRanker.ranks`, 0 where it is below the depth."""
         ranks = np.zeros(len(queries), dtype=np.int32)
         for first in range(0, len(queries), _QUERIES_AT_ONCE):
             part = slice(first, first + _QUERIES_AT_ONCE)
@@ -162,3 +142,6 @@ class IndexRanker:
             better = np.count_nonzero(scores[query] > scores[query, place][:, None], axis=1)
             ranks[first + query] = better + 1
         return ranks
+
+
+Ranker = StoreRanker | IndexRanker

@@ -31,7 +31,6 @@ from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.vectors.building import Layout, build_index
 from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.store import EmbeddingStore
-from pyserini_xqg.vectors.store_writer import StoreWriter
 
 ROWS = 16
 PLAIN = ("--device", "cpu", "--dtype", "float32")
@@ -265,27 +264,6 @@ def test_store_of_what_is_kept(setting, tmp_path, capsys):
         run_filter(tmp_path / "kept.jsonl", *options, "--threshold", 1)
 
 
-@pytest.mark.parametrize("chunks", [0, 1, 3])
-def test_store_of_what_is_kept_broken_off(setting, tmp_path, monkeypatch, chunks):
-    options = ("--corpus", setting.corpus, "--store", setting.store, "--top-fraction", 0.5)
-    run_filter(tmp_path / "kept.jsonl", *options, "--output-store", tmp_path / "whole")
-    options += ("--scores", tmp_path / "kept.jsonl.scores", "--output-store", tmp_path / "store")
-    calls, original = [], StoreWriter.write
-
-    def interrupted(*chunk):
-        calls.append(1)
-        if len(calls) > chunks:
-            raise KeyboardInterrupt
-        original(*chunk)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StoreWriter, "write", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_filter(tmp_path / "kept.jsonl", *options)
-    run_filter(tmp_path / "kept.jsonl", *options)
-    assert directory_bytes(tmp_path / "store") == directory_bytes(tmp_path / "whole")
-
-
 def test_store_of_something_else(setting, tmp_path):
     """The unfiltered corpus beside the verdicts of a filter: refused, and no store is left complete."""
     run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, "--top-fraction", 0.5)
@@ -302,6 +280,8 @@ def test_overwrite(setting, tmp_path):
     before = (tmp_path / "kept.jsonl").read_bytes()
     with pytest.raises(XqgError, match=r"kept.jsonl exists. Remove it, choose another --output, or pass --overwrite"):
         run_filter(tmp_path / "kept.jsonl", *options, "--threshold", 1)
+    with pytest.raises(XqgError, match=r"scores: has no ranks, so --round-trip 3 cannot be taken from it"):
+        run_filter(tmp_path / "more.jsonl", *options, "--round-trip", 3)
     assert (tmp_path / "kept.jsonl").read_bytes() == before
     run_filter(tmp_path / "kept.jsonl", *options, "--threshold", 22, "--overwrite")
     assert len((tmp_path / "kept.jsonl").read_bytes()) < len(before)
@@ -322,18 +302,6 @@ def test_nothing_half_written(setting, tmp_path, monkeypatch):
         run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, "--store", setting.store, "--threshold", 0)
     names = {path.name for path in tmp_path.iterdir()} - {".kept.jsonl.lock"}
     assert names == {"kept.jsonl.scores"}
-
-
-def test_full_disk(setting, tmp_path, small_disk):
-    records = [
-        {"docid": f"p{row}", "text": "river " * 3000, "generated_queries": {"fi": ["joki"]}} for row in range(12)
-    ]
-    corpus = write_jsonl(tmp_path / "large.jsonl", records)
-    options = ("--corpus", corpus, "--scores", tmp_path / "scores", "--threshold", -1e9)
-    run_filter(tmp_path / "kept.jsonl", *options, "--encoder", setting.encoder, *PLAIN)
-    with pytest.raises(XqgError, match=r"kept.jsonl: the disk is full .*run the command again"):
-        run_filter(small_disk / "kept.jsonl", *options)
-    assert {path.name for path in small_disk.iterdir()} <= {".kept.jsonl.lock"}
 
 
 def test_as_a_command(setting, tmp_path, capsys):
@@ -361,36 +329,27 @@ def test_as_a_command(setting, tmp_path, capsys):
         (("--threshold", "fi=1"), "--threshold: none for ar, ja"),
         (("--top-fraction", "70"), "70 is not above 0 and at most 1"),
         (("--threshold", "1", "--per-language"), "--per-language goes with a single --top-fraction"),
+        (("--top-fraction", "ar=1", "--per-language"), "--per-language goes with a single --top-fraction"),
+        (("--threshold", "1", "--top-fraction", "1"), "--threshold and --top-fraction both choose the lowest score"),
         (("--threshold", "1", "--encoder", "x"), "--store has the vectors already"),
         (("--threshold", "1", "--index", "x"), "--index goes with --round-trip"),
         (("--threshold", "1", "--fields", "title"), "was made with --fields title text"),
         (("--threshold", "1", "--languages", "fi,te"), "no generated queries in te"),
         (("--round-trip", "3", "--index", "no-index"), "no FAISS index there"),
+        # Without the store:
+        (("!", "--threshold", "1"), "kept.jsonl.scores: no query scores there"),
+        (("!", "--threshold", "1", "--scores", "none"), "none: no query scores there"),
+        (("!", "--round-trip", "3", "--index", "x"), "--index goes with --encoder or --store"),
+        (("!", "--round-trip", "3", "--encoder", "x"), "--round-trip with --encoder needs --index"),
+        (("!", "--threshold", "1", "--encoder", "x", "--output-store", "y"), "--output-store takes the vectors"),
+        (("!", "--threshold", "1", "--store", "none"), "none: no embedding store there"),
     ],
 )
 def test_bad_options(setting, tmp_path, capsys, options, phrase):
-    corpus = ("--corpus", setting.corpus, "--store", setting.store)
-    assert phrase in refused(lambda: run_filter(tmp_path / "kept.jsonl", *corpus, *options), capsys)
+    corpus = ("--corpus", setting.corpus, *(() if "!" in options else ("--store", setting.store)))
+    given = [option for option in options if option != "!"]
+    assert phrase in refused(lambda: run_filter(tmp_path / "kept.jsonl", *corpus, *given), capsys)
     assert list(tmp_path.iterdir()) == []  # not even scores
-
-
-@pytest.mark.parametrize(
-    ("options", "phrase"),
-    [
-        (("--threshold", "1"), r"kept.jsonl.scores: no query scores there .*Pass --encoder, or --store"),
-        (("--threshold", "1", "--scores", "none"), "none: no query scores there"),
-        (("--round-trip", "3", "--index", "x"), "--index goes with --encoder or --store"),
-        (("--round-trip", "3", "--encoder", "x"), "--round-trip with --encoder needs --index"),
-        (
-            ("--threshold", "1", "--encoder", "x", "--output-store", "y"),
-            "--output-store takes the vectors from --store",
-        ),
-        (("--threshold", "1", "--store", "none"), "none: no embedding store there"),
-    ],
-)
-def test_bad_sources(setting, tmp_path, options, phrase):
-    with pytest.raises(XqgError, match=phrase):
-        run_filter(tmp_path / "kept.jsonl", "--corpus", setting.corpus, *options)
 
 
 def test_bad_outputs(setting, tmp_path):
@@ -411,13 +370,6 @@ def test_bad_outputs(setting, tmp_path):
     with pytest.raises(XqgError, match=r"kept.jsonl.json exists and is no description of filtered queries"):
         run_filter(tmp_path / "kept.jsonl", "--corpus", corpus, *options)
     assert (tmp_path / "kept.jsonl.json").read_text() == '{"mine": true}'
-
-
-def test_scores_without_ranks(setting, tmp_path):
-    options = ("--corpus", setting.corpus, "--scores", tmp_path / "scores")
-    run_filter(tmp_path / "kept.jsonl", *options, "--store", setting.store, "--threshold", 0)
-    with pytest.raises(XqgError, match=r"scores: has no ranks, so --round-trip 3 cannot be taken from it"):
-        run_filter(tmp_path / "more.jsonl", *options, "--round-trip", 3)
 
 
 def test_corpus_without_queries(setting, tmp_path):

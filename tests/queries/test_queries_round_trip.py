@@ -137,7 +137,7 @@ def test_index_of_another_encoder(store, plain):
 
 def test_routed_index(store, tmp_path):
     build_index(store, tmp_path / "routed", Recipe(alpha=0.5, aggregate="mean", route=True))
-    with pytest.raises(XqgError, match=r"a routed index \(fi\).*--alpha 0"):
+    with pytest.raises(XqgError, match=r"a routed index \(fi\)"):
         IndexRanker(tmp_path / "routed", 5, probe(store))
 
 

@@ -144,17 +144,3 @@ def test_languages_must_be_those_of_the_corpus():
         Selection(top_fraction={"ar": Fraction(1)}).check(["ar", "fi"])
     with pytest.raises(XqgError, match=r"no queries in te. There are some in ar, fi"):
         Selection(threshold={"ar": 0.1, "fi": 1, "te": 1}).check(["ar", "fi"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "phrase"),
-    [
-        ({}, "nothing to filter by"),
-        ({"threshold": 1.0, "top_fraction": Fraction(1)}, "Pass one of them"),
-        ({"threshold": 1.0, "per_language": True}, "--per-language goes with"),
-        ({"top_fraction": {"ar": Fraction(1)}, "per_language": True}, "--per-language goes with a single"),
-    ],
-)
-def test_contradictions(settings, phrase):
-    with pytest.raises(XqgError, match=phrase):
-        Selection(**settings)
