@@ -115,12 +115,11 @@ def rules_line(rules: Mapping[str, Any]) -> str:
         "script": "by script alone, which does not tell languages of one script apart",
         "none": "not checked",
     }
-    line = f"Language: {how[rules['language_check']]}."
-    if rules["near_duplicate"] is not None:
-        line += f" Near-duplicates share {rules['near_duplicate']:.0%} of their character 3-grams or more."
-    if rules["copied"] is not None:
-        line += f" Copies stand in the passage with {rules['copied']:.0%} of their characters in one run."
-    return line
+    return (
+        f"Language: {how[rules['language_check']]}. "
+        f"Near-duplicates share {rules['near_duplicate']:.0%} of their character 3-grams or more. "
+        f"Copies stand in the passage with {rules['copied']:.0%} of their characters in one run."
+    )
 
 
 def text_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -174,16 +174,16 @@ class LanguageStatistics:
         if not folded:
             yield "empty", ""
             return
-        if rules.max_query_characters is not None and len(query) > rules.max_query_characters:
+        if len(query) > rules.max_query_characters:
             yield "too_long", f"{len(query):,} characters"
         if not rules.keep_duplicates and folded in before:
             yield "duplicate", before[folded]
-        elif rules.near_duplicate is not None:
+        else:
             for other, text in before.items():
                 if near_duplicates(folded, other, rules.near_duplicate):
                     yield "near_duplicate", text
                     break
-        if rules.copied is not None and is_copy(folded, form.folded, rules.copied):
+        if is_copy(folded, form.folded, rules.copied):
             yield "copy", ""
         if rules.language_check != "none" and (found := found_instead(query, self.language, rules.language_check)):
             self._instead[found] += 1
@@ -229,14 +229,7 @@ class LanguageStatistics:
         }
 
     def _is_checked(self, kind: str) -> bool:
-        rules = self._rules
-        off = {
-            "duplicate": rules.keep_duplicates,
-            "near_duplicate": rules.near_duplicate is None,
-            "copy": rules.copied is None,
-            "wrong_language": rules.language_check == "none",
-            "too_long": rules.max_query_characters is None,
-        }
+        off = {"duplicate": self._rules.keep_duplicates, "wrong_language": self._rules.language_check == "none"}
         return not off.get(kind, False)
 
 

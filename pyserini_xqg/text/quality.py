@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pyserini_xqg.core.errors import XqgError
+import regex
+
 from pyserini_xqg.core.options import at_least, between, option
 from pyserini_xqg.text.language_check import CHECKS, PACKAGE, found_instead, identification_version, resolve_check
 
@@ -22,38 +22,26 @@ REASONS = ("empty", "too_long", "duplicate", "near_duplicate", "copy", "wrong_la
 """Why a query is refused, in the order in which the rules are tried."""
 
 
-def _share_or_off(value: str) -> float | None:
-    try:
-        return None if value == "off" else float(value)
-    except ValueError as error:
-        raise XqgError(f"{value!r} is neither a number nor 'off'") from error
-
-
 @dataclass(frozen=True)
 class QualityOptions:
     """Quality of the queries
 
-    Which queries are refused; None switches a rule off. Commands call :meth:`resolved` before they begin.
+    Which queries are refused. Commands call :meth:`resolved` before they begin.
     """
 
-    max_query_characters: int | None = option(
-        300, "a query of more characters is too long", metavar="N", check=at_least(1)
-    )
+    max_query_characters: int = option(300, "a query of more characters is too long", metavar="N", check=at_least(1))
     keep_duplicates: bool = option(False, "accept a query that the passage already has")
-    near_duplicate: float | None = option(
+    near_duplicate: float = option(
         0.8,
         "Jaccard similarity of character 3-grams (above 0.5, at most 1) from which on a query counts as one that the "
-        "passage already has, unless their numbers differ; 'off' for never",
+        "passage already has, unless their numbers differ",
         metavar="SHARE",
-        read=_share_or_off,
         check=between(0.5, 1, above=True),
     )
-    copied: float | None = option(
+    copied: float = option(
         0.95,
-        "share of the query (above 0.5, at most 1) that stands in the passage as one run, from which on it is a copy; "
-        "'off' for never",
+        "share of the query (above 0.5, at most 1) that stands in the passage as one run, from which on it is a copy",
         metavar="SHARE",
-        read=_share_or_off,
         check=between(0.5, 1, above=True),
     )
     language_check: str = option(
@@ -89,35 +77,24 @@ def refusal(query: str, language: str, passage_text: str, accepted: Sequence[str
     folded = fold(query)
     if not folded:
         return "empty"
-    if rules.max_query_characters is not None and len(query) > rules.max_query_characters:
+    if len(query) > rules.max_query_characters:
         return "too_long"
     others = [fold(text) for text in accepted]
     if not rules.keep_duplicates and folded in others:
         return "duplicate"
-    if rules.near_duplicate is not None and any(
-        near_duplicates(folded, other, rules.near_duplicate) for other in others
-    ):
+    if any(near_duplicates(folded, other, rules.near_duplicate) for other in others):
         return "near_duplicate"
-    if rules.copied is not None and is_copy(folded, fold(passage_text), rules.copied):
+    if is_copy(folded, fold(passage_text), rules.copied):
         return "copy"
     if rules.language_check != "none" and found_instead(query, language, rules.language_check):
         return "wrong_language"
     return None
 
 
-class _Folding(dict[int, str | None]):
-    """Code point to what it becomes; filled as characters occur."""
-
-    def __missing__(self, code: int) -> str | None:
-        kind = unicodedata.category(chr(code))
-        value = None if kind == "Cf" else " " if kind[0] in "PZC" or kind == "Sk" else chr(code)
-        self[code] = value
-        return value
-
-
-_FOLDING = _Folding()
-_DROPPED_SPACE = re.compile(r"(?<!\d) | (?!\d)")
-_NUMBER = re.compile(r"\d+")
+_INVISIBLE = regex.compile(r"\p{Cf}")
+_BETWEEN_WORDS = regex.compile(r"[\p{P}\p{Z}\p{C}\p{Sk}]")
+_DROPPED_SPACE = regex.compile(r"(?<!\d) | (?!\d)")
+_NUMBER = regex.compile(r"\d+")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -138,7 +115,8 @@ def words(text: str) -> list[str]:
     >>> words("L'eau, où?")
     ['l', 'eau', 'où']
     """
-    return unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING).split()
+    folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return _BETWEEN_WORDS.sub(" ", folded).split()
 
 
 def character_ngrams(folded: str, size: int = 3) -> set[str]:
