@@ -56,6 +56,6 @@ def forget_tokens() -> None:
     from pyserini_xqg.evaluate import answer_tokens
 
     answer_tokens.exact_tokens.cache_clear()
-    answer_tokens._cache.clear()
+    answer_tokens.joined_tokens.cache_clear()
     official_tokens.cache_clear()
     getattr(getattr(tokenize, "_get_punkt_tokenizer", None), "cache_clear", lambda: None)()

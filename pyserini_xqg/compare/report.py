@@ -118,7 +118,7 @@ class SystemScores:
             ]
             for row in self.rows
         ]
-        scores = [Column(name + "*" * (name in self.marked), percent, "highest") for name in self.measures]
+        scores = [Column(name + "*" * (name in self.marked), percent, best=True) for name in self.measures]
         return Table(["system", *scores, *(shown[cost] for cost in costs)], rows, "Average of the languages")
 
     def notes(self) -> list[str]:

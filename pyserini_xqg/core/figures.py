@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURE_FORMATS = ("png", "svg", "pdf")
-# Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow; black is for baselines.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BASELINE_COLOR = "#444444"
+PAGE_COLORS = {"bar": "#2f6fd0", "other": "#c2570c", "line": "#d9dfe6", "soft": "#5b6877", "ink": "#1c2530"}
+"""Colours to draw with where pages show their own instead, of those names in ``page.css``: light and dark."""
 
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib, so that every machine draws the same letters
@@ -34,18 +34,28 @@ _STYLE = {
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
     "savefig.dpi": 160,
     "svg.hashsalt": "pyserini-xqg",  # else ids are random
     "pdf.fonttype": 42,
 }
-# Names and dates that differ between releases and runs.
+_PAGE_STYLE = {
+    **_STYLE,
+    "axes.grid": False,
+    "axes.spines.left": False,
+    "axes.spines.bottom": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "grid.color": PAGE_COLORS["line"],
+    "svg.fonttype": "none",  # texts stay texts
+}
+# Without the names and dates that differ between releases and runs.
 _METADATA = {
     "png": {"Software": None},
     "svg": {"Creator": None, "Date": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
 }
+FIGURE_FORMATS = tuple(_METADATA)
+_TOOLTIP = "tooltip: "
 
 
 def line_style(number: int) -> dict[str, Any]:
@@ -64,27 +74,25 @@ def line_style(number: int) -> dict[str, Any]:
 
 @contextmanager
 def figure_file(
-    path: str | Path, rows: int = 1, columns: int = 1, panel: tuple[float, float] = (4.6, 3.2), **subplots: Any
+    path: str | Path, rows: int = 1, columns: int = 1, panel: tuple[float, float] = (4.6, 3.2)
 ) -> Iterator[tuple[Any, np.ndarray]]:
     """Draw a figure of rows x columns panels, each ``panel`` inches wide and high, into a file that appears whole.
 
-    Yields the figure and its axes, an array (rows, columns). The name's ending decides the format, one of
-    :data:`FIGURE_FORMATS`. The same drawing with the same Matplotlib gives the same bytes.
+    Yields the figure and its axes, an array (rows, columns). The name's ending is one of :data:`FIGURE_FORMATS`. The
+    same drawing with the same Matplotlib gives the same bytes.
 
     >>> with figure_file("/tmp/xqg-doctest.svg") as (figure, axes):
     ...     draw_line(axes[0, 0], [0, 1], [0.2, 0.4], [0.1, 0.3], [0.3, 0.5], label="xQG", **line_style(0))
     >>> Path("/tmp/xqg-doctest.svg").read_text()[:5]
     '<?xml'
     """
-    kind = Path(path).suffix.removeprefix(".")
-    if kind not in FIGURE_FORMATS:
-        raise XqgError(f"{path}: no figure format of that name. Use one of {', '.join(FIGURE_FORMATS)}.")
     import matplotlib
     from matplotlib.figure import Figure
 
+    kind = Path(path).suffix.removeprefix(".")
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
-        yield figure, figure.subplots(rows, columns, squeeze=False, **subplots)
+        yield figure, figure.subplots(rows, columns, squeeze=False)
         with write_file(path, "wb") as out:
             figure.savefig(out, format=kind, metadata=_METADATA[kind])
 
@@ -96,7 +104,7 @@ def draw_line(
     low: Sequence[float],
     high: Sequence[float],
     *,
-    label: str | None = None,
+    label: str,
     filled: Sequence[bool] | None = None,
     connect: bool = True,
     color: str = COLORS[0],
@@ -107,7 +115,7 @@ def draw_line(
 
     filled : for each point, whether its marker is filled (such as for a significant difference); None fills all.
     """
-    x, y, low, high = (np.asarray(values, dtype=float) for values in (x, y, low, high))
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     filled = np.ones(len(x), dtype=bool) if filled is None else np.asarray(filled, dtype=bool)
     if connect and len(x) > 1:
         axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
@@ -116,31 +124,9 @@ def draw_line(
         # Not the distances errorbar takes, which rounding could make negative.
         axes.vlines(x, low, high, color=color, linewidth=1.2, alpha=0.6)
     for chosen, face in ((filled, color), (~filled, "white")):
-        if chosen.any():
-            axes.plot(
-                x[chosen], y[chosen], color=color, marker=marker, linestyle="none", markerfacecolor=face, zorder=3
-            )
-    if label is not None:  # a line of its own, so that the legend does not depend on which markers are filled
-        line = linestyle if connect else "none"
-        axes.plot([], [], color=color, marker=marker, linestyle=line, label=label)
-
-
-PAGE_COLORS = {"bar": "#2f6fd0", "other": "#c2570c", "line": "#d9dfe6", "soft": "#5b6877", "ink": "#1c2530"}
-"""Colours to draw with where pages show their own instead, of those names in ``page.css``: light and dark."""
-
-_PAGE_STYLE = {
-    **_STYLE,
-    "font.size": 9,
-    "axes.grid": False,
-    "axes.spines.left": False,
-    "axes.spines.bottom": False,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "grid.color": PAGE_COLORS["line"],
-    "axes.edgecolor": PAGE_COLORS["line"],
-    "svg.fonttype": "none",  # texts stay texts
-}
-_TOOLTIP = "tooltip: "
+        axes.plot(x[chosen], y[chosen], color=color, marker=marker, linestyle="none", markerfacecolor=face, zorder=3)
+    # A line of its own, so that the legend does not depend on which markers are filled.
+    axes.plot([], [], color=color, marker=marker, linestyle=linestyle if connect else "none", label=label)
 
 
 def tooltip(artist: Any, text: str) -> None:
@@ -148,26 +134,18 @@ def tooltip(artist: Any, text: str) -> None:
     artist.set_gid(_TOOLTIP + text)
 
 
-def inline_svg(
-    draw: Callable[[Any, np.ndarray], None],
-    label: str,
-    size: tuple[float, float] = (4.4, 1.8),
-    rows: int = 1,
-    columns: int = 1,
-    **subplots: Any,
-) -> str:
+def inline_svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = (4.4, 1.8)) -> str:
     """A figure as SVG inside a page, in the page's colours: :data:`PAGE_COLORS`; ``markupsafe.Markup``.
 
     Pages allow no style but their own, so every style of the drawing becomes attributes.
 
     Parameters
     ----------
-    draw : draws into the figure and its axes, an array (rows, columns).
+    draw : draws into the figure's axes.
     label : what is shown, for screen readers.
     size : width and height in inches, which fix the proportions: the page sets the width.
-    subplots : of ``Figure.subplots``, such as ``sharey``.
 
-    >>> print(inline_svg(lambda figure, axes: tooltip(axes[0, 0].bar([0], [1])[0], "one"), "A bar")[:57])
+    >>> print(inline_svg(lambda axes: tooltip(axes.bar([0], [1])[0], "one"), "A bar")[:57])
     <svg viewBox="0 0 316.8 129.6" role="img" aria-label="A b
     """
     import matplotlib
@@ -177,7 +155,7 @@ def inline_svg(
     out = io.BytesIO()
     with matplotlib.rc_context(_PAGE_STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure, figure.subplots(rows, columns, squeeze=False, **subplots))
+        draw(figure.subplots())
         figure.savefig(out, format="svg", metadata=_METADATA["svg"], transparent=True)
     return Markup(_page_svg(out.getvalue(), label))
 
@@ -188,6 +166,7 @@ def _page_svg(data: bytes, label: str) -> str:
 
     root = ElementTree.fromstring(data)
     text = data.decode("utf-8")
+    variables = {color: f"var(--{name})" for name, color in PAGE_COLORS.items()}
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.endswith(("}metadata", "}style")):
@@ -195,11 +174,9 @@ def _page_svg(data: bytes, label: str) -> str:
     for element in list(root.iter()):
         element.tag = element.tag.rpartition("}")[2]
         attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
-        for entry in filter(None, attributes.pop("style", "").split(";")):
-            name, _, value = entry.partition(":")
-            attributes[name.strip()] = value.strip()
-        if element.tag != "text":
-            element.text = None
+        styles = (entry.partition(":") for entry in attributes.pop("style", "").split(";") if entry)
+        attributes |= {name.strip(): value.strip() for name, _, value in styles}
+        element.text = element.text if element.tag == "text" else None
         element.tail = None
         name = attributes.get("id", "")
         if f"#{name}" not in text:
@@ -208,12 +185,9 @@ def _page_svg(data: bytes, label: str) -> str:
             about = ElementTree.Element("title")
             about.text = name.removeprefix(_TOOLTIP)
             element.insert(0, about)
-        element.attrib = {name: _PAGE_VARIABLES.get(value, value) for name, value in attributes.items()}
+        element.attrib = {name: variables.get(value, value) for name, value in attributes.items()}
     root.attrib = {
         **{"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label},
         **{"stroke-linejoin": "round", "stroke-linecap": "butt"},  # those of the style that was removed
     }
     return ElementTree.tostring(root, encoding="unicode")
-
-
-_PAGE_VARIABLES = {color: f"var(--{name})" for name, color in PAGE_COLORS.items()}

@@ -7,11 +7,11 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
@@ -50,14 +50,14 @@ class Column:
 
     name : its head.
     show : a format such as ``.2f`` or ``,``, or a function from value to text. None is always shown as a dash.
-    best : which value is in bold; values shown alike are equally good, and where all are there is none.
+    best : whether the highest value is in bold; values shown alike are equally good, and where all are there is none.
     left : aligned left; None does so for a table's first column only.
     group : stands above neighbouring columns that have the same.
     """
 
     name: str
     show: str | Callable[[Any], str] = ""
-    best: Literal["highest", "lowest"] | None = None
+    best: bool = False
     left: bool | None = None
     group: str = ""
 
@@ -96,7 +96,7 @@ class Table:
     Text, Markdown and LaTeX show the values as the columns say; CSV and JSON hold them with all digits.
 
     >>> rows = [["plain", 0.5, 21], ["xqg", Cell(0.625, mark=SIGNIFICANT), 1234]]
-    >>> table = Table(["run", Column("R@10", percent, best="highest"), Column("MB", ",")], rows, "All runs")
+    >>> table = Table(["run", Column("R@10", percent, best=True), Column("MB", ",")], rows, "All runs")
     >>> print(table.text())
     All runs
     run      R@10      MB
@@ -114,8 +114,6 @@ class Table:
     plain,0.5,21
     xqg,0.625,1234
     <BLANKLINE>
-    >>> table.records()[1]
-    {'run': 'xqg', 'R@10': 0.625, 'MB': 1234}
     """
 
     columns: Sequence[Column]
@@ -128,22 +126,16 @@ class Table:
 
     def cells(self) -> list[list[Cell]]:
         """The rows as they are shown: every cell with its text, and whether it is the best of its column."""
-        rows = [
-            [self._cell(column, value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows
-        ]
+        rows = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows]
         for place, column in enumerate(self.columns):
-            known = [row[place] for row in rows if row[place].value is not None]
+            shown = [replace(row[place], text=column.text(row[place].value)) for row in rows]
+            known = [cell for cell in shown if cell.value is not None]
             if column.best and len({cell.text for cell in known}) > 1:
-                choose = max if column.best == "highest" else min
-                best = choose(known, key=lambda cell: cell.value).text
-                for row in rows:
-                    row[place] = replace(row[place], best=row[place].text == best and row[place].value is not None)
+                best = max(known, key=lambda cell: cell.value).text
+                shown = [replace(cell, best=cell.text == best) for cell in shown]
+            for row, cell in zip(rows, shown, strict=True):
+                row[place] = cell
         return rows
-
-    @staticmethod
-    def _cell(column: Column, value: Any) -> Cell:
-        cell = value if isinstance(value, Cell) else Cell(value)
-        return replace(cell, text=column.text(cell.value))
 
     def is_left(self, place: int) -> bool:
         """Whether a column is aligned left."""
@@ -157,64 +149,41 @@ class Table:
 
     def text(self) -> str:
         """Aligned columns for a terminal, the title above; the best of a column has a ``>`` before it."""
-        return "\n".join(self._text_lines())
-
-    def _text_lines(self) -> Iterator[str]:
-        rows = self.cells()
-        shown = [[BEST * cell.best + cell.text for cell in row] for row in rows]
-        heads = [column.name for column in self.columns]
-        widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]
-        marks = [max((len(row[place].mark) for row in rows), default=0) for place in range(len(heads))]
-        if self.title:
-            yield self.title
+        heads = [Cell(column.name, text=column.name) for column in self.columns]
+        columns = []
+        for cells in zip(heads, *self.cells(), strict=True):
+            mark = max(len(cell.mark) for cell in cells)
+            columns.append([BEST * cell.best + cell.text + cell.mark.ljust(mark) for cell in cells])
+        widths = [max(map(len, texts)) for texts in columns]
+        lines = [[self.title]] if self.title else []
         if groups := self.groups():
-            line, place = [], 0
-            for name, number in groups:
-                some = slice(place, place + number)
-                span = sum(widths[some]) + sum(marks[some]) + 2 * (number - 1)
-                if name and (lacking := len(name) + 4 - span) > 0:  # the columns under a long name grow
-                    widths[place] += lacking
-                    span += lacking
-                line.append(f" {name} ".center(span, "-") if name else " " * span)
-                place += number
-            yield "  ".join(line).rstrip()
-        for row, texts in zip([[Cell(head) for head in heads], *rows], [heads, *shown], strict=True):
-            line = []
-            for place, (cell, text) in enumerate(zip(row, texts, strict=True)):
-                aligned = text.ljust(widths[place]) if self.is_left(place) else text.rjust(widths[place])
-                line.append(aligned + cell.mark.ljust(marks[place]))
-            yield "  ".join(line).rstrip()
+            lines.append(_group_heads(groups, widths))
+        for row in zip(*columns, strict=True):
+            aligned = zip(row, widths, map(self.is_left, range(len(row))), strict=True)
+            lines.append([text.ljust(width) if left else text.rjust(width) for text, width, left in aligned])
+        return "\n".join("  ".join(line).rstrip() for line in lines)
 
     def markdown(self) -> str:
         """Markdown, the title in bold above; the best of a column in bold."""
-        lines = [f"{_bold(self.title)}\n"] if self.title else []
-        lines.append(_pipes(_markdown(column.full_name) for column in self.columns))
+        lines = [f"**{_markdown(self.title)}**", ""] if self.title else []
+        heads = [_markdown(column.full_name) for column in self.columns]
         rules = ["---" if self.is_left(place) else "---:" for place in range(len(self.columns))]
-        lines.append(f"|{'|'.join(rules)}|")
+        lines += [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
         for row in self.cells():
-            texts = [(_markdown(cell.text), cell) for cell in row]
-            lines.append(_pipes(f"**{text}**{cell.mark}" if cell.best else text + cell.mark for text, cell in texts))
+            texts = [f"**{_markdown(cell.text)}**" if cell.best else _markdown(cell.text) for cell in row]
+            lines.append(f"| {' | '.join(text + cell.mark for text, cell in zip(texts, row, strict=True))} |")
         return "\n".join(lines)
 
     def latex(self) -> str:
-        r"""One ``tabular`` with booktabs' rules (``\usepackage{booktabs}``)."""
-        return "\n".join(_tabular([self]))
-
-    def _latex_head(self) -> list[str]:
+        r"""A ``tabular`` with booktabs' rules (``\usepackage{booktabs}``), the title in its first line."""
         aligned = "".join("l" if self.is_left(place) else "r" for place in range(len(self.columns)))
-        heads = " & ".join(latex(column.full_name) for column in self.columns)
-        return [rf"\begin{{tabular}}{{{aligned}}}", r"\toprule", heads + r" \\"]
-
-    def _latex_body(self) -> Iterator[str]:
-        yield r"\midrule"
-        if self.title:
-            yield rf"\multicolumn{{{len(self.columns)}}}{{l}}{{{latex(self.title)}}} \\"
+        title = [rf"\multicolumn{{{len(self.columns)}}}{{l}}{{{latex(self.title)}}} \\"] if self.title else []
+        lines = [rf"\begin{{tabular}}{{{aligned}}}", r"\toprule", *title]
+        lines += [" & ".join(latex(column.full_name) for column in self.columns) + r" \\", r"\midrule"]
         for row in self.cells():
-            cells = [
-                rf"\textbf{{{latex(cell.text)}}}{latex(cell.mark)}" if cell.best else latex(cell.text + cell.mark)
-                for cell in row
-            ]
-            yield " & ".join(cells) + r" \\"
+            texts = [rf"\textbf{{{latex(cell.text)}}}" if cell.best else latex(cell.text) for cell in row]
+            lines.append(" & ".join(text + latex(cell.mark) for text, cell in zip(texts, row, strict=True)) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
     def csv(self, delimiter: str = ",") -> str:
         """Values with all digits under the columns' names, separated by commas, or tabs."""
@@ -224,14 +193,11 @@ class Table:
         writer.writerows([cell.value if isinstance(cell, Cell) else cell for cell in row] for row in self.rows)
         return out.getvalue()
 
-    def records(self) -> list[dict[str, Any]]:
+    def json(self) -> str:
         """A JSON object a row, by the columns' names; null for numbers that JSON does not know."""
         names = [column.full_name for column in self.columns]
-        return [dict(zip(names, map(_json_value, row), strict=True)) for row in self.rows]
-
-    def json(self) -> str:
-        """:meth:`records` as text."""
-        return json.dumps(self.records(), ensure_ascii=False, indent=2) + "\n"
+        records = [dict(zip(names, map(_json_value, row), strict=True)) for row in self.rows]
+        return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
 
     def write(self, path: str | Path) -> None:
         r"""Write values with all digits: JSON, CSV or TSV by the file's ending, the last two also ``.gz``.
@@ -256,7 +222,7 @@ def check_suffix(path: str | Path, suffixes: Sequence[str]) -> None:
 def render(tables: Sequence[Table], style: str = "table", notes: Sequence[str] = ()) -> str:
     """Notes and tables as one text: ``table`` (for a terminal), ``markdown``, or ``latex``.
 
-    In LaTeX, notes are comments, and tables with the columns of the one before are blocks of its ``tabular``.
+    In LaTeX, notes are comments.
 
     >>> table = Table(["run", Column("R@10", percent)], [["plain", 0.5]], "R@10")
     >>> print(render([table, table], notes=["Values x 100."]), end="")
@@ -271,32 +237,28 @@ def render(tables: Sequence[Table], style: str = "table", notes: Sequence[str] =
     plain  50.00
     """
     if style == "latex":
-        lines = [f"% {note}" for note in notes] + [r"% \usepackage{booktabs}"]
-        same = groupby(tables, key=lambda table: tuple(column.full_name for column in table.columns))
-        return "\n".join([*lines, "\n\n".join("\n".join(_tabular(list(some))) for _, some in same)]) + "\n"
+        lines = "\n".join([*(f"% {note}" for note in notes), r"% \usepackage{booktabs}"])
+        return "\n\n".join([lines, *(table.latex() for table in tables)]) + "\n"
     if style == "markdown":
         return "\n\n".join([*map(_markdown, notes), *(table.markdown() for table in tables)]) + "\n"
     return "\n\n".join(["\n".join(notes)] * bool(notes) + [table.text() for table in tables]) + "\n"
 
 
-def _tabular(tables: Sequence[Table]) -> list[str]:
-    body = [line for table in tables for line in table._latex_body()]
-    return [*tables[0]._latex_head(), *body, r"\bottomrule", r"\end{tabular}"]
+def _group_heads(groups: Sequence[tuple[str, int]], widths: list[int]) -> list[str]:
+    """The names of groups over their columns; the first column of a group with a longer name becomes wider."""
+    heads, place = [], 0
+    for name, number in groups:
+        title = f"- {name} -" if name else ""
+        span = sum(widths[place : place + number]) + 2 * (number - 1)
+        widths[place] += max(0, len(title) - span)
+        heads.append(title.center(span, "-" if name else " "))
+        place += number
+    return heads
 
 
 def _json_value(cell: Any) -> Any:
     value = cell.value if isinstance(cell, Cell) else cell
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _pipes(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
-
-
-def _bold(title: str) -> str:
-    """Asterisks at the end stay outside."""
-    name = title.rstrip("*")
-    return f"**{_markdown(name)}**" + r"\*" * (len(title) - len(name))
 
 
 def _markdown(text: str) -> str:

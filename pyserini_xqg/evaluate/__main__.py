@@ -9,13 +9,7 @@ from pyserini_xqg.core.files import write_text
 from pyserini_xqg.core.options import parse
 from pyserini_xqg.core.output import check_file
 from pyserini_xqg.evaluate.collection import Collection
-from pyserini_xqg.evaluate.comparisons import (
-    RunValues,
-    check_shared_topics,
-    compare_runs,
-    write_by_query,
-    write_comparisons,
-)
+from pyserini_xqg.evaluate.comparisons import RunValues, compare_runs, write_by_query, write_comparisons
 from pyserini_xqg.evaluate.score_tables import Results
 from pyserini_xqg.evaluate.scoring import Scorer
 from pyserini_xqg.evaluate.settings import EvaluateOptions
@@ -111,8 +105,6 @@ def evaluate(
     with Scorer(collection, measures, docids) as scorer:
         for name, content in contents.items():
             scorer.check(content, runs[name])
-        if baseline is not None:
-            check_shared_topics(contents, baseline, scorer.languages)
         values = {name: scorer.score(content, runs[name]) for name, content in contents.items()}
         results = Results(
             scores={name: scorer.means(of_run) for name, of_run in values.items()},

@@ -117,24 +117,17 @@ def read_collection(qrels: str | None = None, answers: str | None = None, passag
 
 
 def open_dataset(dataset_id: str) -> Collection:
-    """A collection from an ir_datasets dataset with queries, such as ``xor-tydi/dev``; ``lang`` and ``answers`` of the
-    queries are used where they exist.
-    """
+    """A collection from an ir_datasets dataset with queries; their ``lang`` and ``answers`` are used if they exist."""
     from pyserini_xqg.datasets import load
 
     dataset = load(dataset_id)
     if not dataset.has_queries():
         raise XqgError(f"--dataset {dataset_id}: it has no queries. Use one with queries, such as xor-tydi/dev.")
-    fields = dataset.queries_cls()._fields
-    collection = Collection(dataset_id, set())
-    if "answers" in fields:
-        collection.answers = {}
-    for query in dataset.queries_iter():
-        collection.topics.add(query.query_id)
-        if "answers" in fields:
-            collection.answers[query.query_id] = query.answers
-        if "lang" in fields and query.lang:
-            collection.languages[query.query_id] = query.lang
+    queries = {query.query_id: query for query in dataset.queries_iter()}
+    languages = {query_id: getattr(query, "lang", None) for query_id, query in queries.items()}
+    collection = Collection(dataset_id, set(queries), {query: code for query, code in languages.items() if code})
+    if "answers" in dataset.queries_cls()._fields:
+        collection.answers = {query_id: query.answers for query_id, query in queries.items()}
     if dataset.has_qrels():
         collection.qrels = list(dataset.qrels_iter())
     if dataset.has_docs():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,49 +43,32 @@ def compare_runs(
     ('b', 'fi', 2, 0.225, False)
     """
     settings = settings or TestOptions()
+    level = settings.significance_level
     tested: list[Tested] = []
     for measure, of_baseline in values[baseline].items():
-        questions: dict[str, list[str]] = {}
-        for query_id in of_baseline:
-            questions.setdefault(languages[query_id], []).append(query_id)
-        columns = {language: questions[language] for language in sort_languages(questions)}
-        for language in [language for language, of in columns.items() if len(of) < 2]:
-            say(
-                f"warning: language {language!r} has one question for {measure}: a paired test needs two or more, so "
-                "it is not tested on its own"
-            )
-            del columns[language]
-        if len(questions) > 1:
+        columns: dict[str, list[str]] = {}
+        for language in sort_languages(languages[query_id] for query_id in of_baseline):
+            columns[language] = [query_id for query_id in of_baseline if languages[query_id] == language]
+        if len(columns) > 1:
             columns[ALL_TOPICS] = list(of_baseline)
+        for language in [language for language, query_ids in columns.items() if len(query_ids) < 2]:
+            say(f"warning: {measure}: one question in language {language!r}, which is too few for a test of its own")
+            del columns[language]
         if not columns:
             raise XqgError(
                 f"{measure}: {len(of_baseline)} question counts, and a paired test needs two or more. "
                 "Leave --baseline out, or add questions."
             )
-        family: list[tuple[str, str, PairedComparison]] = []
-        for run, of_run in values.items():
-            if run != baseline:
-                for language, query_ids in columns.items():
-                    pair = ({query_id: of[query_id] for query_id in query_ids} for of in (of_run[measure], of_baseline))
-                    family.append((run, language, compare(*pair, settings)))
+        family = [
+            (run, language, compare(of_run[measure], of_baseline, query_ids, settings))
+            for run, of_run in values.items()
+            if run != baseline
+            for language, query_ids in columns.items()
+        ]
         corrected = correct([result.p_value for _, _, result in family], settings.correction)
         for (run, language, result), p_value in zip(family, corrected, strict=True):
-            tested.append(
-                Tested(run, baseline, measure, language, result, p_value, p_value < settings.significance_level)
-            )
+            tested.append(Tested(run, baseline, measure, language, result, p_value, p_value < level))
     return tested
-
-
-def check_shared_topics(runs: Mapping[str, Iterable[str]], baseline: str, counting: Iterable[str]) -> None:
-    """Refuse runs that have fewer than two counting topics in common with the baseline: all others would be 0s."""
-    counting = set(counting)
-    of_baseline = counting.intersection(runs[baseline])
-    for name, topics in runs.items():
-        if name != baseline and (number := len(of_baseline.intersection(topics))) < 2:
-            raise XqgError(
-                f"{name}: {number} topic{'s' * (number != 1)} shared with the baseline {baseline}, and a paired test "
-                "needs two or more. Compare runs of the same topics."
-            )
 
 
 def describe(settings: TestOptions, tests: int, baseline: str) -> str:
@@ -97,11 +80,9 @@ def describe(settings: TestOptions, tests: int, baseline: str) -> str:
     test = "paired two-sided t-test"
     if settings.test == "randomisation":
         test = f"two-sided randomisation test ({settings.permutations:,} permutations, seed {settings.seed})"
-    over = f"over the {tests} tests of a measure"
-    correction = {"none": f"not corrected for the {tests} tests of a measure"}.get(
-        settings.correction, f"{settings.correction.capitalize()}-corrected {over}"
-    )
-    return f"{SIGNIFICANT} p < {settings.significance_level:g} against {baseline}: {test}, {correction}."
+    how = "not corrected for" if settings.correction == "none" else f"{settings.correction.title()}-corrected over"
+    against = f"{SIGNIFICANT} p < {settings.significance_level:g} against {baseline}"
+    return f"{against}: {test}, {how} the {tests} tests of a measure."
 
 
 def comparison_tables(tested: Sequence[Tested], settings: TestOptions, marked: Set[str] = frozenset()) -> list[Table]:

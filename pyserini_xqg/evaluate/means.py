@@ -47,14 +47,14 @@ def means_by_language(
     """
     if aggregator is None:
         from ir_measures.measures import MeanAgg as aggregator
-    aggregators: dict[str, Any] = {}
-    for query_id, value in values.items():
-        if query_id not in languages:
-            raise XqgError(f"topic {query_id!r} has no language. Give every topic one.")
-        if not math.isnan(value):  # or a language in which no topic counts would enter the average
-            language = languages[query_id]
-            if language not in aggregators:
-                aggregators[language] = aggregator()
-            aggregators[language].add(value)
-    means = {language: float(aggregators[language].result()) for language in sort_languages(aggregators)}
+    if without := values.keys() - languages.keys():
+        raise XqgError(f"topic {min(without)!r} has no language. Give every topic one.")
+    means: dict[str, float] = {}
+    counting = {query_id: value for query_id, value in values.items() if not math.isnan(value)}
+    for language in sort_languages(languages[query_id] for query_id in counting):
+        of_language = aggregator()
+        for query_id, value in counting.items():
+            if languages[query_id] == language:
+                of_language.add(value)
+        means[language] = float(of_language.result())
     return means | ({AVERAGE: math.fsum(means.values()) / len(means)} if means else {})

@@ -13,7 +13,6 @@ ir_measures' own measures::
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,24 +30,18 @@ class InexactTokensWarning(UserWarning):
     """R@kt was computed without NLTK's ``punkt_tab`` data, so it can differ from the official scorer's."""
 
 
-class _SpanAnswers(dict[str, tuple[str, ...]]):
-    """Question id to its span answers, checked; questions that do not count are left out."""
+def span_answers(answers: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Question id to its answers but for "yes" and "no"; questions without another answer do not count.
 
-    @classmethod
-    def check(cls, answers: Mapping[str, Sequence[str]]) -> _SpanAnswers:
-        if isinstance(answers, cls):
-            return answers
-        checked = cls()
-        for query_id, texts in answers.items():
-            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-                raise XqgError(f"answers of question {query_id!r}: {texts!r} is not a list of strings.")
-            if not all(text.strip() for text in texts):
-                raise XqgError(
-                    f"answers of question {query_id!r}: an empty answer, which every text contains. Remove it."
-                )
-            if span_answers := tuple(text for text in texts if text not in ("yes", "no")):
-                checked[query_id] = span_answers
-        return checked
+    Raises :class:`XqgError` for what is not a list of strings, or holds an empty one, which every text contains.
+    """
+    spans: dict[str, list[str]] = {}
+    for query_id, texts in answers.items():
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise XqgError(f"answers of question {query_id!r}: {texts!r} is not a list of strings that are not empty.")
+        if others := [text for text in texts if text not in ("yes", "no")]:
+            spans[query_id] = others
+    return spans
 
 
 class _CountedMean(MeanAgg):
@@ -79,13 +72,11 @@ class RecallAtKTokens(Measure):
     * Without NLTK's ``punkt_tab`` data the tokens are nearly, not quite, the official ones: an
       :class:`InexactTokensWarning` says so, see :func:`~pyserini_xqg.evaluate.answer_tokens.tokenize`.
 
-    Measures are equal if cutoff, answers and passages are the same, the last two by identity.
-
     Source: Asai et al., "XOR QA: Cross-lingual Open-Retrieval Question Answering", NAACL 2021, and its official
     ``eval_xor_retrieve``.
 
-    Raises :class:`XqgError` for empty answers, answers that are not lists of strings, a cutoff that is not a positive
-    integer and, while scoring, for a docid that ``passages`` does not know.
+    Raises :class:`XqgError` for a cutoff that is not a positive integer and, while scoring, for answers as
+    :func:`span_answers` and for a docid that ``passages`` does not know.
 
     Parameters
     ----------
@@ -116,14 +107,11 @@ class RecallAtKTokens(Measure):
     DEFAULT = math.nan
 
     def __init__(self, answers: Mapping[str, Sequence[str]], passages: Passages, cutoff: int | None = None) -> None:
-        params: dict[str, Any] = {"answers": _SpanAnswers.check(answers), "passages": passages}
+        params: dict[str, Any] = {"answers": answers, "passages": passages}
         if cutoff is not None:
-            try:
-                params["cutoff"] = operator.index(cutoff)
-            except TypeError:
-                params["cutoff"] = 0
-            if params["cutoff"] < 1:
+            if not isinstance(cutoff, int) or cutoff < 1:
                 raise XqgError(f"R@kt: cutoff {cutoff!r} is not a positive number of thousands of tokens.")
+            params["cutoff"] = cutoff
         super().__init__(**params)
 
     @classmethod
@@ -132,25 +120,18 @@ class RecallAtKTokens(Measure):
 
         Raises :class:`XqgError` if the dataset has no passages, or its queries have no ``answers``.
         """
-        from pyserini_xqg.datasets import load
+        from pyserini_xqg.evaluate.collection import open_dataset
 
-        dataset = load(dataset_id)
-        if not dataset.has_queries() or "answers" not in dataset.queries_cls()._fields:
-            raise XqgError(f"dataset {dataset_id}: its queries have no answers, which R@kt needs.")
-        if not dataset.has_docs():
-            raise XqgError(f"dataset {dataset_id}: it has no passages, which R@kt needs.")
-        return cls({query.query_id: query.answers for query in dataset.queries_iter()}, dataset.docs_store())
-
-    @property
-    def questions(self) -> Mapping[str, tuple[str, ...]]:
-        """The questions that count: id to span answers."""
-        return self.params["answers"]
+        collection = open_dataset(dataset_id)
+        if collection.answers is None or collection.docs_store is None:
+            lacking = "passages" if collection.docs_store is None else "answers"
+            raise XqgError(f"dataset {dataset_id}: it has no {lacking}, which R@kt needs.")
+        return cls(collection.answers, collection.docs_store())
 
     def validate_params(self) -> None:
         """Refuse the measure without a cutoff."""
         if "cutoff" not in self.params:
             raise XqgError("R@kt needs a number of thousands of tokens: write measure@2 for R@2kt.")
-        super().validate_params()
 
     def aggregator(self) -> _CountedMean:
         """The mean over the questions that count."""
@@ -159,15 +140,12 @@ class RecallAtKTokens(Measure):
     def __repr__(self) -> str:
         return f"R@{self.params.get('cutoff', 'k')}kt"
 
-    # ir_measures compares measures by their names. Here that is not enough: two collections' R@2kt are two measures.
-    def _identity(self) -> tuple[Any, ...]:
-        return self.params.get("cutoff"), id(self.params["answers"]), id(self.params["passages"])
-
+    # ir_measures compares measures by their names, but the R@2kt of two collections are two measures.
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecallAtKTokens) and self._identity() == other._identity()
+        return isinstance(other, RecallAtKTokens) and self.params == other.params
 
     def __hash__(self) -> int:
-        return hash(self._identity())
+        return hash(self.params.get("cutoff"))
 
 
 class RecallAtKTokensProvider(Provider):
@@ -191,11 +169,9 @@ class RecallAtKTokensEvaluator(Evaluator):
         # The qrels' topics, as in every evaluator: where several providers work together, ir_measures takes the topics
         # of all measures from one of them.
         super().__init__(measures, {qrel.query_id for qrel in QrelsConverter(qrels).as_namedtuple_iter()})
-        self._groups: dict[tuple[int, int], list[RecallAtKTokens]] = {}
-        for measure in self.measures:
-            key = id(measure.params["answers"]), id(measure.params["passages"])
-            self._groups.setdefault(key, []).append(measure)
-        self._finders = {key: AnswerFinder(of[0].params["passages"]) for key, of in self._groups.items()}
+        self._answers = {measure: span_answers(measure.params["answers"]) for measure in measures}
+        every = [measure.params["passages"] for measure in measures]
+        self._finders = {id(passages): AnswerFinder(passages) for passages in every}
 
     def _iter_calc(self, run: Any) -> Iterator[Metric]:
         if not exact_tokens():
@@ -206,13 +182,11 @@ class RecallAtKTokensEvaluator(Evaluator):
                 stacklevel=1,
             )
         run = RunConverter(run).as_dict_of_dict()
-        for key, measures in self._groups.items():
-            budgets = [measure["cutoff"] * 1000 for measure in measures]
-            for query_id, answers in measures[0].questions.items():
-                ranking = rank(run.get(query_id, {}))
-                hits = self._finders[key].hits(query_id, answers, ranking, budgets)
-                for measure, hit in zip(measures, hits, strict=True):
-                    yield Metric(query_id, measure, hit)
+        for measure, answers in self._answers.items():
+            finder, budget = self._finders[id(measure.params["passages"])], measure["cutoff"] * 1000
+            for query_id, texts in answers.items():
+                needed = finder.tokens_needed(texts, rank(run.get(query_id, {})), budget)
+                yield Metric(query_id, measure, float(needed <= budget))
 
 
 PROVIDER = RecallAtKTokensProvider()

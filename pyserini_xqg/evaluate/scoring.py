@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from typing import Any
@@ -55,46 +56,39 @@ class Scorer:
 
     def __init__(self, collection: Collection, measures: Sequence[str] = (), docids: Set[str] | None = None) -> None:
         self.collection = collection
-        parsed = parse_measures(measures or default_measures(collection))
-        self.measures = tuple(parsed)
-        self._parsed = parsed
+        self._parsed = parse_measures(measures or default_measures(collection))
         self._docids = docids
-        at_kt = {name for name, measure in parsed.items() if isinstance(measure, int)}
-        _check_needs(parsed, at_kt, collection)
-        self.marked = set() if not at_kt or exact_tokens() else at_kt
+        self.measures = tuple(self._parsed)
+        self._thousands = {name: measure for name, measure in self._parsed.items() if isinstance(measure, int)}
+        _check_needs(self._parsed, collection)
+        self.marked = set() if exact_tokens() else self._thousands.keys()
         # R@kt does not need qrels, and would only be given the topics that do not count.
-        self._qrels = collection.qrels if len(at_kt) < len(parsed) else []
+        self._qrels = collection.qrels if len(self._thousands) < len(self._parsed) else []
+        self._known: Set[str] | None = None
         self._stack = ExitStack()
         self._warned = False
 
     def __enter__(self) -> Scorer:
         import ir_measures
 
-        from pyserini_xqg.evaluate.measures import RecallAtKTokens
+        from pyserini_xqg.evaluate.measures import RecallAtKTokens, span_answers
         from pyserini_xqg.text.lookup import PassageLookup
 
         collection = self.collection
-        at_kt = {name: k for name, k in self._parsed.items() if isinstance(k, int)}
-        of_names = dict(self._parsed)
         counting: set[str] = {qrel.query_id for qrel in self._qrels}
-        self._known: Set[str] | None = None
-        with self._stack:
-            passages: Any = None
-            if collection.passage_files:
-                lookup = PassageLookup(self._docids, collection.passage_files, with_queries=False)
-                passages = self._stack.enter_context(lookup)
-                self._known = passages.docids
-            elif at_kt:
-                passages = collection.docs_store()
-            if at_kt:
-                recall = RecallAtKTokens(collection.answers, passages)
-                of_names |= {name: recall @ k for name, k in at_kt.items()}
-                counting |= recall.questions.keys()
-            self._passages = passages
-            self.languages: Mapping[str, str] = _languages_of(counting, collection)
-            self._stack = self._stack.pop_all()
-        self._of_names: Mapping[str, Any] = of_names
-        self._evaluator = ir_measures.evaluator(set(of_names.values()), self._qrels)
+        if self._thousands:
+            counting |= span_answers(collection.answers).keys()
+        self.languages = _languages_of(counting, collection)
+        passages: Any = None
+        if collection.passage_files:
+            lookup = PassageLookup(self._docids, collection.passage_files, with_queries=False)
+            passages = self._stack.enter_context(lookup)
+            self._known = passages.docids
+        elif self._thousands:
+            passages = collection.docs_store()
+        at_kt = {name: RecallAtKTokens(collection.answers, passages, k) for name, k in self._thousands.items()}
+        self._of_names = {**self._parsed, **at_kt}
+        self._evaluator = ir_measures.evaluator(set(self._of_names.values()), self._qrels)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,22 +106,23 @@ class Scorer:
         self.check(run, name)
         left_out = sorted(run.keys() - self.collection.topics)
         run = {query_id: ranking for query_id, ranking in run.items() if query_id in self.collection.topics}
-        values: Values = {given: {} for given in self.measures}
-        of_measures: dict[Any, list[dict[str, float]]] = {}  # two names may stand for one measure
-        for given, measure in self._of_names.items():
-            of_measures.setdefault(measure, []).append(values[given])
+        by_measure: dict[Any, dict[str, float]] = defaultdict(dict)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", InexactTokensWarning)  # said above
+                warnings.simplefilter("ignore", InexactTokensWarning)  # said below
                 for metric in self._evaluator.iter_calc(run):
                     if metric.value == metric.value:  # not NaN: the question counts
-                        for of_name in of_measures[metric.measure]:
-                            of_name[metric.query_id] = float(metric.value)
+                        by_measure[metric.measure][metric.query_id] = float(metric.value)
         except XqgError as error:
             raise XqgError(f"{name}: {error}") from error
         except (ArithmeticError, RuntimeError, TypeError, ValueError, subprocess.SubprocessError) as error:
             raise XqgError(f"{name}: ir_measures could not compute {', '.join(self.measures)}: {error}") from error
-        self._warn()
+        if self.marked and not self._warned:  # not of runs that were refused
+            self._warned = True
+            say(
+                "warning: NLTK's punkt_tab data is not installed, so R@kt (marked *) can differ a little from the "
+                f"official scorer's. To make it exact: {PUNKT_CURE}"
+            )
         if left_out:
             say(
                 f"{name}: {len(left_out):,} of {len(left_out) + len(run):,} topics are not in "
@@ -144,31 +139,18 @@ class Scorer:
                 f"warning: {name}: the qrels of {self.collection.name} know none of its docids, so every measure that "
                 "reads them is 0. Was it retrieved from another collection?"
             )
-        return values
+        return {given: by_measure[measure] for given, measure in self._of_names.items()}
 
     def check(self, run: Run, name: str) -> None:
         """Refuse a run of another collection: hardly a topic is of this one, or a docid is not among the passages."""
         check_topics(run, name, self.collection)
-        if self._known is not None:
-            check_docids(run, name, self._known)
-        elif self._passages is not None:
-            check_some_docids(run, name, self._passages)
-
-    def _warn(self) -> None:
-        """Say once what readers of the scores must know; not of runs that were refused."""
-        if self._warned:
+        if self._known is None:
             return
-        self._warned = True
-        if self.marked:
-            say(
-                "warning: NLTK's punkt_tab data is not installed, so R@kt (marked *) can differ a little from the "
-                f"official scorer's. To make it exact: {PUNKT_CURE}"
-            )
-        of_topics = {self.collection.languages.get(query_id) for query_id in self.collection.topics}
-        for language in sorted(filter(None, of_topics - set(self.languages.values()))):
-            say(
-                f"warning: no question in language {language!r} counts, so it has no column. Questions count that have "
-                "an answer beyond yes and no (R@kt), or qrels (other measures)."
+        docids = set().union(*run.values())
+        if unknown := docids - self._known:
+            raise XqgError(
+                f"{name}: docid {min(unknown)!r} is not among the passages ({len(unknown):,} of {len(docids):,} docids "
+                "are not). Pass the --passages that the run was retrieved from."
             )
 
     def means(self, values: Values) -> dict[str, dict[str, float]]:
@@ -200,66 +182,11 @@ def check_topics(run: Iterable[str], name: str, collection: Collection) -> None:
         )
 
 
-def check_docids(run: Run, name: str, known: Set[str]) -> None:
-    """Refuse a run with a docid that is not among the passages."""
-    unknown: dict[str, str] = {}
-    for query_id, ranking in run.items():
-        if not ranking.keys() <= known:
-            unknown.update({docid: query_id for docid in ranking if docid not in known})
-    if unknown:
-        docid = min(unknown)
-        number = len(set().union(*(ranking.keys() for ranking in run.values())))
-        if len(unknown) > 1 and 2 * len(unknown) > number:
-            raise XqgError(
-                f"{name}: {len(unknown):,} of its {number:,} docids, such as {docid!r} for topic {unknown[docid]!r}, "
-                "are not among the passages: a run of another collection. Pass the --passages that it was retrieved "
-                "from."
-            )
-        raise XqgError(
-            f"{name}: docid {docid!r}, ranked for topic {unknown[docid]!r}, is not among the passages"
-            f"{f' ({len(unknown):,} such docids)' * (len(unknown) > 1)}. Pass the --passages that the run was "
-            "retrieved from."
-        )
-
-
-def check_some_docids(run: Run, name: str, passages: Any) -> None:
-    """Refuse a run most of whose docids a docs store does not have: a look at a hundred, as each is a look-up."""
-    firsts = {next(iter(ranking)): query_id for query_id, ranking in run.items() if ranking}
-    some = list(firsts)[:: max(1, len(firsts) // 100)]
-    unknown = [docid for docid in some if not _has(passages, docid)]
-    if len(unknown) > 1 and 2 * len(unknown) > len(some):
-        raise XqgError(
-            f"{name}: {len(unknown):,} of {len(some):,} docids looked up, such as {unknown[0]!r} for topic "
-            f"{firsts[unknown[0]]!r}, are not among the passages: a run of another collection. Use the passages that "
-            "it was retrieved from."
-        )
-
-
-def _has(passages: Any, docid: str) -> bool:
-    try:
-        return passages.get(docid) is not None
-    except KeyError:
-        return False
-
-
-def _parse_name(name: str) -> Any:
-    """An ir_measures measure by its name, or by trec_eval's, such as ``recall.10`` or ``map``."""
-    import ir_measures
-
-    try:
-        return ir_measures.parse_measure(name)
-    except (NameError, ValueError):
-        try:
-            (measure,) = ir_measures.parse_trec_measure(name)
-        except ValueError:  # unknown, or several
-            pass
-        else:
-            return measure
-        raise
-
-
 def parse_measures(names: Iterable[str]) -> dict[str, Any]:
-    """Name as given to k (an integer) for R@kt, to an ir_measures measure for the others."""
+    """Name as given to k (an integer) for R@kt, to an ir_measures measure for the others.
+
+    These may have trec_eval's names too, such as ``recall.10`` or ``map``.
+    """
     import ir_measures
 
     measures: dict[str, Any] = {}
@@ -270,12 +197,14 @@ def parse_measures(names: Iterable[str]) -> dict[str, Any]:
                 raise XqgError(f"--measures {name}: a budget of no tokens. Use R@1kt or more.")
             continue
         try:
-            measure = _parse_name(name)
+            try:
+                measure = ir_measures.parse_measure(name)
+            except (NameError, ValueError):
+                (measure,) = ir_measures.parse_trec_measure(name)  # ValueError: unknown, or several
             supported = ir_measures.DefaultPipeline.supports(measure)
         except (NameError, ValueError, AssertionError, TypeError) as error:
             raise XqgError(
-                f"--measures {name}: not a measure of ir_measures ({error}). "
-                "Use names such as R@10, RR@10, nDCG@10, or R@2kt."
+                f"--measures {name}: not a measure of ir_measures. Use names such as R@10, RR@10, nDCG@10, or R@2kt."
             ) from error
         if not supported:
             raise XqgError(
@@ -291,35 +220,33 @@ def parse_measures(names: Iterable[str]) -> dict[str, Any]:
 
 def default_measures(collection: Collection) -> list[str]:
     """R@2kt and R@5kt where there are answers and passages, R@10, R@100 and RR@10 where there are qrels."""
-    names: list[str] = []
-    if collection.answers is not None and collection.has_passages:
-        names += ANSWER_MEASURES
-    if collection.qrels is not None:
-        names += QRELS_MEASURES
+    with_answers = collection.answers is not None and collection.has_passages
+    names = [*ANSWER_MEASURES * with_answers, *QRELS_MEASURES * (collection.qrels is not None)]
     if not names:
-        lacking = "no passages" if collection.answers is not None else "neither answers nor qrels"
         raise XqgError(
-            f"{collection.name}: {lacking}, so nothing can be measured. R@kt needs --answers and --passages, "
-            "other measures need --qrels."
+            f"{collection.name}: nothing can be measured. R@kt needs --answers and --passages, other measures need "
+            "--qrels."
         )
     return names
 
 
-def _check_needs(measures: Mapping[str, Any], at_kt: set[str], collection: Collection) -> None:
-    for name in measures:
-        if name not in at_kt:
-            if collection.qrels is None:
-                raise XqgError(f"--measures {name}: needs qrels, and {collection.name} has none. Pass --qrels.")
-            continue
-        for what, given in (("answers", collection.answers is not None), ("passages", collection.has_passages)):
-            if not given:
+def _check_needs(measures: Mapping[str, Any], collection: Collection) -> None:
+    given = {
+        "answers": collection.answers is not None,
+        "passages": collection.has_passages,
+        "qrels": collection.qrels is not None,
+    }
+    for name, measure in measures.items():
+        at_kt = isinstance(measure, int)
+        for what in ("answers", "passages") if at_kt else ("qrels",):
+            if not given[what]:
                 raise XqgError(f"--measures {name}: needs {what}, and {collection.name} has none. Pass --{what}.")
-        for qrel in collection.qrels or []:
-            if qrel.query_id not in collection.answers:
-                raise XqgError(
-                    f"--measures {name}: topic {qrel.query_id!r} is in the qrels, but has no answers. "
-                    "Add it to --answers, or leave R@kt out."
-                )
+        judged = {qrel.query_id for qrel in collection.qrels or ()}
+        if at_kt and (without := judged - collection.answers.keys()):
+            raise XqgError(
+                f"--measures {name}: topic {min(without)!r} is in the qrels, but has no answers. "
+                "Add it to --answers, or leave R@kt out."
+            )
 
 
 def _languages_of(topics: set[str], collection: Collection) -> dict[str, str]:
@@ -327,10 +254,9 @@ def _languages_of(topics: set[str], collection: Collection) -> dict[str, str]:
         raise XqgError(f"{collection.name}: no topic counts. R@kt counts questions with an answer beyond yes and no.")
     if not collection.languages:
         return dict.fromkeys(topics, ALL_TOPICS)
-    unknown = sorted(topics - collection.languages.keys())
-    if unknown:
+    if unknown := topics - collection.languages.keys():
         raise XqgError(
-            f"{collection.name}: topic {unknown[0]!r} has no language ({len(unknown)} such topics), while others have. "
-            "Name the languages in --topic-languages."
+            f"{collection.name}: topic {min(unknown)!r} has no language ({len(unknown)} such topics), while others "
+            "have. Name the languages in --topic-languages."
         )
     return {query_id: collection.languages[query_id] for query_id in topics}

@@ -28,7 +28,6 @@ class EvaluateOptions:
         several=True,
         repeated=True,
     )
-    names: tuple[str, ...] = option((), "names of the runs, instead: one for each", metavar="NAME", several=True)
     measures: tuple[str, ...] = option(
         (),
         "R@<k>kt (k thousand tokens) and names of ir_measures, such as R@10 RR@10 nDCG@10. If not given: "
@@ -65,17 +64,13 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if not self.run:
             raise XqgError("no run to score. Pass one or more with --run.")
-        for name, number in Counter(self.measures).items():
-            if number > 1:
-                raise XqgError(f"--measures {name}: given more than once. Give each once.")
         if not self.baseline and (self.comparisons or self.tests != TestOptions()):
             raise XqgError("no run to compare with. Name one with --baseline.")
         for path, suffixes in ((self.by_query, ROW_SUFFIXES), (self.comparisons, (".json", *ROW_SUFFIXES))):
             if path:
                 check_suffix(path, suffixes)
-        for path, number in Counter(map(resolved, self.outputs)).items():
-            if number > 1:
-                raise XqgError(f"{path}: two outputs have that name. Give each its own.")
+        if len(set(map(resolved, self.outputs))) < len(self.outputs):
+            raise XqgError(f"{', '.join(self.outputs)}: two outputs have one name. Give each its own.")
 
     @property
     def outputs(self) -> list[str]:
@@ -84,46 +79,35 @@ class EvaluateOptions:
 
     def runs(self) -> tuple[dict[str, str], str | None]:
         """Name to path of every run, and the baseline's name."""
-        runs = named_runs(self.run, self.names)
+        runs = named_runs(self.run)
         return with_baseline(runs, self.baseline) if self.baseline else (runs, None)
 
 
-def named_runs(given: Sequence[str], names: Sequence[str] = ()) -> dict[str, str]:
-    """Name to path of every run, in the order given.
+def named_runs(given: Sequence[str]) -> dict[str, str]:
+    """Name to path of every run, in the order given; :class:`XqgError` for a name that two of them have.
 
-    Raises :class:`XqgError` for a run or a name given twice, an empty name, and another number of names than of runs.
-
-    Parameters
-    ----------
     given : ``NAME=PATH``, or a path: the file's name then is the run's, or the whole path where two files have one
-        name. (A path with ``=`` in it is taken as one if there is such a file.)
-    names : in place of the above, one for each.
+    name. (A path with ``=`` in it is taken as one if there is such a file.)
 
     >>> named_runs(["runs/plain.txt", "xQG=runs/sum.txt"])
     {'plain.txt': 'runs/plain.txt', 'xQG': 'runs/sum.txt'}
     """
     split = [_split(text) for text in given]
-    for path, number in Counter(path for _, path in split).items():
-        if number > 1:
-            raise XqgError(f"--run {path}: given more than once. Give each once.")
-    if names and len(names) != len(split):
-        raise XqgError(f"--names: {len(names)} names for {len(split)} runs. Give one for each run, in their order.")
-    of_files = Counter(Path(path).name for _, path in split)
+    files = Counter(Path(path).name for _, path in split)
     runs: dict[str, str] = {}
-    for place, (name, path) in enumerate(split):
+    for name, path in split:
         file = Path(path).name
-        name = names[place] if names else name if name is not None else file if of_files[file] == 1 else path
-        if not name.strip() or not name.isprintable():
-            raise XqgError(f"--run {path}: its name {name!r} is empty or not printable. Give it another.")
+        name = name or (file if files[file] == 1 else path)
         if name in runs:
-            raise XqgError(f"name {name!r}: both {runs[name]} and {path} have it. Give every run its own.")
+            raise XqgError(f"name {name!r}: both {runs[name]} and {path} have it. Give every run its own: NAME={path}.")
         runs[name] = path
     return runs
 
 
-def _split(text: str) -> tuple[str | None, str]:
+def _split(text: str) -> tuple[str, str]:
+    """The name, empty if there is none, and the path."""
     name, equals, path = text.partition("=")
-    return (name, path) if equals and not Path(text).exists() else (None, text)
+    return (name, path) if equals and not Path(text).exists() else ("", text)
 
 
 def with_baseline(runs: dict[str, str], baseline: str) -> tuple[dict[str, str], str]:
@@ -132,17 +116,15 @@ def with_baseline(runs: dict[str, str], baseline: str) -> tuple[dict[str, str], 
     ``baseline`` is a run's name or path, or another run as in :func:`named_runs`, which then comes first. Raises
     :class:`XqgError` if it is none of these, and where it is the only run.
     """
-    by_path = {path: name for name, path in runs.items()}
-    if (name := baseline if baseline in runs else by_path.get(baseline)) is None:
-        given, path = _split(baseline)
-        if not Path(path).exists():
-            raise XqgError(
-                f"--baseline {baseline}: neither a file nor the name of a run. The runs are {', '.join(runs)}."
-            )
-        name = Path(path).name if given is None else given
-        if name in runs:
-            raise XqgError(f"--baseline {baseline}: {runs[name]} is named {name!r} too. Write --baseline NAME={path}.")
-        return {name: path} | runs, name
-    if len(runs) < 2:
+    known = {path: name for name, path in runs.items()} | {name: name for name in runs}
+    if baseline in known and len(runs) < 2:
         raise XqgError(f"--baseline {baseline}: there is no other run to compare with it. Pass more with --run.")
-    return runs, name
+    if baseline in known:
+        return runs, known[baseline]
+    name, path = _split(baseline)
+    name = name or Path(path).name
+    if not Path(path).exists():
+        raise XqgError(f"--baseline {baseline}: neither a file nor the name of a run. The runs are {', '.join(runs)}.")
+    if name in runs:
+        raise XqgError(f"--baseline {baseline}: {runs[name]} is named {name!r} too. Write --baseline NAME={path}.")
+    return {name: path} | runs, name

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import at_least, option
 
 TESTS = ("t-test", "randomisation")
@@ -51,19 +50,10 @@ class TestOptions:
         check=at_least(1),
     )
 
-    def __post_init__(self) -> None:
-        _check_name("test", self.test, TESTS)
-        _check_name("correction", self.correction, CORRECTIONS)
-
-
-def _check_name(what: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise XqgError(f"{what} {name!r}: unknown. Use one of {', '.join(known)}.")
-
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A system against a baseline on the questions that both have values for.
+    """A system against a baseline on the same questions.
 
     Attributes
     ----------
@@ -88,47 +78,44 @@ class PairedComparison:
 
 
 def compare(
-    values: Mapping[str, float], baseline: Mapping[str, float], options: TestOptions | None = None
+    values: Mapping[str, float],
+    baseline: Mapping[str, float],
+    query_ids: Iterable[str],
+    options: TestOptions | None = None,
 ) -> PairedComparison:
-    """Compare two systems question by question, two-sided.
+    """Compare two systems, query id to value, on two or more questions, two-sided.
 
-    ``values`` and ``baseline`` are query id to value; questions of one alone play no part. Where all differences are 0,
-    p is 1 and d_z is 0. Where all are equal but not 0 the t statistic is infinite: p is 0. Raises :class:`XqgError` for
-    fewer than two shared questions, and for values that are not finite.
+    Where all differences are 0, p is 1 and d_z is 0. Where all are equal but not 0 the t statistic is infinite: p is 0.
 
-    >>> result = compare({"1": 0.9, "2": 0.5, "3": 0.7}, {"1": 0.4, "2": 0.3, "3": 0.7})
+    >>> result = compare({"1": 0.9, "2": 0.5, "3": 0.7}, {"1": 0.4, "2": 0.3, "3": 0.7}, "123")
     >>> result.questions, round(result.mean_difference, 3), round(result.p_value, 3), round(result.effect_size, 3)
     (3, 0.233, 0.25, 0.927)
     >>> result.won, result.tied, result.lost
     (2, 1, 0)
     """
     options = options or TestOptions()
-    shared = sorted(values.keys() & baseline.keys())
-    if len(shared) < 2:
-        raise XqgError(
-            f"{len(shared)} question{'s' * (len(shared) != 1)} shared with the baseline: a paired test needs two or "
-            "more. Compare runs of the same topics."
-        )
-    pair = np.array([[of[query_id] for query_id in shared] for of in (values, baseline)], dtype=np.float64)
+    questions = sorted(query_ids)  # the random signs must not depend on the order
+    pair = np.array([[of[query_id] for query_id in questions] for of in (values, baseline)], dtype=np.float64)
     differences = pair[0] - pair[1]
-    if not np.isfinite(differences).all():
-        bad = shared[int(np.flatnonzero(~np.isfinite(differences))[0])]
-        raise XqgError(f"question {bad!r}: a value that is not a finite number. Leave it out of both systems.")
     mean, low, high = mean_interval(differences, 1 - options.significance_level)
-    if _constant(differences):
-        p_value, effect_size = (1.0, 0.0) if mean == 0 else (0.0, math.copysign(math.inf, mean))
+    constant = _constant(differences)
+    if constant:
+        effect_size = math.copysign(math.inf, mean) if mean else 0.0
     else:
         effect_size = mean / float(differences.std(ddof=1))
     if mean == 0:
         p_value = 1.0
     elif options.test == "randomisation":
         p_value = _randomisation(differences, options.seed, options.permutations)
-    elif not _constant(differences):
+    elif constant:
+        p_value = 0.0
+    else:
         from scipy.stats import ttest_rel
 
         p_value = float(ttest_rel(*pair).pvalue)
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    return PairedComparison(len(shared), mean, low, high, p_value, effect_size, won, len(shared) - won - lost, lost)
+    tied = len(questions) - won - lost
+    return PairedComparison(len(questions), mean, low, high, p_value, effect_size, won, tied, lost)
 
 
 def _constant(differences: np.ndarray) -> bool:
@@ -170,10 +157,6 @@ def correct(p_values: Sequence[float], method: str = "none") -> list[float]:
     >>> correct([0.01, 0.04, 0.03], "bonferroni")
     [0.03, 0.12, 0.09]
     """
-    _check_name("correction", method, CORRECTIONS)
-    for p_value in p_values:
-        if not 0 <= p_value <= 1:
-            raise XqgError(f"p value {p_value!r}: not between 0 and 1.")
     p, number = np.array(p_values, dtype=np.float64), len(p_values)
     if method == "bonferroni":
         p = np.minimum(p * number, 1)
@@ -184,22 +167,16 @@ def correct(p_values: Sequence[float], method: str = "none") -> list[float]:
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean, and the low and high end of its confidence interval by Student's t with n - 1 degrees of freedom.
-
-    Raises :class:`XqgError` for fewer than two values: they have no interval.
+    """Mean of two or more values, and its confidence interval's ends by Student's t with n - 1 degrees of freedom.
 
     >>> [round(end, 3) for end in mean_interval([0.0, 1.0, 1.0, 0.0, 1.0])]
     [0.6, -0.08, 1.28]
     """
-    if not 0 < confidence < 1:
-        raise XqgError(f"confidence {confidence!r}: not between 0 and 1.")
+    from scipy.stats import sem, t
+
     sample = np.fromiter(values, dtype=np.float64)
-    if len(sample) < 2:
-        raise XqgError(f"{len(sample)} value{'s' * (len(sample) != 1)}: an interval needs two or more.")
     mean = math.fsum(sample) / len(sample)
     if _constant(sample):
         return mean, mean, mean
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + confidence) / 2, len(sample) - 1)) * float(sample.std(ddof=1)) / math.sqrt(len(sample))
-    return mean, mean - half, mean + half
+    low, high = t.interval(confidence, len(sample) - 1, loc=mean, scale=sem(sample))
+    return mean, float(low), float(high)

@@ -207,21 +207,21 @@ def _figure(
     return title, unit, plots
 
 
-def _draw_bars(_: Any, axes: np.ndarray, shares: np.ndarray, edges: np.ndarray, top: float) -> None:
+def _draw_bars(axes: Any, shares: np.ndarray, edges: np.ndarray, top: float) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    panel, present, names = axes[0, 0], np.flatnonzero(shares), bin_names(edges)
+    present, names = np.flatnonzero(shares), bin_names(edges)
     # A trace is seen.
-    bars = panel.bar(present, np.maximum(shares[present], top / 120), width=0.84, color=PAGE_COLORS["bar"])
+    bars = axes.bar(present, np.maximum(shares[present], top / 120), width=0.84, color=PAGE_COLORS["bar"])
     for bar, place in zip(bars, present, strict=True):
         tooltip(bar, f"{names[place]}: {share_text(float(shares[place]))}")
-    panel.set_xlim(-0.6, len(shares) - 0.4)
-    panel.set_ylim(0, top * 1.04)
-    panel.grid(axis="y")
-    panel.locator_params(axis="y", nbins=3)
-    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_xlim(-0.6, len(shares) - 0.4)
+    axes.set_ylim(0, top * 1.04)
+    axes.grid(axis="y")
+    axes.locator_params(axis="y", nbins=3)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     places = range(0, len(shares), -(-len(shares) // 6))
-    panel.set_xticks(places, [f"{edges[place]:.0f}" for place in places])
+    axes.set_xticks(places, [f"{edges[place]:.0f}" for place in places])
 
 
 def bin_edges(entries: Mapping[str, Mapping[str, Any]], most: int, first: int = 0) -> np.ndarray:

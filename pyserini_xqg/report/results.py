@@ -129,8 +129,7 @@ def _p_value(value: float) -> str:
 def plot_means(rows: Sequence[ResultRow], runs: tuple[str, str], title: str) -> str:
     """Two bars a row, the first and the second run's mean, with their 95 % intervals where they are known."""
 
-    def draw(figure: Any, panels: Any) -> None:
-        axes = panels[0, 0]
+    def draw(axes: Any) -> None:
         for number, run in enumerate(runs):
             means = [row.means[number] * 100 for row in rows]
             places = [place + 0.38 * number - 0.19 for place in range(len(rows))]
@@ -157,8 +156,7 @@ def plot_outcomes(rows: Sequence[ResultRow], title: str) -> str:
     shares = [max(row.comparison.won, row.comparison.lost) / row.comparison.questions for row in tested]
     most = max([*shares, 1e-9])
 
-    def draw(figure: Any, panels: Any) -> None:
-        axes = panels[0, 0]
+    def draw(axes: Any) -> None:
         for place, row in enumerate(tested):
             test = row.comparison
             about = f"{row.name}: won {test.won:,}, tied {test.tied:,}, lost {test.lost:,} of {test.questions:,}"
@@ -193,8 +191,7 @@ def plot_gains(differences: Sequence[float], title: str) -> str:
     """Histogram of the gains that are not 0, from -1 to 1."""
     counts = gain_bins(differences)
 
-    def draw(figure: Any, panels: Any) -> None:
-        axes = panels[0, 0]
+    def draw(axes: Any) -> None:
         starts = [-100 + 200 * place // BINS for place in range(BINS)]
         colors = [RUN_COLORS[start >= 0] for start in starts]
         bars = axes.bar(starts, counts, 0.9 * 200 / BINS, align="edge", color=colors)

@@ -101,7 +101,7 @@ def ours(asked: list[dict], texts: dict[str, str], runs: dict[str, dict[str, flo
     from pyserini_xqg.evaluate.measures import InexactTokensWarning, RecallAtKTokens
 
     warnings.simplefilter("ignore", InexactTokensWarning)
-    answer_tokens._cache.clear()
+    answer_tokens.joined_tokens.cache_clear()
     recall = RecallAtKTokens({question["id"]: question["answers"] for question in asked}, texts)
     hits: dict[int, dict[str, float]] = {budget: {} for budget in BUDGETS}
     for metric in ir_measures.iter_calc([recall @ (budget // 1000) for budget in BUDGETS], [], runs):

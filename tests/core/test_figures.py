@@ -9,16 +9,15 @@ import pytest
 from helpers import command_environment
 
 from pyserini_xqg.core import figures
-from pyserini_xqg.core.errors import XqgError
 
 DRAW = """
 import sys
 from pyserini_xqg.core.figures import draw_line, figure_file, line_style
-with figure_file(sys.argv[1], 1, 2, sharey=True) as (figure, axes):
+with figure_file(sys.argv[1], 1, 2) as (figure, axes):
     for number in range(8):
         draw_line(axes[0, 0], [0, 1, 2], [1, number, 2], [0, 1, 1], [2, number + 1, 3], label=f"line {number}",
                   filled=[False, True, False], **line_style(number))
-    draw_line(axes[0, 1], [0, 1], [1, 2], [1, 2], [1, 2.5], connect=False)
+    draw_line(axes[0, 1], [0, 1], [1, 2], [1, 2], [1, 2.5], label="a", connect=False)
     axes[0, 0].legend()
 """
 
@@ -60,10 +59,10 @@ def test_what_is_drawn(tmp_path):
 def test_points_apart_have_whiskers_instead_of_a_line(tmp_path):
     with figures.figure_file(tmp_path / "a.svg") as (_, axes):
         (axes,) = axes.ravel()
-        figures.draw_line(axes, [0, 1], [1, 2], [0.5, 1.5], [1.5, 3], connect=False)
+        figures.draw_line(axes, [0, 1], [1, 2], [0.5, 1.5], [1.5, 3], label="a", connect=False)
         (whiskers,) = axes.collections
         assert np.array(whiskers.get_segments()).tolist() == [[[0, 0.5], [0, 1.5]], [[1, 1.5], [1, 3]]]
-        assert [line.get_linestyle() for line in axes.lines] == ["None"]
+        assert {line.get_linestyle() for line in axes.lines} == {"None"}
 
 
 def test_lines_differ():
@@ -75,14 +74,6 @@ def test_an_error_leaves_no_file(tmp_path):
     with pytest.raises(RuntimeError, match="in the middle"), figures.figure_file(tmp_path / "a.png"):
         raise RuntimeError("in the middle")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_format(tmp_path):
-    with (
-        pytest.raises(XqgError, match=r"a\.gif: no figure format of that name\. Use one of png, svg, pdf"),
-        figures.figure_file(tmp_path / "a.gif"),
-    ):
-        pass
 
 
 def test_style_stays_inside(tmp_path):

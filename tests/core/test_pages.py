@@ -35,14 +35,14 @@ def source_hash(text):
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def draw(figure, axes):
-    for bar in axes[0, 0].bar([0, 1], [1, 2], color=PAGE_COLORS["other"]):
+def draw(axes):
+    for bar in axes.bar([0, 1], [1, 2], color=PAGE_COLORS["other"]):
         tooltip(bar, NAME)
-    axes[0, 0].set_title(NAME)
+    axes.set_title(NAME)
 
 
 def test_page(render):
-    columns = ["run", Column("mean", ".1f", best="highest", group="scores"), Column("what", left=True, group="scores")]
+    columns = ["run", Column("mean", ".1f", best=True, group="scores"), Column("what", left=True, group="scores")]
     scores = Table(columns, [[NAME, Cell(0.51, mark="†"), NAME], ["b", Cell(0.2, tint=True), "c"]])
     page = render(name=NAME, scores=scores, plot=inline_svg(draw, NAME), style="p > b {}", script="f(1 < 2 && '')")
     assert page.startswith('<!doctype html>\n<html lang="en">') and page.endswith("</body></html>\n")

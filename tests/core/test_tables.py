@@ -10,22 +10,21 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.tables import Cell, Column, Table, latex, percent, render
 
 SCORES = Table(
-    ["run", *(Column(name, percent, best="highest") for name in ("fi", "te", "avg"))],
+    ["run", *(Column(name, percent, best=True) for name in ("fi", "te", "avg"))],
     [["plain", 0.5, None, 0.12344], ["xqg_sum|5%", 0.25, Cell(1.0, mark="†"), 0.12341]],
     "R@2kt*",
 )
 
 
-def best(values, which="highest", show=".1f"):
-    table = Table(["run", Column("value", show, best=which)], [[str(row), value] for row, value in enumerate(values)])
-    return [row for row, cells in enumerate(table.cells()) if cells[1].best]
-
-
 def test_the_best_of_a_column():
+    def best(values, show=".1f", wanted=True):
+        rows = [[str(row), value] for row, value in enumerate(values)]
+        cells = Table(["run", Column("value", show, best=wanted)], rows).cells()
+        return [row for row, (_, cell) in enumerate(cells) if cell.best]
+
     assert best([0.3, 0.30001, 0.2]) == [0, 1]  # shown alike, equally good
-    assert best([3, 1, 2], "lowest") == [1]
     assert best([-1.0, None, -2.0]) == [0]
-    assert best([0.5, 0.5]) == best([0.5]) == best([0.5, None]) == best([1, 2], None) == []
+    assert best([0.5, 0.5]) == best([0.5]) == best([0.5, None]) == best([1, 2], wanted=False) == []
 
 
 def test_text():
@@ -58,7 +57,7 @@ def test_groups_of_columns_in_text():
 
 def test_markdown():
     assert render([SCORES], "markdown", ["With * and |.", "Another."]) == (
-        "With \\* and &#124;.\n\nAnother.\n\n**R@2kt**\\*\n\n"
+        "With \\* and &#124;.\n\nAnother.\n\n**R@2kt\\***\n\n"
         "| run | fi | te | avg |\n|---|---:|---:|---:|\n"
         "| plain | **50.00** | - | 12.34 |\n"
         "| xqg_sum&#124;5% | 25.00 | 100.00† | 12.34 |\n"
@@ -67,20 +66,12 @@ def test_markdown():
 
 
 def test_latex():
-    other = Table(["run", "p"], [["a&b", Cell("<0.0001", mark="†")]], "p")
-    assert render([SCORES, SCORES, other], "latex", ["Values x 100."]) == (
-        "% Values x 100.\n% \\usepackage{booktabs}\n"
-        "\\begin{tabular}{lrrr}\n\\toprule\nrun & fi & te & avg \\\\\n"
-        + 2
-        * (
-            "\\midrule\n\\multicolumn{4}{l}{R@2kt*} \\\\\n"
-            "plain & \\textbf{50.00} & - & 12.34 \\\\\n"
-            "xqg\\_sum|5\\% & 25.00 & 100.00$^{\\dagger}$ & 12.34 \\\\\n"
-        )
-        + "\\bottomrule\n\\end{tabular}\n\n"
-        "\\begin{tabular}{lr}\n\\toprule\nrun & p \\\\\n\\midrule\n\\multicolumn{2}{l}{p} \\\\\n"
-        "a\\&b & \\textless{}0.0001$^{\\dagger}$ \\\\\n\\bottomrule\n\\end{tabular}\n"
+    table = (
+        "\n\\begin{tabular}{lrrr}\n\\toprule\n\\multicolumn{4}{l}{R@2kt*} \\\\\nrun & fi & te & avg \\\\\n\\midrule\n"
+        "plain & \\textbf{50.00} & - & 12.34 \\\\\n"
+        "xqg\\_sum|5\\% & 25.00 & 100.00$^{\\dagger}$ & 12.34 \\\\\n\\bottomrule\n\\end{tabular}\n"
     )
+    assert render([SCORES] * 2, "latex", ["Values x 100."]) == "% Values x 100.\n% \\usepackage{booktabs}\n" + 2 * table
 
 
 @pytest.mark.parametrize(

@@ -18,24 +18,12 @@ class FakeDataset:
 
     def __init__(self, queries, docs=None, qrels=None):
         self.queries, self.docs, self.qrels, self.opened = queries, docs, qrels, 0
-
-    def has_queries(self):
-        return True
-
-    def has_docs(self):
-        return self.docs is not None
-
-    def has_qrels(self):
-        return self.qrels is not None
-
-    def queries_cls(self):
-        return type(self.queries[0])
-
-    def queries_iter(self):
-        return iter(self.queries)
-
-    def qrels_iter(self):
-        return (Qrel(query_id, docid, 1, "0") for query_id, docid in self.qrels)
+        self.has_queries = lambda: True
+        self.has_docs = lambda: docs is not None
+        self.has_qrels = lambda: qrels is not None
+        self.queries_cls = lambda: type(queries[0])
+        self.queries_iter = lambda: iter(queries)
+        self.qrels_iter = lambda: (Qrel(query_id, docid, 1, "0") for query_id, docid in qrels)
 
     def docs_store(self):
         self.opened += 1
@@ -54,7 +42,5 @@ def datasets(monkeypatch):
             return namedtuple("Query", fields)(*values)
 
     known = Datasets()
-    module = types.ModuleType("pyserini_xqg.datasets")
-    module.load = known.__getitem__
-    monkeypatch.setitem(sys.modules, "pyserini_xqg.datasets", module)
+    monkeypatch.setitem(sys.modules, "pyserini_xqg.datasets", types.SimpleNamespace(load=known.__getitem__))
     return known

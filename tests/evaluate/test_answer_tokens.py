@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import warnings
 
@@ -13,7 +14,7 @@ from official_scorer import add_punkt, official_hits, official_tokens
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate import answer_tokens
-from pyserini_xqg.evaluate.answer_tokens import AnswerFinder, CharacterCache, rank, squeeze, tokenize
+from pyserini_xqg.evaluate.answer_tokens import AnswerFinder, rank, squeeze, tokenize
 from pyserini_xqg.evaluate.measures import InexactTokensWarning, RecallAtKTokens
 
 # What the tokeniser treats in its own way, and what it leaves alone.
@@ -42,22 +43,19 @@ def tokeniser(request, nltk_data):
 def tokenised(monkeypatch):
     """The texts that were tokenised, in order."""
     seen, original = [], answer_tokens.tokenize
-    answer_tokens._cache.clear()
+    answer_tokens.joined_tokens.cache_clear()
     monkeypatch.setattr(answer_tokens, "tokenize", lambda text: seen.append(text) or original(text))
     return seen
-
-
-def without_quotes(text: str) -> str:
-    return "".join(character for character in text if not character.isspace() and character not in "\"'`")
 
 
 # --- what the search relies on ---
 
 
 def assert_squeezable(text: str) -> None:
-    tokens, squeezed = official_tokens(text), squeeze(text)
-    assert without_quotes("".join(tokens)) == without_quotes(text) == squeezed.characters, repr(text)
-    assert squeezed.fewest <= len(tokens) <= squeezed.most, repr(text)
+    tokens = official_tokens(text)
+    unquoted = "".join(character for character in text if not character.isspace() and character not in "\"'`")
+    assert squeeze("".join(tokens)) == squeeze(text) == unquoted, repr(text)
+    assert len(text.split()) <= len(tokens), repr(text)
 
 
 def test_tokens_differ_from_texts_in_white_space_and_quotation_marks_alone(tokeniser):
@@ -94,51 +92,49 @@ def test_equals_the_official_rules_on_random_texts_and_small_budgets(tokeniser):
             answers.append(source[start : start + chance.randint(1, 12)])
         answers = [answer for answer in answers if answer.strip()] or ["word"]
         budgets = sorted(chance.sample(range(1, 30), 3))
-        found = AnswerFinder(texts).hits("q", answers, list(texts), budgets)
-        expected = [float(official_hits({"q": answers}, {"q": list(texts)}, texts, budget)["q"]) for budget in budgets]
-        assert found == expected, (answers, texts, budgets)
+        needed = {budget: AnswerFinder(texts).tokens_needed(answers, list(texts), budget) for budget in budgets}
+        expected = [official_hits({"q": answers}, {"q": list(texts)}, texts, budget)["q"] for budget in budgets]
+        assert [number <= budget for budget, number in needed.items()] == expected, (answers, texts, budgets)
         hits += sum(expected)
     assert 400 < hits < 1900
 
 
 @pytest.mark.parametrize(
-    ("answer", "texts", "budget", "expected"),
+    ("answer", "texts", "needed"),
     [
-        ("can not", ["he cannot"], 3, 1.0),
-        ("can not", ["he cannot"], 2, 0.0),  # cut in the middle of a word
-        ("cannot", ["he cannot"], 3, 0.0),
-        ("``", ['"Hey"'], 1, 1.0),
-        ("''", ['"Hey"'], 2, 0.0),
-        ("''", ['"Hey"'], 3, 1.0),
-        ('"', ['"Hey"'], 3, 0.0),
-        ("'' Oslo", ['"Hey"', "Oslo"], 4, 1.0),  # the quotation mark is the last token of the passage before
-        ("New York", ["New Yorker", "in New", "York"], 2, 1.0),
-        ("New York", ["NewYork", "of new York", "in New York"], 7, 1.0),  # only the third is one
-        ("New York", ["NewYork", "of new York", "in New York"], 6, 0.0),
-        ("Louis, Missouri", ["St Louis, Missouri", "of Louis,", "Missouri"], 9, 0.0),  # found thrice, never in tokens
-        ("Louis , Missouri", ["Louis Missouri", "of Louis,", "Missouri"], 6, 1.0),
-        ("a b c", ["a", "b", "c"], 3, 1.0),
-        ("a b c", ["a", "b", "c"], 2, 0.0),
-        (" b", ["a", "b"], 2, 1.0),
-        ("a ", ["a"], 9, 0.0),
+        ("can not", ["he cannot"], 3),  # a budget may cut in the middle of a word
+        ("cannot", ["he cannot"], None),
+        ("``", ['"Hey"'], 1),
+        ("''", ['"Hey"'], 3),
+        ('"', ['"Hey"'], None),
+        ("'' Oslo", ['"Hey"', "Oslo"], 4),  # the quotation mark is the last token of the passage before
+        ("New York", ["New Yorker", "in New", "York"], 2),
+        ("New York", ["NewYork", "of new York", "in New York"], 7),  # only the third is one
+        ("Louis, Missouri", ["St Louis, Missouri", "of Louis,", "Missouri"], None),  # found thrice, never in tokens
+        ("Louis , Missouri", ["Louis Missouri", "of Louis,", "Missouri"], 6),
+        ("a b c", ["a", "", "b", "c"], 3),
+        (" b", ["a", "b"], 2),
+        ("a ", ["a"], None),
+        ("a ", ["a", "b"], 2),
     ],
 )
-def test_by_hand(answer, texts, budget, expected):
+def test_by_hand(answer, texts, needed):
     passages = {str(number): text for number, text in enumerate(texts)}
-    assert AnswerFinder(passages).hits("q", [answer], list(passages), [budget]) == [expected]
+    finder = AnswerFinder(passages)
+    for most in range(1, 10):
+        expected = needed if needed and needed <= most else math.inf
+        assert finder.tokens_needed([answer], list(passages), most) == expected
 
 
 def test_passages_that_decide_nothing_are_not_tokenised(tokenised):
     texts = {f"d{number}": f"word number {number} of many others" for number in range(200)} | {"gold": "in New York ."}
     ranking = [*list(texts)[:100], "gold", *list(texts)[100:200]]
     finder = AnswerFinder(texts)
-    assert finder.hits("q", ["Paris"], ranking, [1000]) == [0.0]
+    assert finder.tokens_needed(["Paris"], ranking, 1000) == math.inf
+    assert finder.tokens_needed(["New York"], ranking, 600) == math.inf
     assert tokenised == []
-    assert finder.hits("q", ["New York"], ranking, [1000, 2000]) == [1.0, 1.0]
-    assert tokenised == ["in New York ."]
-    # Where the budget ends beside the answer, the passages before it are counted.
-    assert finder.hits("q", ["New York"], ranking, [602, 603]) == [0.0, 1.0]
-    assert len(tokenised) == 101
+    assert finder.tokens_needed(["New York"], ranking, 2000) == 603
+    assert tokenised == [texts[docid] for docid in ranking[:101]]
 
 
 def test_the_rest_of_a_ranking_is_not_looked_up():
@@ -150,19 +146,8 @@ def test_the_rest_of_a_ranking_is_not_looked_up():
             return super().get(docid)
 
     passages = Passages({f"d{number}": "one two three" for number in range(9)})
-    assert AnswerFinder(passages).hits("q", ["four"], list(passages), [3, 6]) == [0.0, 0.0]
+    assert AnswerFinder(passages).tokens_needed(["four"], list(passages), 6) == math.inf
     assert looked_up == ["d0", "d1"]
-
-
-def test_squeezed_passages_are_kept_within_a_bound(monkeypatch):
-    texts = {f"d{number}": f"{number:04} " * 5 for number in range(50)}  # 20 characters each
-    monkeypatch.setattr(answer_tokens, "CACHE_CHARACTERS", 100)
-    finder = AnswerFinder(texts)
-    for answer in ("0049", "9999"):
-        assert finder.hits("q", [answer], list(texts), [1000]) == [float(answer == "0049")]
-        assert finder._squeezed.characters <= 100 and list(finder._squeezed) == [
-            f"d{number}" for number in range(45, 50)
-        ]
 
 
 def test_unknown_docids_and_passages_without_a_text_are_refused():
@@ -171,10 +156,10 @@ def test_unknown_docids_and_passages_without_a_text_are_refused():
             raise KeyError(docid)
 
     for passages in ({"d1": "text"}, Store()):
-        with pytest.raises(XqgError, match="docid 'd9', ranked for topic 'q', is not among the passages"):
-            AnswerFinder(passages).hits("q", ["a"], ["d9"], [1])
+        with pytest.raises(XqgError, match="docid 'd9' is not among the passages"):
+            AnswerFinder(passages).tokens_needed(["a"], ["d9"], 1)
     with pytest.raises(XqgError, match="passage 'd1': a dict without a 'text'"):
-        AnswerFinder({"d1": {"body": "text"}}).hits("q", ["a"], ["d1"], [1])
+        AnswerFinder({"d1": {"body": "text"}}).tokens_needed(["a"], ["d1"], 1)
 
 
 def test_ranking_is_trec_evals():
@@ -191,26 +176,24 @@ def test_ranking_is_trec_evals():
 # --- tokens ---
 
 
-def score(answer: str, text: str) -> float:
-    recall = RecallAtKTokens({"q": [answer]}, {"d": text}) @ 1
-    return ir_measures.calc_aggregate([recall], [], {"q": {"d": 1.0}})[recall]
-
-
-def test_without_punkt_the_fallback_is_used_and_said(nltk_data):
-    assert not answer_tokens.exact_tokens()
-    # The full stop of the first sentence stays with its word: three tokens, then four.
-    assert tokenize("It rained. It stopped.") == ["It", "rained.", "It", "stopped", "."]
-    with pytest.warns(InexactTokensWarning, match="python -m nltk.downloader punkt_tab"):
-        assert score("rained. It", "It rained. It stopped.") == 1.0
-
-
-def test_with_punkt_the_tokens_are_exact_and_nothing_is_said(nltk_data):
-    add_punkt(nltk_data)
-    assert answer_tokens.exact_tokens()
-    assert tokenize("It rained. It stopped.") == ["It", "rained", ".", "It", "stopped", "."]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert score("rained .", "It rained. It stopped.") == 1.0
+@pytest.mark.parametrize("punkt", [False, True])
+def test_tokens_with_and_without_punkt(punkt, nltk_data):
+    if punkt:
+        add_punkt(nltk_data)
+    assert answer_tokens.exact_tokens() == punkt
+    # Without, the full stop of the first sentence stays with its word.
+    assert tokenize("It rained. It stopped.") == [
+        "It",
+        *(["rained", "."] if punkt else ["rained."]),
+        "It",
+        "stopped",
+        ".",
+    ]
+    recall = RecallAtKTokens({"q": ["rained ." if punkt else "rained. It"]}, {"d": "It rained. It stopped."}) @ 1
+    with warnings.catch_warnings(record=True) as caught:
+        assert ir_measures.calc_aggregate([recall], [], {"q": {"d": 1.0}}) == {recall: 1.0}
+    said = [str(warning.message) for warning in caught if warning.category is InexactTokensWarning]
+    assert len(said) == (not punkt) and all("python -m nltk.downloader punkt_tab" in text for text in said)
 
 
 @pytest.mark.filterwarnings("ignore::pyserini_xqg.evaluate.measures.InexactTokensWarning")
@@ -222,22 +205,3 @@ def test_each_passage_is_tokenised_once(tokenised):
     for _ in range(2):
         ir_measures.calc_aggregate([recall @ 2, recall @ 5, RecallAtKTokens(answers, dict(texts)) @ 2], [], run)
     assert sorted(tokenised) == sorted(texts.values())
-
-
-def test_the_cache_is_bounded_and_drops_the_least_recently_used():
-    made = []
-    cache = CharacterCache(12, lambda key, value: len(key) + len(value))  # three keys of two characters, and values
-
-    def fetch(key):
-        return cache.fetch(key, lambda: made.append(key) or key.upper())
-
-    for key in ("aa", "bb", "cc", "aa", "dd"):  # dd pushes bb out
-        assert fetch(key) == key.upper()
-    assert (len(cache), cache.characters) == (3, 12)
-    assert fetch("aa") == "AA" and made == ["aa", "bb", "cc", "dd"]
-    assert fetch("bb") == "BB" and made[-1] == "bb"
-    assert fetch("too long for it") == "TOO LONG FOR IT"
-    assert cache.characters <= 12
-    assert fetch("") == ""
-    cache.clear()
-    assert (len(cache), cache.characters) == (0, 0)

