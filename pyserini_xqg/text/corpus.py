@@ -12,7 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ class Corpus:
             for language in order
             if passage.queries.get(language)
         }
-        return Passage(passage.docid, passage.title, passage.text, chosen, passage.where)
+        return replace(passage, queries=chosen)
 
     def _refuse_duplicates(self, suspects: set[int]) -> None:
         """A second pass, only if two docids share a hash: name the docid and both lines."""

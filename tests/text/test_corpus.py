@@ -98,31 +98,27 @@ def test_unknown_irds_dataset():
     assert "no-such-set" in fault("irds:no-such-set")
 
 
-def split_queries(records, languages):
-    """The queries of some languages as lines of a file of their own."""
-    for record in records:
-        chosen = {code: texts for code, texts in record.get("generated_queries", {}).items() if code in languages}
-        if chosen:
-            yield {"docid": record["docid"], "generated_queries": chosen}
-
-
 def test_queries_in_files_of_their_own(tmp_path):
     records = corpus_records(40)
+
+    def lines(language):
+        chosen = [record for record in records if language in record.get("generated_queries", {})]
+        random.Random(1).shuffle(chosen)
+        return [
+            {"docid": record["docid"], "generated_queries": {language: record["generated_queries"][language]}}
+            for record in chosen
+        ]
+
+    arabic = {line["docid"]: line for line in lines("ar")}
     passages = [
-        {key: value for key, value in record.items() if key != "generated_queries"}
-        | ({"generated_queries": {"ar": record["generated_queries"]["ar"]}}
-           if "ar" in record.get("generated_queries", {}) else {})
-        for record in records
-    ]  # fmt: skip
-    finnish, japanese = list(split_queries(records, {"fi"})), list(split_queries(records, {"ja"}))
-    random.Random(1).shuffle(finnish)
-    japanese.reverse()
-    directory = tmp_path / "japanese"
+        {key: record[key] for key in ("docid", "title", "text")} | arabic.get(record["docid"], {}) for record in records
+    ]
+    japanese, directory = lines("ja"), tmp_path / "japanese"
     directory.mkdir()
     write_jsonl(directory / "a.jsonl.gz", japanese[:5])
     write_jsonl(directory / "b.jsonl", japanese[5:])
     corpus = write_jsonl(tmp_path / "passages.jsonl", passages)
-    apart = Corpus(corpus, [write_jsonl(tmp_path / "fi.jsonl", finnish), directory])
+    apart = Corpus(corpus, [write_jsonl(tmp_path / "fi.jsonl", lines("fi")), directory])
     together = Corpus(write_jsonl(tmp_path / "all.jsonl", records))
     assert plain(apart) == expected(records)
     assert apart.scan() == together.scan()  # the same content has the same checksum, whatever files hold it
