@@ -12,14 +12,11 @@ import ctranslate2
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json
-from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.conversion import converted, read_vocabulary
 from pyserini_xqg.generate.generator import Generator
-from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
+from pyserini_xqg.generate.sampling import Candidate, Prompt
 from pyserini_xqg.vectors.embedding import batches_by_length
 
-BATCH_TOKENS_CPU = 24576
-BATCH_TOKENS_GPU = 131072
 _STREAMS_CPU = 2
 """Translators side by side on a CPU, each with a copy of the weights: while one waits for memory the other computes."""
 DTYPES = ("auto", "int8", "bfloat16", "float16", "float32")
@@ -31,33 +28,28 @@ class CTranslate2Generator(Generator):
     """A seq2seq checkpoint run by CTranslate2, which the first use converts (:mod:`pyserini_xqg.generate.conversion`).
 
     dtype : ``int8``, ``bfloat16``, ``float16``, ``float32``, or ``auto``: the fastest that CTranslate2 supports on the
-    device. batch_tokens, threads : None for what suits the device, and all cores.
+    device. threads : all cores by default.
 
     One stream of random numbers serves every second batch of a call (on a GPU, all batches), so a candidate hangs on
     all prompts, numbers and the seed; not on ``threads``.
     """
 
     backend = "ctranslate2"
+    batch_tokens_cpu = 24576
+    batch_tokens_gpu = 131072
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        sampling: Sampling,
-        device: str,
-        dtype: str,
-        batch_tokens: int | None,
-        threads: int | None,
-    ) -> None:
-        if checkpoint.kind != "seq2seq":
+    def _choose(self, device: str, dtype: str) -> tuple[str, str]:
+        if self._checkpoint.kind != "seq2seq":
             raise XqgError(
-                f"{checkpoint.name}: a {checkpoint.kind} model; --backend ctranslate2 runs seq2seq models only. Use "
-                "--backend transformers."
+                f"{self._checkpoint.name}: a {self._checkpoint.kind} model; --backend ctranslate2 runs seq2seq models "
+                "only. Use --backend transformers."
             )
         device = _choose_device(device)
-        batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_GPU)
-        super().__init__(checkpoint, sampling, device, _choose_dtype(dtype, device), batch_tokens)
+        return device, _choose_dtype(dtype, device)
+
+    def _load(self, threads: int | None) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._directory = converted(checkpoint, self._fingerprint, self.dtype)
+        self._directory = converted(self._checkpoint, self._fingerprint, self.dtype)
         self._vocabulary = read_vocabulary(self._directory)
         self._own_start = 1 if read_json(self._directory / "config.json")["decoder_start_token"] else 0
         self._ids = {token: number for number, token in enumerate(self._vocabulary)}
@@ -93,7 +85,7 @@ class CTranslate2Generator(Generator):
     def _seeded_translators(self, number: int, seed: int, executor: ThreadPoolExecutor) -> list[Any]:
         """New translators, each at the beginning of a stream of random numbers of its own."""
         threads = max(1, self._threads // number)
-        translators = list(executor.map(lambda _: self._load(threads), range(number)))
+        translators = list(executor.map(lambda _: self._translator(threads), range(number)))
         # CTranslate2 reads the seed when a thread draws its first number, and never again: only a new translator, with
         # a new thread, begins a sequence anew. Its one thread takes its batches in their order.
         for stream, translator in enumerate(translators):
@@ -101,7 +93,7 @@ class CTranslate2Generator(Generator):
             translator.translate_batch([[self._vocabulary[self._tokens.end_ids[0]]]], **self._options(1, 1))
         return translators
 
-    def _load(self, threads: int) -> Any:
+    def _translator(self, threads: int) -> ctranslate2.Translator:
         kind, _, index = self.device.partition(":")
         try:
             return ctranslate2.Translator(

@@ -13,20 +13,41 @@ from pyserini_xqg.generate.tokens import PromptTokens
 
 
 class Generator(ABC):
-    """A checkpoint on a device, in an arithmetic; a backend adds :meth:`_draw`.
+    """A checkpoint on a device, in an arithmetic; a backend adds :meth:`_choose`, :meth:`_load` and :meth:`_draw`.
 
-    backend : its name among the options. device, dtype : as resolved. batch_tokens : most tokens in a batch: those of
-    a prompt and of its query to come, for every candidate. max_input_length : tokens kept of a prompt.
+    backend : its name among the options. device, dtype : as resolved. max_input_length : tokens kept of a prompt.
+    batch_tokens : most tokens in a batch: those of a prompt and of its query to come, for every candidate; None for
+    what suits the device. threads : of the CPU; None for the backend's own choice.
     """
 
     backend: str
+    batch_tokens_cpu: int
+    batch_tokens_gpu: int
 
-    def __init__(self, checkpoint: Checkpoint, sampling: Sampling, device: str, dtype: str, batch_tokens: int) -> None:
-        self.device, self.dtype, self.batch_tokens = device, dtype, batch_tokens
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sampling: Sampling,
+        device: str,
+        dtype: str,
+        batch_tokens: int | None,
+        threads: int | None,
+    ) -> None:
         self._checkpoint, self._sampling = checkpoint, sampling
+        self.device, self.dtype = self._choose(device, dtype)
+        self.batch_tokens = batch_tokens or (self.batch_tokens_cpu if self.device == "cpu" else self.batch_tokens_gpu)
         self._tokens = PromptTokens(checkpoint, sampling)
-        self._fingerprint = checkpoint.fingerprint()
         self.max_input_length = self._tokens.max_input_length
+        self._fingerprint = checkpoint.fingerprint()
+        self._load(threads)
+
+    @abstractmethod
+    def _choose(self, device: str, dtype: str) -> tuple[str, str]:
+        """Device and arithmetic with ``auto`` resolved; an XqgError for what the backend does not run here."""
+
+    @abstractmethod
+    def _load(self, threads: int | None) -> None:
+        """Get the weights ready."""
 
     def describe(self) -> dict[str, Any]:
         """All that decides which queries come out, as JSON; ``model`` alone may change with where it lies."""

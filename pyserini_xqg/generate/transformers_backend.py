@@ -6,15 +6,12 @@ import numpy as np
 import torch
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.generate.checkpoints import Checkpoint
 from pyserini_xqg.generate.decoding import DecodingState, random_numbers, sample
 from pyserini_xqg.generate.generator import Generator
-from pyserini_xqg.generate.sampling import Candidate, Prompt, Sampling
+from pyserini_xqg.generate.sampling import Candidate, Prompt
 from pyserini_xqg.vectors.embedding import batches_by_length
 from pyserini_xqg.vectors.settings import choose_precision, resolve_device
 
-BATCH_TOKENS_CPU = 65536  # fewer candidates side by side, and reading the output layer's weights takes the time
-BATCH_TOKENS_GPU = 131072
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -22,7 +19,7 @@ class TransformersGenerator(Generator):
     """A checkpoint in torch.
 
     dtype : ``float32``, ``bfloat16``, ``float16`` (CUDA), or ``auto``: bfloat16 where the hardware multiplies it, else
-    float32 (in float16 mT5 overflows). batch_tokens, threads : None for what suits the device, and torch's own choice.
+    float32 (in float16 mT5 overflows).
 
     A candidate hangs on the seed, its prompt and its place among the prompt's candidates, so that equal prompts get
     equal candidates. It may differ where rounding (which other prompts are in its batch) moves a token's probability
@@ -30,22 +27,21 @@ class TransformersGenerator(Generator):
     """
 
     backend = "transformers"
+    batch_tokens_cpu = 65536  # fewer candidates side by side, and reading the output layer's weights takes the time
+    batch_tokens_gpu = 131072
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        sampling: Sampling,
-        device: str,
-        dtype: str,
-        batch_tokens: int | None,
-        threads: int | None,
-    ) -> None:
+    def _choose(self, device: str, dtype: str) -> tuple[str, str]:
+        if dtype not in DTYPES:
+            cure = "--backend ctranslate2 has it." if dtype == "int8" else f"Use one of {', '.join(DTYPES)}."
+            raise XqgError(f"--dtype {dtype}: not for --backend transformers. {cure}")
         device = resolve_device(device)
-        batch_tokens = batch_tokens or (BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS_GPU)
-        super().__init__(checkpoint, sampling, device, _choose_dtype(dtype, device), batch_tokens)
+        chosen = choose_precision(dtype, device)
+        return device, "float32" if dtype == "auto" and chosen == "float16" else chosen
+
+    def _load(self, threads: int | None) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self._model = checkpoint.load(self.dtype).to(self.device)
+        self._model = self._checkpoint.load(self.dtype).to(self.device)
 
     @torch.inference_mode()
     def _draw(
@@ -66,11 +62,3 @@ class TransformersGenerator(Generator):
             for owner, one in zip(owners, drawn, strict=True):
                 found[batch[owner]].append(tokens.candidate(one.ids, one.finished, one.log_probability))
         return found
-
-
-def _choose_dtype(dtype: str, device: str) -> str:
-    if dtype not in DTYPES:
-        cure = "--backend ctranslate2 has it." if dtype == "int8" else f"Use one of {', '.join(DTYPES)}."
-        raise XqgError(f"--dtype {dtype}: not for --backend transformers. {cure}")
-    chosen = choose_precision(dtype, device)
-    return "float32" if dtype == "auto" and chosen == "float16" else chosen

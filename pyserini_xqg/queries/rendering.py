@@ -80,23 +80,6 @@ def findings_table(languages: Mapping[str, Any]) -> Table:
     return Table(columns, rows)
 
 
-def refusals_table(counts: Mapping[str, Any]) -> Table:
-    """A row a language: what was refused while the queries were generated, from a sidecar."""
-    fewer = counts.get("passages_with_fewer_queries", {})
-    reasons = list(dict.fromkeys(reason for refused in counts["refused"].values() for reason in refused))
-    heads = ["candidates", *(reason.replace("_", " ") for reason in reasons), "passages with fewer queries"]
-    rows = [
-        [
-            code,
-            counts.get("candidates", {}).get(code),
-            *(refused.get(reason, 0) for reason in reasons),
-            fewer.get(code, 0),
-        ]
-        for code, refused in counts["refused"].items()
-    ]
-    return Table([Column("language"), *(Column(name, ",") for name in heads)], rows)
-
-
 def summary_line(report: Mapping[str, Any]) -> str:
     """How much was looked at."""
     part = f" (a sample of {report['corpus']['passages']:,}, seed {report['seed']})" if report["sample"] < 1 else ""
@@ -128,8 +111,6 @@ def text_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (summary_line(report), "", "Counts and lengths", counts_table(languages).text(), "")
     yield "What was found: share of the queries; one query may be found for several reasons"
     yield from (findings_table(languages).text(), "", rules_line(report["rules"]))
-    for source, counts in (report.get("generation") or {}).items():
-        yield from ("", f"Refused while {source} was generated", refusals_table(counts).text())
     for code, entry in languages.items():
         yield from ("", _label(code, entry))
         yield from _example_lines(entry)
@@ -166,7 +147,6 @@ def html_page(report: Mapping[str, Any]) -> str:
         findings=findings_table(languages),
         figures=list(_figures(shown)),
         hidden=len(languages) - len(shown),
-        generation={source: refusals_table(counts) for source, counts in (report.get("generation") or {}).items()},
         languages=shown,
         label=_label,
         detail=_detail,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_file
+from pyserini_xqg.core.files import write_file
 from pyserini_xqg.core.options import at_least, between, group, option
 from pyserini_xqg.core.output import check_file
 from pyserini_xqg.datasets.ids import IRDS_PREFIX
-from pyserini_xqg.generate.output import sidecar_path
 from pyserini_xqg.queries.rendering import html_page, text_lines
 from pyserini_xqg.queries.statistics import LanguageStatistics, PassageForm
 from pyserini_xqg.text.corpus import Corpus, CorpusSummary, QuerySelection
@@ -80,7 +77,6 @@ def run_report(options: QueryReportOptions) -> None:
     report = describe_queries(
         corpus, checked, rules, examples=options.examples, seed=options.seed, sample=options.sample
     )
-    report["generation"] = generation_counts(options.sources)
     if options.html:
         with write_file(options.html) as out:
             out.write(html_page(report))
@@ -149,17 +145,3 @@ def _position(seed: int, docid: str) -> float:
     """Where in [0, 1) a docid falls."""
     digest = hashlib.blake2b(f"{seed} {docid}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
-
-
-_GENERATION_COUNTS = ("queries", "candidates", "refused", "passages_with_fewer_queries", "cut_inputs")
-
-
-def generation_counts(sources: Sequence[str | Path]) -> dict[str, dict[str, Any]]:
-    """What the sidecars of generated files say: per file, by language, candidates, refusals, what is missing."""
-    found = {}
-    for source in sources:
-        path = sidecar_path(source)
-        counts = read_json(path).get("counts") if path.is_file() else None
-        if isinstance(counts, dict) and "refused" in counts:
-            found[str(source)] = {name: counts[name] for name in _GENERATION_COUNTS if name in counts}
-    return found

@@ -11,7 +11,7 @@ from helpers import corpus_records, run_module, write_jsonl
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.queries import __main__ as queries
 from pyserini_xqg.queries.rendering import html_page, text_lines
-from pyserini_xqg.queries.report import describe_queries, generation_counts, scan_queries
+from pyserini_xqg.queries.report import describe_queries, scan_queries
 from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.text.quality import QualityOptions, fold
 
@@ -188,25 +188,6 @@ def test_queries_in_files_of_their_own(tmp_path, corpus):
     passages = write_jsonl(tmp_path / "passages.jsonl.gz", bare)
     queries = write_jsonl(tmp_path / "apart.jsonl", apart)
     assert described(passages, queries=[queries])["languages"] == described(corpus)["languages"]
-
-
-def test_counts_of_the_sidecar_are_shown(tmp_path, corpus):
-    counts = {
-        "queries": {"fi": 8},
-        "candidates": {"fi": 11},
-        "refused": {"fi": {"duplicate": 2, "wrong_language": 1}},
-        "passages_with_fewer_queries": {"fi": 1},
-    }
-    sidecar = tmp_path / "queries.jsonl.json"
-    sidecar.write_text(json.dumps({"counts": counts}), encoding="utf-8")
-    report = described(corpus) | {"generation": generation_counts([corpus])}
-    text = "\n".join(text_lines(report))
-    head, row = text.partition("was generated\n")[2].splitlines()[:2]
-    assert head.split("  ")[-1].strip() == "passages with fewer queries"
-    assert row.split() == ["fi", "11", "2", "1", "1"]
-    assert "Refused while they were generated" in html_page(report)
-    sidecar.write_text("{}", encoding="utf-8")
-    assert generation_counts([corpus]) == {}
 
 
 def test_command(corpus, tmp_path, capsys):
