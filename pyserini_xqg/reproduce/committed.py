@@ -40,7 +40,7 @@ _INTRODUCTION = """\
 Written by `python -m pyserini_xqg.reproduce --write-runs runs`: change nothing by hand, the tests compare. For each
 condition the TREC run (the first {depth} passages of each topic, and those tied with the last), and in `scores.json`
 its scores with all digits. `qrels.txt` and `topic-languages.tsv` hold what scoring them again takes, without the
-collection.
+collection. In `speed/` is what `tests/benchmarks` measures, each page with its command and machine.
 """
 
 
