@@ -27,7 +27,7 @@ from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore
-from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 QUERIES = 5  # of a passage in a language
@@ -45,6 +45,7 @@ def write_store(directory: Path, passages: int, dimension: int, languages: int, 
         "fields": ["title", "text"],
         "dimension": dimension,
         "dtype": dtype,
+        "chunk_size": chunk_rows,
         "max_queries": None,
         "keep_query_vectors": False,
         "corpus": {"passages": passages, "queries": dict.fromkeys(codes, QUERIES * passages), "sha256": "0" * 64},
@@ -56,9 +57,9 @@ def write_store(directory: Path, passages: int, dimension: int, languages: int, 
             rows = slice(0, min(chunk_rows, passages - first))
             counts = np.full(rows.stop, QUERIES, dtype=np.int32)
             docids = [str(first + row) for row in range(rows.stop)]
-            sums = dict.fromkeys(codes, vectors[rows])
-            writer.write(Chunk(docids, vectors[rows], sums, dict.fromkeys(codes, counts), {}))
-        writer.finish()
+            sums, numbers = dict.fromkeys(codes, vectors[rows]), dict.fromkeys(codes, counts)
+            writer.write(Chunk(docids, vectors[rows], sums, numbers, {}, centroids(sums, numbers)))
+        writer.finish(passages)
 
 
 def copy(store: Path, output: Path, bytes_out: int) -> None:
@@ -105,7 +106,7 @@ def published(paths: list[Path], output: Path) -> None:
 
 def compose(store: Path, output: Path, aggregate: str) -> None:
     """Ours."""
-    build_index(EmbeddingStore(store), output, Recipe(ALPHA, aggregate, normalize=False), overwrite=True)
+    build_index(EmbeddingStore(store), output, Recipe(alpha=ALPHA, aggregate=aggregate, normalize=False), overwrite=True)
 
 
 def measured(function: Callable[..., None], *arguments: Any) -> tuple[float, float]:

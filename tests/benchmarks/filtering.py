@@ -36,7 +36,7 @@ from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.recipe import augment
 from pyserini_xqg.vectors.settings import EncoderConfig
 from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
-from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter
+from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 LANGUAGES = ("ar", "de", "es", "ru")
 SHARES = {"no wrong ones": Fraction(0), "a tenth": Fraction(1, 10), "a third": Fraction(1, 3), "half": Fraction(1, 2)}
@@ -75,6 +75,7 @@ def embed(model: str) -> Vectors:
         "dimension": embedder.dimension,
         "dtype": "float32",
         "precision": embedder.precision,
+        "chunk_size": len(records),  # all in one
         "max_queries": None,
         "keep_query_vectors": True,
         "probe": embedder.probe(),
@@ -116,8 +117,8 @@ def scores_of(vectors: Vectors, directory: Path) -> QueryScores:
             for language in LANGUAGES
         }
         sums = {language: sum_first(flat[language], counts[language])[0] for language in LANGUAGES}
-        writer.write(Chunk(vectors.docids, vectors.passages, sums, counts, flat))
-        writer.finish()
+        writer.write(Chunk(vectors.docids, vectors.passages, sums, counts, flat, centroids(sums, counts)))
+        writer.finish(len(vectors.docids))
     store = EmbeddingStore(directory / "store")
     score_store(store, directory / "scores", ranker=StoreRanker(store))
     return QueryScores(directory / "scores")
