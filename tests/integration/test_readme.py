@@ -34,6 +34,12 @@ def generator(directory: Path) -> None:
 MODELS = {
     "ielabgroup/bert-base-multilingual-cased-xor-tydi": encoder,
     "intfloat/multilingual-e5-small": encoder,
+    "BAAI/bge-m3": encoder,
+    "Qwen/Qwen3-Embedding-0.6B": encoder,
+    "google/embeddinggemma-300m": encoder,
+    "Snowflake/snowflake-arctic-embed-l-v2.0": encoder,
+    "Alibaba-NLP/gte-multilingual-base": encoder,
+    "sentence-transformers/LaBSE": encoder,
     "sentence-transformers/all-MiniLM-L6-v2": encoder,
     "ielabgroup/xor-tydi-docTquery-mt5-base": generator,
     "ielabgroup/xor-tydi-docTquery-mt5-large": generator,
