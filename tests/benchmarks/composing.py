@@ -106,7 +106,9 @@ def published(paths: list[Path], output: Path) -> None:
 
 def compose(store: Path, output: Path, aggregate: str) -> None:
     """Ours."""
-    build_index(EmbeddingStore(store), output, Recipe(alpha=ALPHA, aggregate=aggregate, normalize=False), overwrite=True)
+    build_index(
+        EmbeddingStore(store), output, Recipe(alpha=ALPHA, aggregate=aggregate, normalize=False), overwrite=True
+    )
 
 
 def measured(function: Callable[..., None], *arguments: Any) -> tuple[float, float]:
