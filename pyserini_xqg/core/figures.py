@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BASELINE_COLOR = "#444444"
 PAGE_COLORS = {"bar": "#2f6fd0", "other": "#c2570c", "line": "#d9dfe6", "soft": "#5b6877", "ink": "#1c2530"}
 """Colours to draw with where pages show their own instead, of those names in ``page.css``: light and dark."""
@@ -64,10 +63,10 @@ def line_style(number: int) -> dict[str, Any]:
     >>> line_style(0)
     {'color': '#0072b2', 'marker': 'o', 'linestyle': '-'}
     """
-    dashes = ("-", "--", ":", "-.")
+    markers, dashes = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", ":", "-.")
     return {
         "color": COLORS[number % len(COLORS)],
-        "marker": MARKERS[number % len(MARKERS)],
+        "marker": markers[number % len(markers)],
         "linestyle": dashes[number // len(COLORS) % len(dashes)],
     }
 

@@ -92,8 +92,7 @@ class Cell:
 class Table:
     """Columns, rows of values (or of :class:`Cell`, where there is more to a value), and a title.
 
-    A column that is but its name can be given as that.
-    Text, Markdown and LaTeX show the values as the columns say; CSV and JSON hold them with all digits.
+    A column can be given as its name. CSV and JSON hold the values with all digits, the others as the columns say.
 
     >>> rows = [["plain", 0.5, 21], ["xqg", Cell(0.625, mark=SIGNIFICANT), 1234]]
     >>> table = Table(["run", Column("R@10", percent, best=True), Column("MB", ",")], rows, "All runs")

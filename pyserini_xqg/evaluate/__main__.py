@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pyserini_xqg.core.cli import run
 from pyserini_xqg.core.files import write_text
 from pyserini_xqg.core.options import parse
 from pyserini_xqg.core.output import check_file
-from pyserini_xqg.evaluate.collection import Collection
-from pyserini_xqg.evaluate.comparisons import RunValues, compare_runs, write_by_query, write_comparisons
+from pyserini_xqg.evaluate.comparisons import compare_runs, write_by_query, write_comparisons
 from pyserini_xqg.evaluate.score_tables import Results
 from pyserini_xqg.evaluate.scoring import Scorer
 from pyserini_xqg.evaluate.settings import EvaluateOptions
-from pyserini_xqg.evaluate.significance import TestOptions
+from pyserini_xqg.text.runs import read_run
 
 DESCRIPTION = """\
 Score TREC runs by query language, with R@kt (XOR-TyDi's recall at k thousand tokens) and any measure of ir_measures.
@@ -54,56 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs, baseline = options.runs()
     for path in options.outputs:
         check_file(path, options.overwrite, [*runs.values(), *options.collection.files])
-    results, values, languages = evaluate(
-        runs,
-        options.measures,
-        options.collection.open(),
-        baseline=baseline,
-        settings=options.tests,
-        check_ranks=not options.ignore_ranks,
-    )
-    if options.by_query:
-        write_by_query(options.by_query, values, languages)
-    if options.comparisons:
-        write_comparisons(options.comparisons, results.tested, options.tests)
-    text = results.render(options.format)
-    if options.output:
-        write_text(options.output, text)
-    else:
-        print(text, end="", flush=True)
-
-
-def evaluate(
-    runs: Mapping[str, str],
-    measures: Sequence[str],
-    collection: Collection,
-    *,
-    baseline: str | None = None,
-    settings: TestOptions | None = None,
-    check_ranks: bool = True,
-) -> tuple[Results, RunValues, Mapping[str, str]]:
-    """Read, check and score run files.
-
-    Raises :class:`XqgError` for every fault in the runs, and where the collection lacks what a measure needs.
-
-    Parameters
-    ----------
-    runs : name to path.
-    measures : their names; the defaults if there are none.
-    collection : what to score against.
-    baseline : name of the run that the others are compared with, as ``settings`` say.
-    check_ranks : refuse runs whose ranks and scores disagree.
-
-    Returns
-    -------
-    The results; run to measure to query id to value; and query id to language.
-    """
-    from pyserini_xqg.text.runs import read_run
-
-    contents = {name: read_run(path, check_ranks) for name, path in runs.items()}
+    collection = options.collection.open()
+    contents = {name: read_run(path, not options.ignore_ranks) for name, path in runs.items()}
     docids = {docid for content in contents.values() for ranking in content.values() for docid in ranking}
-    with Scorer(collection, measures, docids) as scorer:
-        for name, content in contents.items():
+    with Scorer(collection, options.measures, docids) as scorer:
+        for name, content in contents.items():  # all, before any is scored
             scorer.check(content, runs[name])
         values = {name: scorer.score(content, runs[name]) for name, content in contents.items()}
         results = Results(
@@ -112,9 +66,17 @@ def evaluate(
             marked=scorer.marked,
         )
     if baseline is not None:
-        results.settings = settings or TestOptions()
-        results.tested = compare_runs(values, baseline, scorer.languages, results.settings)
-    return results, values, scorer.languages
+        results.settings = options.tests
+        results.tested = compare_runs(values, baseline, scorer.languages, options.tests)
+    if options.by_query:
+        write_by_query(options.by_query, values, scorer.languages)
+    if options.comparisons:
+        write_comparisons(options.comparisons, results.tested, options.tests)
+    text = results.render(options.format)
+    if options.output:
+        write_text(options.output, text)
+    else:
+        print(text, end="", flush=True)
 
 
 if __name__ == "__main__":

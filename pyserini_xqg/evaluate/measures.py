@@ -109,9 +109,9 @@ class RecallAtKTokens(Measure):
     def __init__(self, answers: Mapping[str, Sequence[str]], passages: Passages, cutoff: int | None = None) -> None:
         params: dict[str, Any] = {"answers": answers, "passages": passages}
         if cutoff is not None:
+            params["cutoff"] = cutoff
             if not isinstance(cutoff, int) or cutoff < 1:
                 raise XqgError(f"R@kt: cutoff {cutoff!r} is not a positive number of thousands of tokens.")
-            params["cutoff"] = cutoff
         super().__init__(**params)
 
     @classmethod
@@ -170,8 +170,8 @@ class RecallAtKTokensEvaluator(Evaluator):
         # of all measures from one of them.
         super().__init__(measures, {qrel.query_id for qrel in QrelsConverter(qrels).as_namedtuple_iter()})
         self._answers = {measure: span_answers(measure.params["answers"]) for measure in measures}
-        every = [measure.params["passages"] for measure in measures]
-        self._finders = {id(passages): AnswerFinder(passages) for passages in every}
+        every = {id(passages): passages for passages in (measure.params["passages"] for measure in measures)}
+        self._finders = {key: AnswerFinder(passages) for key, passages in every.items()}
 
     def _iter_calc(self, run: Any) -> Iterator[Metric]:
         if not exact_tokens():

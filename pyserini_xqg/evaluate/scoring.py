@@ -36,15 +36,14 @@ class Scorer:
     ----------
     collection : what to score against.
     measures : ``R@<k>kt`` (k thousand tokens) and names of ir_measures. Empty: :func:`default_measures`.
-    docids : the passages that the runs rank, where all runs are known beforehand: of a collection in files only their
-        texts are kept (on disk). None keeps all the texts, and some 200 bytes of memory a passage.
+    docids : the passages that the runs rank, if all are known: of files only their texts are kept, on disk. None keeps
+        all the texts, and some 200 bytes of memory a passage.
 
     Attributes
     ----------
     measures : names of the measures, in their order.
     languages : language of every question that counts for one of the measures, by query id.
-    marked : names of measures that are not exactly the official scorer's, because NLTK's punkt_tab data is missing.
-        This is also said once on standard error.
+    marked : names of measures that are not exactly the official scorer's, as NLTK's punkt_tab data is missing.
 
     >>> from ir_measures import Qrel
     >>> qrels = [Qrel("q1", "d1", 1), Qrel("q2", "d1", 1)]

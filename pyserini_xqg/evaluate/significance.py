@@ -81,19 +81,18 @@ def compare(
     values: Mapping[str, float],
     baseline: Mapping[str, float],
     query_ids: Iterable[str],
-    options: TestOptions | None = None,
+    options: TestOptions,
 ) -> PairedComparison:
     """Compare two systems, query id to value, on two or more questions, two-sided.
 
     Where all differences are 0, p is 1 and d_z is 0. Where all are equal but not 0 the t statistic is infinite: p is 0.
 
-    >>> result = compare({"1": 0.9, "2": 0.5, "3": 0.7}, {"1": 0.4, "2": 0.3, "3": 0.7}, "123")
+    >>> result = compare({"1": 0.9, "2": 0.5, "3": 0.7}, {"1": 0.4, "2": 0.3, "3": 0.7}, "123", TestOptions())
     >>> result.questions, round(result.mean_difference, 3), round(result.p_value, 3), round(result.effect_size, 3)
     (3, 0.233, 0.25, 0.927)
     >>> result.won, result.tied, result.lost
     (2, 1, 0)
     """
-    options = options or TestOptions()
     questions = sorted(query_ids)  # the random signs must not depend on the order
     pair = np.array([[of[query_id] for query_id in questions] for of in (values, baseline)], dtype=np.float64)
     differences = pair[0] - pair[1]

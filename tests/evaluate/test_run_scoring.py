@@ -109,16 +109,6 @@ def test_nothing_is_said_where_a_run_is_refused(collection, run, capsys, nltk_da
         assert capsys.readouterr().err == ""
 
 
-def test_unknown_topics_of_a_measure_and_no_topics():
-    empty = Collection("nothing", set(), qrels=[])
-    with pytest.raises(XqgError, match=r"^nothing: no topic counts"), Scorer(empty, ["R@10"]):
-        pass
-    with pytest.raises(XqgError, match=r"^--measures R@10: needs qrels, and bare has none"):
-        Scorer(Collection("bare", {"1"}), ["R@10"])
-    with pytest.raises(XqgError, match=r"^bare: nothing can be measured"):
-        Scorer(Collection("bare", {"1"}))
-
-
 def test_means_by_language():
     values = {"1": 1.0, "2": 0.0, "3": 0.5, "4": 0.0, "5": math.nan, "6": math.nan}
     means = means_by_language(values, {"1": "te", "2": "te", "3": "de", "4": "ar", "5": "de", "6": "fi"})
