@@ -10,7 +10,7 @@ import sys
 
 # Module -> (our module, function) to call with it right after it has been executed.
 _AFTER = {
-    "pyserini": ("pyserini_xqg.core.java", "configure_for"),
+    "pyserini": ("pyserini_xqg.core.java", "configure"),
     "pyserini.encode": ("pyserini_xqg.vectors.encoders", "register_encoders"),
     "pyserini.search.faiss._searcher": ("pyserini_xqg.vectors.fit", "guard_searcher"),
 }

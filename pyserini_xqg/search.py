@@ -1,6 +1,6 @@
 """Pyserini's own search command (python -m pyserini.search.faiss) with xQG registered.
 
-All of Pyserini's options are taken and passed on; they are listed below. On top of them:
+All of its options are taken and passed on (python -m pyserini.search.faiss --help lists them). On top of them:
   * --encoder may be left out: the index's own encoder is used (from its xqg.json);
   * queries are encoded and searched in batches (--batch-size 64 unless given);
   * topics are checked before anything is loaded, and may be irds:<dataset-id>;
@@ -16,8 +16,6 @@ Examples
 
 from __future__ import annotations
 
-import argparse
-import ast
 import json
 import os
 import runpy
@@ -25,15 +23,14 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.cli import run, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
-from pyserini_xqg.core.options import add_options, at_least, option, option_name, read_options
+from pyserini_xqg.core.options import at_least, build_parser, option, read_options
 from pyserini_xqg.core.output import check_file
 from pyserini_xqg.datasets.ids import dataset_of
 from pyserini_xqg.text.topics import (
@@ -237,42 +234,9 @@ def _search_routed(options: SearchOptions, rest: list[str], manifest: dict[str, 
             out.writelines(lines.get(str(topic), ()))
 
 
-def pyserini_options() -> list[str]:
-    """The options of Pyserini's command with their help, read from its source: importing it takes seconds."""
-    package = find_spec("pyserini")
-    if package is None or not package.submodule_search_locations:
-        return []
-    source = Path(package.submodule_search_locations[0], *PYSERINI_COMMAND.split(".")[1:], "__main__.py")
-    ours = {option_name(field.name) for field in fields(SearchOptions)}
-    lines = []
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
-            names = [part.value for part in node.args if isinstance(part, ast.Constant)]
-            words = {part.arg: part.value.value for part in node.keywords if isinstance(part.value, ast.Constant)}
-            default = f" (default: {words['default']})" if words.get("default") else ""
-            if not ours & set(names):
-                text = " ".join(f"{words.get('help') or ''}{default}".split())
-                lines.append((node.lineno, f"  {', '.join(names):<28}{text}".rstrip()))
-    return [line for _, line in sorted(lines)]
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Our options; what it does not know is Pyserini's."""
-    listed = "\n".join(pyserini_options())
-    parser = argparse.ArgumentParser(
-        prog="python -m pyserini_xqg.search",
-        description=__doc__.strip(),
-        epilog=f"Pyserini's own options (python -m {PYSERINI_COMMAND}):\n\n{listed}".replace("%", "%%"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_options(parser, SearchOptions)
-    return parser
-
-
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``python -m pyserini_xqg.search``."""
-    args, rest = build_parser().parse_known_args(argv)
+    args, rest = build_parser(SearchOptions, "search", __doc__).parse_known_args(argv)
     options = read_options(SearchOptions, args)
     check_file(options.output, overwrite=True, inputs=[*options.index, options.topics])
     index = options.index[0]

@@ -561,7 +561,7 @@ def test_bad_options(stores, tmp_path, options, message, route):
 def test_languages_that_are_none(codes, message):
     result = run_command("index", "--store", "s", "--output", "o", "--languages", codes)
     assert result.returncode == 2
-    assert f"error: argument --languages: --languages: {message}" in result.stderr
+    assert f"error: argument --languages: {message}" in result.stderr
 
 
 def test_nothing_to_build_from(tmp_path, stores):
@@ -597,7 +597,7 @@ def test_truncated_store(stores, tmp_path, name):
     store = shutil.copytree(stores / "kept", tmp_path / "store")
     size = (store / name).stat().st_size
     os.truncate(store / name, size - 4)
-    with pytest.raises(XqgError, match=rf"{name} has {size - 4:,} bytes, expected {size:,} bytes"):
+    with pytest.raises(XqgError, match=rf"{name}: has {size - 4:,} bytes, expected {size:,}"):
         build(store, tmp_path / "index")
     assert not (tmp_path / "index").exists()
 

@@ -5,7 +5,7 @@ import numpy as np
 from pyserini_xqg.queries.scores import QueryScores, ScoresWriter
 from pyserini_xqg.vectors.embedding import describe_probe
 from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store import EmbeddingStore, sum_queries
 from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 CHUNK = 4
@@ -49,7 +49,7 @@ def vector_store(directory, passages, queries, docids=None, **changes) -> Embedd
             rows = slice(first, first + settings["chunk_size"])
             flat = {code: np.concatenate(lists[rows]).astype(np.float32) for code, lists in queries.items()}
             number = {code: values[rows] for code, values in counts.items()}
-            sums = {code: sum_first(vectors, number[code])[0] for code, vectors in flat.items()}
+            sums = {code: sum_queries(vectors, number[code]) for code, vectors in flat.items()}
             kept = flat if settings["keep_query_vectors"] else {}
             writer.write(Chunk(docids[rows], passages[rows], sums, number, kept, centroids(sums, number)))
         writer.complete()

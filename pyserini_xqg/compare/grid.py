@@ -13,7 +13,7 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.languages import parse_languages
 from pyserini_xqg.core.options import option
 from pyserini_xqg.queries.selection import Selection, parse_by_language
-from pyserini_xqg.vectors.recipe import AGGREGATES, Recipe, check_alpha
+from pyserini_xqg.vectors.recipe import AGGREGATES, Recipe
 
 ALL, NONE = "all", "none"
 FACTORS = (
@@ -272,7 +272,10 @@ def parse_numbers(texts: Sequence[str], where: str) -> list[Decimal]:
 
 def parse_shares(texts: Sequence[str], where: str = "--alpha") -> list[float]:
     """Weights in [0, 1]."""
-    return [check_alpha(float(number), where) for number in parse_numbers(texts, where)]
+    shares = [float(number) for number in parse_numbers(texts, where)]
+    if outside := [share for share in shares if not 0 <= share <= 1]:
+        raise XqgError(f"{where} {outside[0]:g}: must be a number from 0 to 1.")
+    return shares
 
 
 def parse_max_queries(texts: Sequence[str]) -> list[int | None]:
@@ -291,7 +294,9 @@ def parse_max_queries(texts: Sequence[str]) -> list[int | None]:
 
 def parse_language_sets(texts: Sequence[str]) -> list[tuple[str, ...] | None]:
     """Sets such as ``ar,de``, and ``all`` (None)."""
-    return distinct((None if text == ALL else tuple(parse_languages(text)) for text in texts), "--languages")
+    return distinct(
+        (None if text == ALL else tuple(parse_languages(text, "--languages")) for text in texts), "--languages"
+    )
 
 
 def parse_filters(thresholds: Sequence[str], fractions: Sequence[str], per_language: bool) -> list[Filter | None]:

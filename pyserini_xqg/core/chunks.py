@@ -113,18 +113,11 @@ class ChunkJob(Job):
     def _begin(self) -> None:
         super()._begin()
         if self.finished:
-            for entry in read_entries(self.directory, self.kind):
-                self.count(entry)
-        else:
-            self.open_files()
-
-    def open_files(self) -> None:
-        """Open the files behind what is committed, which is checked."""
+            self._count_committed()
+            return
         _cut_torn_line(self.directory / CHUNKS_NAME)
-        for entry in read_entries(self.directory, self.kind):
-            self.count(entry)
+        self._count_committed()
         if self.rows_done:
-            self._check_lengths()
             self.check_committed()
         for name in (*self._headers, CHUNKS_NAME):
             path = self.directory / name
@@ -136,16 +129,9 @@ class ChunkJob(Job):
             self.write_at(name, 0, header)
         self._files[CHUNKS_NAME].seek(0, os.SEEK_END)
 
-    def _check_lengths(self) -> None:
-        """Refuse files that have lost bytes: the gap would be read as zeros."""
-        for name in self._headers:
-            path, size = self.directory / name, self._committed_bytes(name)
-            found = path.stat().st_size if path.exists() else None
-            if found is None or found < size:
-                what = "is missing" if found is None else f"has {found:,} bytes"
-                raise XqgError(
-                    f"{self.output / name} {what}, at least {size:,} bytes were committed. {self.kind.again}"
-                )
+    def _count_committed(self) -> None:
+        for entry in read_entries(self.directory, self.kind):
+            self.count(entry)
 
     def check_committed(self) -> None:
         """Read all that is committed again; :class:`XqgError` for a chunk whose bytes are others now."""
@@ -154,8 +140,9 @@ class ChunkJob(Job):
         for chunk in stored_chunks(self.directory, self.kind, headers, self._sizes):
             chunks += 1
             if damaged := chunk.damaged():
+                what = "missing" if chunk.data.get(damaged[0]) is None else "damaged"
                 raise XqgError(
-                    f"{self.output / damaged[0]}: damaged in rows {chunk.first:,} to "
+                    f"{self.output / damaged[0]}: {what} in rows {chunk.first:,} to "
                     f"{chunk.first + chunk.entry['rows'] - 1:,}. {self.kind.again}"
                 )
         if chunks != self._chunks:
@@ -215,7 +202,6 @@ class ChunkJob(Job):
             )
         with self.disk_named():
             self.close_files()
-            self._check_lengths()
             self.check_committed()
         # The chunks' checksums hold for the arrays, and this one for the chunks.
         known = dict.fromkeys(self._headers, BY_CHUNK)

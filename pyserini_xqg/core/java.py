@@ -126,22 +126,16 @@ NO_JAVA = (
 )
 
 
-def configure_for(pyserini: ModuleType) -> None:
-    """Choose the Java when Pyserini, and nothing else that uses pyjnius, has begun to be imported."""
-    configure()
-
-
-def configure(jnius_config: ModuleType | None = None) -> None:
-    """Choose the Java for this process. Call before Pyserini is imported; afterwards it does nothing.
+def configure(pyserini: ModuleType | None = None) -> None:
+    """Choose the Java for this process: before, or when, Pyserini is imported; afterwards it does nothing.
 
     Sets ``JAVA_HOME`` where pyjnius would pick an unsuitable Java by itself, and drops Pyserini's request
     for the vector module where the chosen Java does not have it.
     """
-    if jnius_config is None:
-        try:
-            import jnius_config
-        except ImportError:
-            return
+    try:
+        import jnius_config
+    except ImportError:
+        return
     if jnius_config.vm_running or getattr(jnius_config, "_xqg_configured", False):
         return
     jnius_config._xqg_configured = True

@@ -62,18 +62,18 @@ def check_language(code: str, where: str = "") -> str:
     )
 
 
-def parse_languages(value: str | Iterable[str], where: str = "--languages") -> list[str]:
+def parse_languages(value: str | Iterable[str], where: str = "") -> list[str]:
     """Split ``ar,bn,fi`` (or take a list), check each code, refuse repeats, keep the order.
 
     >>> parse_languages("ar,bn")
     ['ar', 'bn']
     """
     codes = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    begin = f"{where}: " if where else ""
     if not any(codes):
-        raise XqgError(f"{where}: no language given. Use codes such as ar,bn,fi.")
+        raise XqgError(f"{begin}no language given. Use codes such as ar,bn,fi.")
     for code in codes:
         check_language(code, where)
-    repeated = sorted({code for code in codes if codes.count(code) > 1})
-    if repeated:
-        raise XqgError(f"{where}: {', '.join(repeated)} given more than once. Name each language once.")
+    if repeated := sorted({code for code in codes if codes.count(code) > 1}):
+        raise XqgError(f"{begin}{', '.join(repeated)} given more than once. Name each language once.")
     return codes

@@ -22,6 +22,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from pyserini_xqg.core.errors import XqgError
@@ -109,18 +110,13 @@ def between(least: float, most: float, *, above: bool = False) -> Check:
     return check
 
 
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the line breaks of a description and its examples."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30)
-
-
 class _Parser(argparse.ArgumentParser):
     """Long options are never abbreviated: a new one must not change what an old command line means."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **{"allow_abbrev": False, "formatter_class": HelpFormatter, **keywords})
+    def __init__(self, **keywords: Any) -> None:
+        # Keeps the line breaks of a description and its examples.
+        layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=30)
+        super().__init__(allow_abbrev=False, formatter_class=layout, **keywords)
 
 
 def parse(kind: type[Options], module: str, description: str = "", argv: Sequence[str] | None = None) -> Options:
@@ -129,9 +125,9 @@ def parse(kind: type[Options], module: str, description: str = "", argv: Sequenc
     return read_options(kind, parser.parse_args(argv))
 
 
-def build_parser(kind: type, module: str, description: str = "", **keywords: Any) -> argparse.ArgumentParser:
+def build_parser(kind: type, module: str, description: str = "") -> argparse.ArgumentParser:
     """Argparse's parser of a command's options."""
-    parser = _Parser(prog=f"python -m pyserini_xqg.{module}", description=description.strip(), **keywords)
+    parser = _Parser(prog=f"python -m pyserini_xqg.{module}", description=description.strip())
     add_options(parser, kind)
     return parser
 

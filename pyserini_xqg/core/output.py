@@ -64,8 +64,8 @@ def check_file(
 def check_directory(output: str | Path, kind: Kind, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse a path that cannot become a directory of this kind, before any work is done.
 
-    Raises :class:`XqgError` for a file, for a directory of something else, for one of this kind unless ``overwrite``,
-    for one that is to be replaced and holds what is not ours, and as :func:`check_apart`.
+    Raises :class:`XqgError` for a file, for a directory of something else or that holds what is not ours, for one of
+    this kind unless ``overwrite``, and as :func:`check_apart`.
     """
     check_apart(output, inputs)
     path = resolved(output)
@@ -73,12 +73,9 @@ def check_directory(output: str | Path, kind: Kind, overwrite: bool = False, inp
         return
     if not path.is_dir():
         raise XqgError(f"{output}: is a file. Choose another --output.")
-    foreign = kind.foreign(path)
-    if not foreign and not kind.is_at(path):
-        return  # empty
-    if foreign and (not kind.is_at(path) or overwrite):
+    if foreign := kind.foreign(path):
         raise XqgError(_not_ours(output, path, kind, foreign))
-    if not overwrite:
+    if kind.is_at(path) and not overwrite:
         raise XqgError(f"{output} {_EXISTS.format(option='--output')}")
 
 
@@ -127,15 +124,6 @@ def write_directory(
             _replace(path, partial)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def remove_directory(path: str | Path, kind: Kind) -> None:
-    """Remove a directory of this kind; :class:`XqgError`, and nothing is removed, if anything in it is not ours."""
-    target = resolved(path)
-    if not target.exists():
-        return
-    check_directory(path, kind, overwrite=True)
-    shutil.rmtree(target)
 
 
 def _replaced(path: Path) -> Path:

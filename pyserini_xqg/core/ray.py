@@ -28,14 +28,6 @@ RETRIES = 10
 REPORT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Worker:
-    """What one job takes: CPU cores, and CUDA devices, which it then sees as the only ones."""
-
-    cpus: int = 1
-    gpus: int = 0
-
-
 def _import_ray() -> ModuleType:
     # Both are read at import. Lines that differ only in their numbers, such as progress, would be held back.
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
@@ -76,17 +68,15 @@ def _check_reachable(address: str | None) -> None:
 
 
 def run_jobs(
-    ray: ModuleType, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], worker: Worker
+    ray: ModuleType, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], cpus: int, gpus: int
 ) -> Iterator[tuple[int, Any]]:
-    """Run ``function(*call)`` for each call, as many at once as the cluster has room for.
+    """Run ``function(*call)`` for each call, on so many CPU cores and CUDA devices, as many at once as there is room.
 
     Yields (number of the call, its result) as they end. Raises :class:`XqgError` if the cluster can never run
     them, if a call raises it, and if one was lost more than ``RETRIES`` times.
     """
-    _check_room(ray, worker)
-    task = ray.remote(function).options(
-        num_cpus=worker.cpus, num_gpus=worker.gpus, max_retries=RETRIES, scheduling_strategy="SPREAD"
-    )
+    _check_room(ray, cpus, gpus)
+    task = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy="SPREAD")
     running = {task.remote(*call): number for number, call in enumerate(calls)}
     while running:
         (done,), _ = ray.wait(list(running), num_returns=1)
@@ -104,13 +94,13 @@ def run_jobs(
         yield running.pop(done), result
 
 
-def _check_room(ray: ModuleType, worker: Worker) -> None:
+def _check_room(ray: ModuleType, cpus: int, gpus: int) -> None:
     """Ray waits for ever where no machine is large enough."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(node.get("CPU", 0) >= worker.cpus and node.get("GPU", 0) >= worker.gpus for node in nodes):
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         most = ", ".join(f"{max(node.get(kind, 0) for node in nodes):g} {kind}" for kind in ("CPU", "GPU"))
         raise XqgError(
-            f"--engine ray: each part needs {worker.cpus} CPU and {worker.gpus} GPU, and the largest machines of the "
+            f"--engine ray: each part needs {cpus} CPU and {gpus} GPU, and the largest machines of the "
             f"cluster have {most}. Choose another --device or fewer --threads, or add machines."
         )
 
@@ -211,18 +201,18 @@ def run_on_ray(options: Any, command: ShardedCommand) -> None:
         gpus = int(device.startswith("cuda") or (device == "auto" and "GPU" in ray.cluster_resources()))
         if gpus or device == "auto":
             options = changed(options, device="cuda:0" if gpus else "cpu")  # a task sees no device but its own
-        worker = Worker(values["threads"] or 1, gpus)
+        room = values["threads"] or 1, gpus
         if overwrite and command.begins_anew:
             _clear(directory)
         # Here too, so that a fault in the corpus is found once, and the workers need not look for it again.
         command.check(options, directory)
         # The same for all: shards of unlike arithmetic do not make one whole.
-        ((_, settled),) = run_jobs(ray, command.settle, [(options,)], worker)
+        ((_, settled),) = run_jobs(ray, command.settle, [(options,)], *room)
         options = changed(options, **settled)
         workers = {}
         with progress(total=shards, unit="shards", description=command.doing) as bar:
             calls = [(command, options, number) for number in range(shards)]
-            for number, result in run_jobs(ray, make_shard, calls, worker):
+            for number, result in run_jobs(ray, make_shard, calls, *room):
                 workers[number] = result["worker"]
                 bar.update()
                 speed = result["done"] / max(result["seconds"], 1e-9)

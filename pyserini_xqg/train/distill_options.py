@@ -42,7 +42,7 @@ class ParallelOptions:
         None,
         "of which languages, such as ar,bn,fi (default: all of the data)",
         metavar="CODES",
-        read=lambda text: tuple(parse_languages(text, "--held-out-languages")),
+        read=lambda text: tuple(parse_languages(text)),
         decides=False,
     )
     exclude: tuple[str, ...] = option(

@@ -68,19 +68,11 @@ def _embedder(config: EncoderConfig, device: str, precision: str = "float32") ->
 
 
 class XqgDocumentEncoder(DocumentEncoder):
-    """Passage encoder with Pyserini's interface.
+    """Passage encoder with Pyserini's interface; its vectors equal those of ``AutoDocumentEncoder`` to 1e-5.
 
-    Parameters
-    ----------
-    model_name : Hugging Face name, directory, or ``xqg:<index directory>`` for the encoder of an index.
-    tokenizer_name, pooling, l2_norm, prefix, max_length : as in :class:`~pyserini_xqg.vectors.settings.EncoderConfig`;
-        None keeps the index's setting, or cls, no normalisation, no prefix, 256 tokens.
-    device : ``cpu``, ``cuda:0``, …, or ``auto``.
+    model_name : as in :func:`resolve_config`. The other settings are those of
+    :class:`~pyserini_xqg.vectors.settings.EncoderConfig`; None keeps what the index or the model's files say.
 
-    With the same settings its vectors equal those of Pyserini's ``AutoDocumentEncoder`` to 1e-5.
-
-    Example
-    -------
     >>> encoder = XqgDocumentEncoder("xqg-small", device="cpu")
     >>> encoder.encode(["A text."], titles=["A title"]).shape
     (1, 384)
@@ -122,25 +114,16 @@ class XqgDocumentEncoder(DocumentEncoder):
         """Vectors of passages, float32 (len(texts), dimension); the input is ``title prefix text``."""
         if add_sep:
             raise XqgError("add_sep: the xqg encoder puts title and text into one segment. Leave --add-sep out.")
-        config = self.config.replace(max_length=max_length) if max_length is not None else self.config
-        return _with(self.embedder, config).embed_passages(texts, titles)
+        return self.embedder.embed(self.config.passages(texts, titles), max_length or self.config.max_length)
 
 
 class XqgQueryEncoder(QueryEncoder):
     """Query encoder with Pyserini's interface, ``encode`` and ``encode_batch``.
 
-    Parameters
-    ----------
-    encoder_dir : Hugging Face name, directory, or ``xqg:<index directory>`` for the encoder of an index.
-    encoded_query_dir : directory of pre-encoded queries, as in Pyserini; then no model is needed.
-    tokenizer_name, pooling, l2_norm, prefix, max_length : None keeps the index's setting, or cls, no
-        normalisation, no prefix, the tokenizer's own limit, as Pyserini's ``AutoQueryEncoder`` has them.
-    device : ``cpu``, ``cuda:0``, …, or ``auto``.
-    fp16 : half precision where the device has units for it: bfloat16 or float16 on a GPU, bfloat16 on a CPU, else
-        float32. What the ``--fp16`` of Pyserini's command passes.
+    encoder_dir : as in :func:`resolve_config`. encoded_query_dir : of pre-encoded queries; then no model is needed.
+    tokenizer_name, pooling, l2_norm, prefix, max_length : None keeps what the index or the model's files say.
+    fp16 : half precision where the device has units for it, which the ``--fp16`` of Pyserini's command passes.
 
-    Example
-    -------
     >>> encoder = XqgQueryEncoder("xqg-small")
     >>> encoder.encode("a query").shape, encoder.encode_batch(["a query", "another"]).shape
     ((384,), (2, 384))
@@ -190,23 +173,13 @@ class XqgQueryEncoder(QueryEncoder):
         """Vector of one query, float32 (dimension,)."""
         if not self.has_model:
             return super().encode(query)
-        config = self.config.replace(query_max_length=max_length) if max_length is not None else self.config
-        return _with(self.embedder, config).embed_queries([query])[0]
+        return self.embedder.embed(self.config.queries([query]), max_length or self.config.query_max_length)[0]
 
     def encode_batch(self, queries: list[str]) -> np.ndarray:
         """Vectors of queries, float32 (len(queries), dimension)."""
         if not self.has_model:
             return np.array([super(XqgQueryEncoder, self).encode(query) for query in queries])
         return self.embedder.embed_queries(queries)
-
-
-def _with(embedder: Embedder, config: EncoderConfig) -> Embedder:
-    """The same loaded model under other lengths."""
-    if embedder.config == config:
-        return embedder
-    other = object.__new__(Embedder)
-    other.__dict__.update(embedder.__dict__, config=config)
-    return other
 
 
 def register_encoders(module: ModuleType | None = None) -> None:

@@ -20,7 +20,7 @@ from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.vectors.layout import DTYPES, FUSED
 from pyserini_xqg.vectors.recipe import AGGREGATES, aggregate_queries
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
-from pyserini_xqg.vectors.store import sum_first
+from pyserini_xqg.vectors.store import sum_queries
 from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def encode_chunk(
     for language in languages:
         queries = [passage.queries.get(language, ()) for passage in passages]
         rows = np.array([position[query] for texts_ in queries for query in texts_], dtype=np.int64)
-        number = np.array([len(texts_) for texts_ in queries], dtype=np.int32)
-        sums[language], counts[language] = sum_first(query_vectors[rows], number)
+        counts[language] = np.array([len(texts_) for texts_ in queries], dtype=np.int32)
+        sums[language] = sum_queries(query_vectors[rows], counts[language])
         if keep_query_vectors:
             kept[language] = query_vectors[rows]
     docids = [passage.docid for passage in passages]

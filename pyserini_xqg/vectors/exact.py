@@ -5,7 +5,6 @@ Memory holds one block and the best k, whatever the number of vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -74,22 +73,6 @@ class ExactSearch:
         self._scores, self._rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
         self._first += self._filled
         self._filled = 0
-
-
-def search_exact(blocks: Iterable[np.ndarray], queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best ``k`` rows for each query, by inner product, over all rows of ``blocks``.
-
-    blocks : arrays (rows, dimension), such as :meth:`EmbeddingStore.blocks` composed by
-    :func:`~pyserini_xqg.vectors.recipe.augment`. queries : (queries, dimension).
-    Returns scores float32 and row numbers int64, (queries, k) or fewer columns where there are fewer rows.
-
-    >>> search_exact([np.eye(3)[:2], np.eye(3)[2:]], np.array([[1, 2, 3]]), 2)[1].tolist()
-    [[2, 1]]
-    """
-    search = ExactSearch(queries, k)
-    for block in blocks:
-        search.add(block)
-    return search.result()
 
 
 def read_docids(path: str | Path, rows: np.ndarray) -> dict[int, str]:

@@ -41,9 +41,7 @@ def _describe_encoder(encoder: Any) -> str:
     name = getattr(getattr(getattr(encoder, "model", None), "config", None), "_name_or_path", None) or "unknown model"
     details = [type(encoder).__name__]
     if hasattr(encoder, "pooling"):
-        details.append(f"pooling {encoder.pooling}")
-    if hasattr(encoder, "l2_norm"):
-        details.append(f"l2-norm {'on' if encoder.l2_norm else 'off'}")
+        details += [f"pooling {encoder.pooling}", f"l2-norm {'on' if getattr(encoder, 'l2_norm', False) else 'off'}"]
     if getattr(encoder, "prefix", None):
         details.append(f"query prefix {encoder.prefix!r}")
     return f"{name} ({', '.join(details)})"

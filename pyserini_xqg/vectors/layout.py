@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pyserini_xqg.core.chunks import ChunkKind, ChunkSizes, StoredChunk, read_entries, stored_chunks
+from pyserini_xqg.core.chunks import ChunkKind, ChunkSizes, StoredChunk, stored_chunks
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.kinds import differing
 
@@ -139,11 +139,6 @@ def chunk_sizes(manifest: Mapping[str, Any]) -> ChunkSizes:
         }
 
     return sizes
-
-
-def committed_chunks(directory: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a store's ``chunks.jsonl``, see :func:`pyserini_xqg.core.chunks.read_entries`."""
-    return read_entries(directory, STORE_KIND)
 
 
 def read_chunks(directory: str | Path, manifest: Mapping[str, Any]) -> Iterator[StoredChunk]:

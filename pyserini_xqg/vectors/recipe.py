@@ -37,6 +37,7 @@ AGGREGATES = ("sum", "mean")
 PAPER_ALPHA = 0.01
 _DEFAULT_ALPHA = {"mean": 0.25, "sum": PAPER_ALPHA}
 _DEFAULT_REMOVAL = 0.5
+_SHARE = between(0, 1)
 _SINGULAR = 1e-6
 """Directions whose singular value is a smaller share of the largest are noise, and no directions of languages."""
 
@@ -62,7 +63,7 @@ class Recipe(QuerySelection):
         "weight of the generated queries, 0 to 1; 0 is no xQG "
         f"(default: {', '.join(f'{alpha:g} with {name}' for name, alpha in _DEFAULT_ALPHA.items())})",
         metavar="WEIGHT",
-        check=between(0, 1),
+        check=_SHARE,
     )
     aggregate: str | None = option(
         None,
@@ -80,7 +81,7 @@ class Recipe(QuerySelection):
         f"share of the languages' directions taken out of the vectors, 0 to 1 (default: {_DEFAULT_REMOVAL:g} where "
         "vectors are scaled to unit length by default, else 0)",
         metavar="SHARE",
-        check=between(0, 1),
+        check=_SHARE,
     )
     route: bool = option(False, "one index per language, in <output>/<language>/")
     passage_language: str = option(
@@ -92,8 +93,8 @@ class Recipe(QuerySelection):
     unit_mean: bool = False
 
     def __post_init__(self) -> None:
-        if self.alpha is not None:
-            check_alpha(self.alpha)
+        if self.alpha is not None and (wanted := _SHARE(self.alpha)):
+            raise XqgError(f"--alpha {self.alpha:g}: must be {wanted}.")
         if self.aggregate is not None and self.aggregate not in AGGREGATES:
             raise XqgError(f"--aggregate {self.aggregate}: must be one of {', '.join(AGGREGATES)}.")
 
@@ -192,15 +193,6 @@ class Recipe(QuerySelection):
             "normalize": self.normalize,
             "language_removal": self.language_removal,
         }
-
-
-def check_alpha(alpha: float, where: str = "--alpha") -> float:
-    """Return ``alpha`` if it lies in [0, 1]; :class:`XqgError` otherwise."""
-    if not 0.0 <= alpha <= 1.0:  # also refuses NaN
-        raise XqgError(
-            f"{where} {alpha:g}: outside [0, 1]. It is the weight of the generated queries; the paper's is 0.01."
-        )
-    return alpha
 
 
 def aggregate_queries(

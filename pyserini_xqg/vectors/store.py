@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from pyserini_xqg.core.chunks import rows_done
+from pyserini_xqg.core.chunks import read_entries, rows_done
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.layout import DOCIDS_NAME, FUSED, STORE_KIND, array_specs, committed_chunks, stored_rows
+from pyserini_xqg.core.kinds import check_files
+from pyserini_xqg.vectors.layout import DOCIDS_NAME, FUSED, STORE_KIND, array_specs, stored_rows
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 
@@ -94,7 +95,8 @@ class EmbeddingStore:
                 "python -m pyserini_xqg.store merge <shards> --output <store>."
             )
         self._specs = {spec.name: spec for spec in array_specs(self.manifest)}
-        self._check_sizes()
+        for fault in check_files(self.directory, STORE_KIND, self.manifest, checksums=False):
+            raise XqgError(f"{self.directory / fault}. {STORE_KIND.again}")
 
     @property
     def passages(self) -> int:
@@ -146,16 +148,6 @@ class EmbeddingStore:
                 "encode again without --fuse."
             )
 
-    def _check_sizes(self) -> None:
-        expected = {name: spec.file_bytes for name, spec in self._specs.items()}
-        expected[DOCIDS_NAME] = sum(entry["docid_bytes"] for entry in committed_chunks(self.directory))
-        for name, size in expected.items():
-            path = self.directory / name
-            found = path.stat().st_size if path.exists() else None
-            if found != size:
-                what = "is missing" if found is None else f"has {found:,} bytes"
-                raise XqgError(f"{path} {what}, expected {size:,} bytes. {STORE_KIND.again}")
-
     def array(self, name: str) -> np.memmap:
         """One array, memory-mapped read-only: ``passages``, ``sum.<l>``, ``count.<l>``, ``vectors.<l>``, …"""
         return np.load(self.directory / f"{name}.npy", mmap_mode="r")
@@ -166,7 +158,7 @@ class EmbeddingStore:
         The chunks' sums are added in their order, so that a merged store gives the same numbers.
         """
         numbers = dict.fromkeys(languages, 0)
-        for entry in committed_chunks(self.directory):
+        for entry in read_entries(self.directory, STORE_KIND):
             for language in languages:
                 numbers[language] += entry["passages_with_queries"].get(language, 0)
         totals = {}
@@ -223,7 +215,7 @@ class EmbeddingStore:
                         used = keep(language, queries_read[language], total) if keep else None
                         queries_read[language] += total
                         found, counts[language] = first_queries(found, counts[language], max_queries, used)
-                        sums[language], _ = sum_first(found, counts[language])
+                        sums[language] = sum_queries(found, counts[language])
                         if vectors:
                             singles[language] = found
                     else:
@@ -316,20 +308,17 @@ def first_queries(
     return vectors, counts.astype(np.int32)
 
 
-def sum_first(vectors: np.ndarray, counts: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Sum each passage's first ``most`` query vectors.
+def sum_queries(vectors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sums of each passage's query vectors, float32 (passages, D), zero where a passage has none.
 
     vectors : (queries, D), passage by passage. counts : (passages,) queries of each.
-    Returns sums float32 (passages, D), zero where a passage has none, and the counts that were summed.
 
-    >>> sums, counts = sum_first(np.array([[1.0], [2.0], [4.0]]), np.array([2, 0, 1]), most=1)
-    >>> sums.ravel().tolist(), counts.tolist()
-    ([1.0, 0.0, 4.0], [1, 0, 1])
+    >>> sum_queries(np.array([[1.0], [2.0], [4.0]]), np.array([2, 0, 1])).ravel().tolist()
+    [3.0, 0.0, 4.0]
     """
-    vectors, kept = first_queries(vectors, counts, most)
-    sums = np.zeros((len(kept), vectors.shape[1]), dtype=np.float32)
-    present = kept > 0
+    sums = np.zeros((len(counts), vectors.shape[1]), dtype=np.float32)
+    present = counts > 0
     if present.any():
-        starts = (np.cumsum(kept) - kept)[present]
+        starts = (np.cumsum(counts) - counts)[present]
         sums[present] = np.add.reduceat(np.asarray(vectors, dtype=np.float32), starts, axis=0)
-    return sums, kept
+    return sums

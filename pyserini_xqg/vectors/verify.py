@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from pyserini_xqg.core.chunks import CHUNKS_NAME, StoredChunk
+from pyserini_xqg.core.chunks import CHUNKS_NAME, rows_done
 from pyserini_xqg.core.cli import progress
 from pyserini_xqg.core.kinds import check_files
 from pyserini_xqg.vectors.layout import (
     DOCIDS_NAME,
     STORE_KIND,
     array_specs,
-    committed_chunks,
     read_chunks,
     stored_queries,
     stored_rows,
 )
+from pyserini_xqg.vectors.manifest import INDEX_KIND
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 
@@ -25,7 +24,7 @@ def describe_store(directory: str | Path) -> Iterator[str]:
     """Yield the lines of ``store info``: state, encoder, counts, and bytes per file."""
     directory = Path(directory)
     manifest = STORE_KIND.read(directory)
-    rows, done = stored_rows(manifest), sum(entry["rows"] for entry in committed_chunks(directory))
+    rows, done = stored_rows(manifest), rows_done(directory, STORE_KIND)
     part = f"{done / rows:.0%}" if rows else "none to encode"
     state = "complete" if manifest["complete"] else f"unfinished, {done:,} of {rows:,} passages ({part})"
     yield f"{directory}: {state}"
@@ -57,27 +56,6 @@ def describe_store(directory: str | Path) -> Iterator[str]:
     yield f"{sum(sizes.values()):>19,} bytes  in all"
 
 
-@dataclass
-class Damage:
-    """Consecutive damaged chunks of one file."""
-
-    name: str
-    first: int
-    last: int
-    docids: list[str]
-
-    def __str__(self) -> str:
-        names = f" (docids {self.docids[0]} to {self.docids[-1]})" if self.docids else ""
-        rows = "the queries of rows" if self.name.startswith("vectors.") else "rows"
-        return f"{self.name}: {rows} {self.first:,} to {self.last:,}{names} are not what was written"
-
-    def extend(self, chunk: StoredChunk) -> None:
-        """Add the next chunk."""
-        docids = (chunk.data[DOCIDS_NAME] or b"").decode("utf-8", "replace").splitlines()
-        self.last = chunk.first + chunk.entry["rows"] - 1
-        self.docids = [*self.docids[:1], *docids[-1:]] if self.docids else [*docids[:1], *docids[-1:]]
-
-
 def find_damage(directory: str | Path) -> Iterator[str]:
     """Yield what is wrong with a store's files, a line each; of an unfinished store, the committed part is checked.
 
@@ -99,19 +77,17 @@ def find_damage(directory: str | Path) -> Iterator[str]:
             if stream.read(len(spec.header())) != spec.header():
                 yield f"{spec.name}: its header is not that of {spec.dtype} {spec.shape}"
     totals: dict[str, int] = {"rows": 0, **dict.fromkeys(stored_queries(manifest), 0)}
-    ranges: dict[str, Damage] = {}
     with progress(total=stored_rows(manifest), unit="passages", description="verifying") as bar:
         for chunk in read_chunks(directory, manifest):
-            damaged = [name for name in chunk.damaged() if chunk.data.get(name) is not None]
-            for name in [name for name in ranges if name not in damaged]:
-                yield str(ranges.pop(name))
-            for name in damaged:
-                ranges.setdefault(name, Damage(name, chunk.first, 0, [])).extend(chunk)
+            for name in chunk.damaged():
+                if chunk.data.get(name) is not None:
+                    rows = "the queries of rows" if name.startswith("vectors.") else "rows"
+                    last = chunk.first + chunk.entry["rows"] - 1
+                    yield f"{name}: {rows} {chunk.first:,} to {last:,} are not what was written"
             totals["rows"] += chunk.entry["rows"]
             for language, number in chunk.entry["queries"].items():
                 totals[language] = totals.get(language, 0) + number
             bar.update(chunk.entry["rows"])
-    yield from map(str, ranges.values())
     expected = {"rows": stored_rows(manifest), **stored_queries(manifest)}
     if complete and totals != expected:
         yield f"{CHUNKS_NAME}: describes {totals}, {STORE_KIND.manifest} {expected}"
@@ -119,6 +95,4 @@ def find_damage(directory: str | Path) -> Iterator[str]:
 
 def index_damage(directory: str | Path) -> Iterator[str]:
     """Yield what is wrong with the files of an index, parts of it included, a line each."""
-    from pyserini_xqg.vectors.manifest import INDEX_KIND
-
     yield from check_files(directory, INDEX_KIND, INDEX_KIND.read(directory))

@@ -35,7 +35,7 @@ from pyserini_xqg.text.runs import read_qrels
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.recipe import augment
 from pyserini_xqg.vectors.settings import EncoderConfig
-from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store import EmbeddingStore, sum_queries
 from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 LANGUAGES = ("ar", "de", "es", "ru")
@@ -116,7 +116,7 @@ def scores_of(vectors: Vectors, directory: Path) -> QueryScores:
             language: np.array([len(some) for some in vectors.queries[language]], dtype=np.int32)
             for language in LANGUAGES
         }
-        sums = {language: sum_first(flat[language], counts[language])[0] for language in LANGUAGES}
+        sums = {language: sum_queries(flat[language], counts[language]) for language in LANGUAGES}
         writer.write(Chunk(vectors.docids, vectors.passages, sums, counts, flat, centroids(sums, counts)))
         writer.finish(len(vectors.docids))
     store = EmbeddingStore(directory / "store")
@@ -149,7 +149,7 @@ def variants(vectors: Vectors, kept: Mapping[str, np.ndarray]) -> dict[str, dict
         masks = np.split(kept[language], np.cumsum([len(some) for some in queries])[:-1])
         counts[language] = np.array([mask.sum() for mask in masks])
         rows = np.concatenate([some[mask] for some, mask in zip(queries, masks, strict=True)])
-        sums[language], _ = sum_first(rows, counts[language])
+        sums[language] = sum_queries(rows, counts[language])
     total = augment(vectors.passages, sums, counts, 0.01, "sum")
     mean = augment(vectors.passages, sums, counts, 0.8, "mean")
     found = {"sum .01": dict.fromkeys(LANGUAGES, total), "mean .8": dict.fromkeys(LANGUAGES, mean)}
@@ -224,7 +224,7 @@ def emptied(vectors: Vectors, kept: Mapping[str, np.ndarray]) -> float:
     shares = []
     for language in LANGUAGES:
         number = np.array([len(some) for some in vectors.queries[language]])
-        left = sum_first(kept[language][:, None], number)[0].ravel()
+        left = sum_queries(kept[language][:, None], number).ravel()
         shares.append(float((left[number > 0] == 0).mean()))
     return float(np.mean(shares))
 

@@ -38,7 +38,7 @@ def refused(options, match, *more, without=()):
         (["--systems", "paper", "median"], "--systems median: no such system"),
         (["--systems", "paper"], "--baseline plain: not among the systems"),
         (["--baseline", "best"], "--baseline best: not among the systems"),
-        (["--alpha", "1.5"], r"--alpha 1.5: outside \[0, 1\]"),
+        (["--alpha", "1.5"], r"--alpha 1.5: must be a number from 0 to 1"),
         (["--fusion", "interpolation", "--fusion-alpha", "-1"], "--fusion-alpha -1: must be a number from 0 to 1"),
         (["--b", "2"], "--b 2: must be a number from 0 to 1"),
         (["--k1", "-1"], "--k1 -1: must be a number of at least 0"),

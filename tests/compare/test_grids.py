@@ -310,7 +310,7 @@ def test_topics_without_languages(data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "store", "message"),
     [
-        (["--alpha", "1.5"], "kept", r"--alpha 1\.5: outside \[0, 1\]"),
+        (["--alpha", "1.5"], "kept", r"--alpha 1\.5: must be a number from 0 to 1"),
         (["--alpha", "1:0:1"], "kept", "a range without a value"),
         (["--languages", "te"], "kept", r"kept: no queries in te\. It has ar, fi, ja"),
         (["--measures", "R@0"], "kept", "cutoff 0 is not a positive number"),

@@ -49,4 +49,4 @@ def test_parse_languages():
 )
 def test_bad_lists(value, message):
     with pytest.raises(XqgError, match=f"^{message}"):
-        parse_languages(value)
+        parse_languages(value, "--languages")

@@ -287,14 +287,6 @@ def test_required_options(capsys):
     assert "the following arguments are required: --topics, --output" in capsys.readouterr().err
 
 
-def test_help_shows_both(capsys):
-    with pytest.raises(SystemExit) as caught:
-        search.main(["--help"])
-    assert not caught.value.code
-    text = capsys.readouterr().out
-    assert text.index("--topic-languages") < text.index("Pyserini's own options") < text.index("--rocchio-alpha")
-
-
 def test_command_line(plain_python, built, tmp_path):
     """As a user types it, activated or not: one line on standard error, status 1."""
     result = flows.run(

@@ -34,9 +34,8 @@ def reads(module, arguments, monkeypatch):
         else None
     )
     command = importlib.import_module(f"{module}.__main__" if spec else module)
-    if hasattr(command, "build_parser"):
-        parser = command.build_parser()
-        return (parser.parse_known_args if module.endswith(".search") else parser.parse_args)(arguments)
+    if module.endswith(".search"):  # what it does not know is Pyserini's
+        return options.build_parser(command.SearchOptions, module).parse_known_args(arguments)
     read_options = options.read_options
 
     def stop(*arguments):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.vectors.exact import ExactSearch, read_docids, search_exact
+from pyserini_xqg.vectors.exact import ExactSearch, read_docids
 
 
 def numbers(rows, dimension, seed=0):
@@ -63,12 +63,14 @@ def test_equal_scores_stand_in_the_order_of_rows():
 
 def test_negative_scores_and_few_queries():
     """Fewer than 20 queries take FAISS's other path."""
-    scores, rows = search_exact([-np.eye(3, dtype=np.float32)], np.array([[3, 1, 2]]), 3)
+    search = ExactSearch(np.array([[3, 1, 2]]), 3)
+    search.add(-np.eye(3, dtype=np.float32))
+    scores, rows = search.result()
     assert rows.tolist() == [[1, 2, 0]] and scores.tolist() == [[-1, -2, -3]]
 
 
 def test_no_rows():
-    scores, rows = search_exact([], np.ones((2, 3)), 5)
+    scores, rows = ExactSearch(np.ones((2, 3)), 5).result()
     assert scores.shape == rows.shape == (2, 0)
 
 
@@ -76,7 +78,10 @@ def test_memory_does_not_grow_with_the_vectors():
     def peak(blocks):
         block = numbers(1000, 64)
         tracemalloc.start()
-        search_exact((block for _ in range(blocks)), block[:20], 10)
+        search = ExactSearch(block[:20], 10)
+        for _ in range(blocks):
+            search.add(block)
+        search.result()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak

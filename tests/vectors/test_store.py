@@ -10,7 +10,7 @@ from helpers import directory_bytes
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.layout import settings_differences
-from pyserini_xqg.vectors.store import EmbeddingStore, sum_first
+from pyserini_xqg.vectors.store import EmbeddingStore, first_queries, sum_queries
 from pyserini_xqg.vectors.store_writer import Chunk, StoreWriter, centroids
 
 ROWS, DIMENSION, CHUNK = 50, 16, 7
@@ -234,11 +234,12 @@ def test_centroids(tmp_path, keep):
 
 
 @pytest.mark.parametrize("most", [None, 1, 2, 5])
-def test_sum_first_against_loops(most):
+def test_sums_of_first_queries_against_loops(most):
     random = np.random.default_rng(4)
     for counts in ([0, 3, 0, 1, 2, 0], [0], [4], [0, 0, 0], [5, 5], []):
         vectors = random.normal(size=(sum(counts), 3)).astype(np.float32)
-        sums, kept = sum_first(vectors, np.array(counts, dtype=np.int32), most)
+        some, kept = first_queries(vectors, np.array(counts, dtype=np.int32), most)
+        sums = sum_queries(some, kept)
         assert sums.shape == (len(counts), 3)
         assert kept.tolist() == [count if most is None else min(count, most) for count in counts]
         first = 0
@@ -324,13 +325,13 @@ def test_damaged_file_is_named_with_its_sizes(tmp_path, name, damage):
     size = path.stat().st_size
     if damage == "missing":
         path.unlink()
-        found = "is missing"
+        found = "is missing. "
     else:
         os.truncate(path, size + (1 if damage == "longer" else -1))
-        found = f"has {size + (1 if damage == 'longer' else -1):,} bytes"
+        found = f"has {size + (1 if damage == 'longer' else -1):,} bytes, expected {size:,}. "
     with pytest.raises(XqgError) as caught:
         EmbeddingStore(tmp_path / "store")
-    assert str(caught.value).startswith(f"{path} {found}, expected {size:,} bytes. Restore it from a copy, or make it")
+    assert str(caught.value).startswith(f"{path}: {found}Restore it from a copy, or make it")
 
 
 def test_no_store_and_other_formats(tmp_path):
@@ -352,7 +353,7 @@ def test_no_store_and_other_formats(tmp_path):
             EmbeddingStore(tmp_path / "store")
     path.write_text(json.dumps(manifest))
     (tmp_path / "store" / "chunks.jsonl").unlink()
-    with pytest.raises(XqgError, match=r"docids\.txt has \d+ bytes, expected 0 bytes"):
+    with pytest.raises(XqgError, match=r"chunks\.jsonl: is missing"):
         EmbeddingStore(tmp_path / "store")
 
 
