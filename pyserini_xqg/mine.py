@@ -13,36 +13,23 @@ example:
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pyserini_xqg.core.cli import progress, run, say
+from pyserini_xqg.core.cli import run, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_file
 from pyserini_xqg.core.options import at_least, given, group, option, parse
 from pyserini_xqg.core.output import check_file, exclusive
 from pyserini_xqg.train.examples import ExampleSource
-from pyserini_xqg.train.mining import MiningCounts, MiningOptions, Search, mine
-from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, MMAP_VARIABLE, ROUTED, read_manifest
+from pyserini_xqg.train.mining import MiningCounts, MiningOptions, Questions, Search, mine
+from pyserini_xqg.vectors.manifest import INDEX_PREFIX, MANIFEST_NAME, ROUTED, read_manifest
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
 
 _ENCODER = ("encoder", "pooling", "l2_norm", "query_max_length", "query_prefix")
 """What can be said of a FAISS index's query encoder; the rest is the index's, or in the model's own files."""
-
-
-@dataclass(frozen=True)
-class RankingOptions:
-    """Search"""
-
-    mmap: bool = option(False, "map index files, for indexes larger than memory")
-    language: str = option("en", "analysis of a Lucene index and its queries", metavar="CODE")
-    k1: float = option(0.9, "of BM25")
-    b: float = option(0.4, "of BM25")
-    threads: int = option(1, "of FAISS or Lucene", metavar="N", check=at_least(1))
-    batch_size: int = option(256, "questions encoded and searched together", metavar="N", check=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,8 @@ class Options:
         EncoderOptions, without=[field.name for field in fields(EncoderOptions) if field.name not in _ENCODER]
     )
     device: DeviceOptions = group(DeviceOptions, without=("dtype", "batch_tokens", "threads"))
-    search: RankingOptions = group(RankingOptions)
+    language: str = option("en", "analysis of a Lucene index and its queries", metavar="CODE")
+    threads: int = option(1, "of FAISS or Lucene", metavar="N", check=at_least(1))
 
     @property
     def inputs(self) -> list[str]:
@@ -115,8 +103,6 @@ def _faiss(options: Options) -> Search:
         max_length=asked.query_max_length,
         prefix=asked.query_prefix,
     )
-    if options.search.mmap:
-        os.environ[MMAP_VARIABLE] = "1"
     searcher = FaissSearcher(options.index, encoder)
     kinds = {type(index).__name__ for index in getattr(searcher.index, "shards", [searcher.index])}
     if others := sorted(kind for kind in kinds if not kind.startswith("IndexFlat")):
@@ -134,9 +120,9 @@ def _lucene(options: Options) -> Search:
 
     quiet_lucene()
     searcher = LuceneSearcher(str(Path(options.index).absolute()))
-    searcher.set_bm25(options.search.k1, options.search.b)
-    if options.search.language != "en":
-        searcher.set_language(options.search.language)
+    searcher.set_bm25(0.9, 0.4)
+    if options.language != "en":
+        searcher.set_language(options.language)
     return _batched(searcher, options)
 
 
@@ -145,26 +131,10 @@ def _batched(searcher: Any, options: Options) -> Search:
 
     def search(queries: Sequence[str]) -> list[list[str]]:
         ids = [str(number) for number in range(len(queries))]
-        hits = searcher.batch_search(list(queries), ids, options.mining.depth, options.search.threads)
+        hits = searcher.batch_search(list(queries), ids, options.mining.depth, options.threads)
         return [[hit.docid for hit in hits.get(query_id) or ()] for query_id in ids]
 
     return search
-
-
-def check_data(examples: ExampleSource, answers: dict[str, Any] | None) -> int:
-    """Read all questions once, before anything is searched; returns how many there are."""
-    number = 0
-    with progress(unit="questions", description="checking") as bar:
-        for example in examples:
-            number += 1
-            bar.update()
-            if answers is not None and example.query_id not in answers:
-                raise XqgError(f"{example.where}: --answers has no line for it. Add one (answers may be empty).")
-    if not number:
-        raise XqgError(
-            f"{', '.join(examples.sources)}: no question in it. Pass lines of query_id, query and positive_passages."
-        )
-    return number
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -177,16 +147,13 @@ def main(argv: list[str] | None = None) -> None:
 
     answers = read_answers(options.answers)[0] if options.answers else None
     Corpus(options.corpus)  # refuses one that is not there
-    examples = ExampleSource(options.data, negatives=options.mining.keep_negatives)
+    examples = ExampleSource(options.data, negatives=False)
     counts = MiningCounts()
     with exclusive(output.with_name(f".{output.name}.lock"), output):
-        total = check_data(examples, answers)
+        questions = Questions(examples, answers)
         search = open_search(options)
         with write_file(output) as out:
-            lines = mine(
-                examples, search, options.corpus, options.mining, counts, answers, options.search.batch_size, total
-            )
-            for record in lines:
+            for record in mine(questions, search, options.corpus, options.mining, counts):
                 out.write(json.dumps(record, ensure_ascii=False) + "\n")
             if not counts.negatives:
                 raise XqgError(
@@ -207,8 +174,7 @@ def _report(options: Options, counts: MiningCounts) -> None:
         f"{left_out}"
     )
     if counts.fewer:
-        none = f", {counts.none:,} have none (such as {counts.first_without})" if counts.none else ""
-        say(f"{options.output}: for {counts.fewer:,} questions fewer than {options.mining.number} were found{none}")
+        say(f"{options.output}: for {counts.fewer:,} questions fewer than {options.mining.number} were found")
 
 
 if __name__ == "__main__":

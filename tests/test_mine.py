@@ -10,7 +10,7 @@ from trainings import example_records
 from pyserini_xqg import mine as command
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.train.examples import ExampleSource
-from pyserini_xqg.train.mining import MiningCounts, MiningOptions, answer_pattern, holds_answer, mine
+from pyserini_xqg.train.mining import MiningCounts, MiningOptions, Questions, answer_pattern, holds_answer, mine
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
 
@@ -46,29 +46,29 @@ def run(data, corpus, rankings, answers=None, **settings):
         return [rankings[query] for query in queries]
 
     counts = MiningCounts()
-    source = ExampleSource([data], negatives=settings.get("keep_negatives", False))
-    found = list(mine(source, search, corpus, MiningOptions(**settings), counts, answers, batch_size=7))
-    return found, counts
+    questions = Questions(ExampleSource([data], negatives=False), answers)
+    return list(mine(questions, search, corpus, MiningOptions(**settings), counts)), counts
 
 
 def negatives(record):
     return [passage["docid"] for passage in record["negative_passages"]]
 
 
-def test_the_highest_ranked_that_do_not_answer(data, corpus, rankings):
-    found, counts = run(data, corpus, rankings, depth=8, skip=1, number=4, top=True)
+def test_all_that_rank_high_and_do_not_answer(data, corpus, rankings):
+    found, counts = run(data, corpus, rankings, depth=8, skip=1, number=7)
     assert [record["query_id"] for record in found] == [record["query_id"] for record in RECORDS]
     positives = 0
     for record, given in zip(found, RECORDS, strict=True):
         own = given["positive_passages"][0]["docid"]
         ranked = rankings[given["query"]][1:8]
         positives += own in ranked
-        assert negatives(record) == [docid for docid in ranked if docid != own][:4]
+        assert negatives(record) == [docid for docid in ranked if docid != own]
         assert record["positive_passages"] == given["positive_passages"]
         assert (record["lang"], record["query"]) == (given["lang"], given["query"])
         texts = {passage["docid"]: passage for passage in (one["positive_passages"][0] for one in RECORDS)}
         assert record["negative_passages"] == [texts[docid] for docid in negatives(record)]
-    assert (counts.questions, counts.negatives, counts.positives, counts.fewer) == (40, 160, positives, 0)
+    assert (counts.questions, counts.positives, counts.fewer) == (40, positives, positives)
+    assert counts.negatives == 40 * 7 - positives
     assert positives > 0
     # What comes out goes in again.
     assert len(list(ExampleSource([write_jsonl(data.with_name("mined.jsonl"), found)]))) == 40
@@ -111,11 +111,17 @@ def test_answers_and_texts_that_answer_are_left_out(data, corpus, rankings, tmp_
     assert "twin" in negatives(found[2])
 
 
-def test_the_datas_own_negatives_can_be_kept(data, corpus, rankings):
-    found, _ = run(data, corpus, rankings, depth=20, number=3, keep_negatives=True)
-    for record, given in zip(found, RECORDS, strict=True):
-        assert negatives(record)[:1] == negatives(given)
-        assert len(set(negatives(record))) == 4
+def test_what_answers_a_question_on_another_line_is_no_negative(data, corpus, rankings, tmp_path):
+    """The same id, or the same text under another id; by the passage's docid, or by its text."""
+    first, second, third = (RECORDS[row] for row in (0, 2, 4))
+    same_text = {**second, "query_id": "other", "query": first["query"]}
+    renamed = {**third["positive_passages"][0], "docid": "renamed"}
+    same_id = {**third, "query_id": first["query_id"], "positive_passages": [renamed]}
+    path = write_jsonl(tmp_path / "lines.jsonl", [first, same_text, same_id])
+    found, _ = run(path, corpus, rankings, depth=20, number=20)
+    assert set(negatives(found[0])) == {f"p{row}" for row in range(3, 20)}
+    assert set(negatives(found[1])) == {f"p{row}" for row in range(2, 20)}
+    assert set(negatives(found[2])) == {f"p{row}" for row in range(1, 20)} - {"p2"}
 
 
 def test_answers_are_found_as_whole_words_in_any_case_and_spacing():
@@ -169,15 +175,6 @@ def test_passages_that_the_corpus_lacks(data, corpus, rankings, tmp_path):
 
 def test_data_without_positives_is_one_line(corpus, tmp_path):
     path = write_jsonl(tmp_path / "data.jsonl", [{"query_id": "x", "query": "y", "positive_passages": []}])
-    result = run_module(
-        "pyserini_xqg.mine",
-        "--data",
-        path,
-        "--corpus",
-        corpus,
-        "--index",
-        tmp_path / "index",
-        "--output",
-        tmp_path / "out.jsonl",
-    )
+    given = ["--data", path, "--corpus", corpus, "--index", tmp_path / "index", "--output", tmp_path / "out.jsonl"]
+    result = run_module("pyserini_xqg.mine", *given)
     assert_one_error(result, f"{path}, line 1 (query_id x): no positive passage")

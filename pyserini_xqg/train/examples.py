@@ -36,9 +36,9 @@ class Example:
     where: str = ""
 
     @property
-    def docid(self) -> str:
-        """The passage that decides whether the example is held out: the first that answers the question."""
-        return self.positives[0].docid
+    def passage(self) -> Passage:
+        """The first that answers the question; it decides whether the example is held out."""
+        return self.positives[0]
 
     @property
     def content(self) -> list[Any]:

@@ -1,29 +1,20 @@
-"""Fine-tunes a query generator: data to the disk, Hugging Face's trainer, a checkpoint for ``generate``.
-
-Beside what :mod:`pyserini_xqg.train.job` names, the output directory holds ``samples.jsonl``: questions written for
-held-out prompts, at each evaluation.
-"""
+"""Fine-tunes a query generator: data to the disk, Hugging Face's trainer, a checkpoint for ``generate``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import resolved
 from pyserini_xqg.generate.prompts import names_language
 from pyserini_xqg.generate.sampling import Sampling
-from pyserini_xqg.train.job import SAMPLES_NAME, TrainingJob
+from pyserini_xqg.train.job import TrainingJob
 from pyserini_xqg.train.options import GeneratorTraining, settings
-from pyserini_xqg.train.pair_tokens import PairTokens, TokenPairs, open_seq2seq, write_pairs
-from pyserini_xqg.train.pairs import Pair, PairSource, Split
-
-LOSS = "loss_per_token"
-"""Name of the held-out loss."""
+from pyserini_xqg.train.pair_tokens import PairTokens, open_seq2seq, write_pairs
+from pyserini_xqg.train.pairs import PairSource, Split
 
 
 def train_generator(options: GeneratorTraining) -> None:
@@ -42,7 +33,7 @@ class GeneratorJob(TrainingJob):
     options: GeneratorTraining
 
     def __init__(self, options: GeneratorTraining) -> None:
-        super().__init__(options, options.updates, options.hardware, [*options.questions.files, options.model])
+        super().__init__(options)
         self.data = Split.of(options.questions, PairSource, self.updates.seed)
         self.training, self.held_out = self.data.scan()
         self.has_held_out = bool(self.held_out.pairs)
@@ -72,53 +63,47 @@ class GeneratorJob(TrainingJob):
         size = even_batch(self.share, self.options.device_batch_size)
         arguments = self.training_arguments(
             Seq2SeqTrainingArguments,
-            warmup_steps=self.options.warmup_steps,
             per_device_train_batch_size=size,
             per_device_eval_batch_size=size,
             gradient_accumulation_steps=self.share // size,
             load_best_model_at_end=self.has_held_out,
-            metric_for_best_model=LOSS,
+            metric_for_best_model="loss_per_token",
+            remove_unused_columns=False,
             greater_is_better=False,
         )
-        self.schedule(arguments, self.options.steps, self.updates.eval_steps or self.options.steps)
+        self.schedule(arguments, self.updates.steps, self.updates.eval_steps)
         return arguments
 
     def _prepare(self) -> dict[str, Any]:
-        """Tokenize the pairs, and choose the prompts of the samples."""
+        """Tokenize the pairs."""
         for language in self.languages:  # before anything is written: the tokenizer may lack a language's token
             self.tokens.decoder_prefix(language)
-        write_pairs(self.work / "train", self.data.training(), self.tokens, self.languages)
+        write_pairs(self.work / "train.arrow", self.data.training(), self.tokens, self.languages)
         cut = {"input": self.tokens.cut_inputs, "target": self.tokens.cut_targets}
         for name, number in cut.items():
             if number:
                 limit = getattr(self.options, f"max_{name}_length")
                 say(f"{number:,} of {self.training.pairs:,} {name}s are cut at {limit} tokens (--max-{name}-length)")
-        samples = []
         if self.has_held_out:
-            write_pairs(self.work / "held-out", self.data.held_out(), self.tokens, self.languages)
-            for pair in first_of_each(self.data.held_out(), self.options.samples):
-                prompt = self.tokens.prompt(pair).text
-                samples.append(
-                    {"language": pair.language, "docid": pair.docid, "prompt": prompt, "question": pair.query}
-                )
-        return {"cut_inputs": cut["input"], "cut_targets": cut["target"], "samples": samples}
+            write_pairs(self.work / "held-out.arrow", self.data.held_out(), self.tokens, self.languages)
+        return {"cut_inputs": cut["input"], "cut_targets": cut["target"]}
 
     def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
-        from pyserini_xqg.train.generator_loop import GeneratorTrainer, PairCollator, Samples
+        from datasets import Dataset
+
+        from pyserini_xqg.train.generator_loop import GeneratorTrainer, PairCollator
 
         model = self.checkpoint.load("float32")
         model.generation_config = self.checkpoint.generation_config
         if self.options.hardware.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        tokenizer = self.checkpoint.tokenizer
-        samples = Samples(resolved(self.output) / SAMPLES_NAME, self.prepared["samples"], self.tokens, tokenizer)
         return GeneratorTrainer(
             model=model,
             args=self.arguments,
-            train_dataset=TokenPairs(self.work / "train"),
-            eval_dataset=TokenPairs(self.work / "held-out") if self.has_held_out else None,
-            data_collator=PairCollator(tokenizer.pad_token_id),
-            callbacks=[*callbacks, samples, *self.early_stopping()],
+            train_dataset=Dataset.from_file(str(self.work / "train.arrow")),
+            eval_dataset=Dataset.from_file(str(self.work / "held-out.arrow")) if self.has_held_out else None,
+            data_collator=PairCollator(self.checkpoint.tokenizer.pad_token_id),
+            callbacks=[*callbacks, *self.early_stopping()],
             languages=self.languages,
             update_size=self.updates.batch_size,
         )
@@ -126,7 +111,7 @@ class GeneratorJob(TrainingJob):
     def _describe(self) -> tuple[str, str]:
         held_out = self.held_out.describe() if self.has_held_out else "none"
         batch = f"{self.arguments.per_device_train_batch_size} x {self.arguments.gradient_accumulation_steps}"
-        epochs = self.options.steps * self.updates.batch_size / self.training.pairs
+        epochs = self.updates.steps * self.updates.batch_size / self.training.pairs
         return (
             f"{self.training.describe()}, held out {held_out}",
             f"updates of {batch} pairs on each, {epochs:.1f} epochs",
@@ -139,7 +124,7 @@ class GeneratorJob(TrainingJob):
         return f"{best:.3f} ({', '.join(f'{language} {loss:.3f}' for language, loss in losses.items())})"
 
     def _results(self, state: Any) -> dict[str, Any]:
-        name = f"eval_{LOSS}"
+        name = "eval_loss_per_token"
         return {
             "best_step": state.best_global_step if self.has_held_out else state.global_step,
             "held_out_loss": state.best_metric if self.has_held_out else None,
@@ -159,7 +144,7 @@ class GeneratorJob(TrainingJob):
         generation.update(do_sample=True, top_k=Sampling().top_k, max_new_tokens=limit)
         generation.save_pretrained(directory)
         check_saved(trainer, directory)
-        return {name: self.prepared[name] for name in ("cut_inputs", "cut_targets")}
+        return self.prepared
 
     def _tell(self, record: Mapping[str, Any]) -> None:
         held_out, loss = record["held_out_loss"], ""
@@ -200,13 +185,3 @@ def check_saved(trainer: Any, directory: Path) -> None:
             f"{directory}: the saved model's scores differ from the trained one's by {distance:.0%}. Its checkpoints "
             "are kept; try another release of transformers with the same command."
         )
-
-
-def first_of_each(pairs: Iterable[Pair], number: int) -> list[Pair]:
-    """The first ``number`` pairs of each language, each of another passage, by language."""
-    chosen: dict[str, dict[str, Pair]] = {}
-    for pair in islice(pairs, 100_000):
-        of_language = chosen.setdefault(pair.language, {})
-        if len(of_language) < number:
-            of_language.setdefault(pair.docid, pair)
-    return [pair for language in sorted(chosen) for pair in chosen[language].values()]

@@ -30,50 +30,50 @@ from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, resolved, write_json, write_text
 from pyserini_xqg.core.job import Job, check_job
-from pyserini_xqg.train.options import HardwareOptions, TrainingOptions, UpdateOptions
+from pyserini_xqg.train.options import TrainingOptions, UpdateOptions
 from pyserini_xqg.vectors.manifest import package_versions
 from pyserini_xqg.vectors.recorded import TRAINING
 
-LOG_NAME, SAMPLES_NAME = "training-log.jsonl", "samples.jsonl"
+LOG_NAME = "training-log.jsonl"
 WORK = "training"
 WAIT_SECONDS = 6 * 3600
 """For the first process to prepare the data, while the others wait."""
-_LISTED = (f"{WORK}/", LOG_NAME, SAMPLES_NAME)
-_PACKAGES = {"sentence_transformers": "sentence-transformers"}
+_LISTED = (f"{WORK}/", LOG_NAME)
+PACKAGES = {
+    "accelerate": "accelerate",
+    "datasets": "datasets",
+    "sentence_transformers": "sentence-transformers",
+}
+"""Modules of the extra ``train``, and what they are installed as."""
 
 
 class TrainingJob(ABC):
     """A training that continues where it was cut off, on one or several processes.
 
-    A subclass names its ``task``, what it counts (``unit``: questions, pairs, texts), the packages it needs, and how
-    many of these each process must get (``least``); it says whether something is held out, to be evaluated on
-    (``has_held_out``).
+    A subclass names its ``task``, what it counts (``unit``: questions, pairs, texts), and how many of these each
+    process must get (``least``); it says whether something is held out, to be evaluated on (``has_held_out``).
 
     Raises :class:`XqgError` for an output that cannot become this model, before anything is read or loaded.
     """
 
     task: ClassVar[str]
     unit: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ("accelerate",)
     least: ClassVar[int] = 1
+    weight_decay: ClassVar[float] = 0.0
     has_held_out: bool
     arguments: Any
     prepared: dict[str, Any]
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        updates: UpdateOptions,
-        hardware: HardwareOptions,
-        inputs: Sequence[str | Path],
-    ) -> None:
-        require_packages(*self.packages)
-        self.options, self.updates, self.inputs = options, updates, inputs
-        check_job(options.output, TRAINING, None, options.overwrite, inputs)
+    def __init__(self, options: TrainingOptions) -> None:
+        for module, name in PACKAGES.items():
+            if importlib.util.find_spec(module) is None:
+                raise XqgError(f"training needs {name}, which is not installed. Run: pip install 'pyserini-xqg[train]'")
+        self.options, self.updates = options, options.updates
+        check_job(options.output, TRAINING, None, options.overwrite, options.inputs)
         self.output = Path(options.output)
         self.work = resolved(options.output) / WORK
-        self.device, self.precision = hardware.resolve()
-        self.share = device_share(updates.batch_size, self.least)
+        self.device, self.precision = options.hardware.resolve()
+        self.share = device_share(self.updates.batch_size, self.least)
 
     @property
     @abstractmethod
@@ -87,9 +87,6 @@ class TrainingJob(ABC):
     @abstractmethod
     def _prepare(self) -> Mapping[str, Any]:
         """Write the data into the new directory :attr:`work`, once; returns what :attr:`prepared` is to be."""
-
-    def _open_data(self) -> None:  # noqa: B027 (most have nothing to read)
-        """Read what was prepared; one process after another."""
 
     @abstractmethod
     def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
@@ -134,7 +131,7 @@ class TrainingJob(ABC):
             TRAINING,
             {"task": self.task, "settings": dict(self._settings)},
             overwrite=self.options.overwrite,
-            inputs=self.inputs,
+            inputs=self.options.inputs,
             listed=_LISTED,
         )
         with ExitStack() as self.stack:
@@ -142,10 +139,7 @@ class TrainingJob(ABC):
                 if self.is_main:
                     self.stack.enter_context(job)
                     self._begin(job)
-                finished = TRAINING.read(job.directory).get("complete")
-                if not finished:
-                    self._open_data()
-            if finished:
+            if TRAINING.read(job.directory).get("complete"):
                 return
             with job.disk_named():
                 self._train(job)
@@ -210,7 +204,8 @@ class TrainingJob(ABC):
             **{
                 "output_dir": str(self.work / "checkpoints"),
                 "learning_rate": updates.learning_rate,
-                "weight_decay": updates.weight_decay,
+                "warmup_steps": updates.warmup,  # a share, as below 1
+                "weight_decay": self.weight_decay,
                 "lr_scheduler_type": "linear",
                 "do_eval": self.has_held_out,
                 "eval_strategy": "steps" if self.has_held_out else "no",
@@ -257,21 +252,16 @@ class TrainingReport(TrainerCallback):
         self, path: Path, updates: UpdateOptions, unit: str, describe: Callable[[Mapping[str, float]], str]
     ) -> None:
         self._path, self._update_size, self._unit, self._describe = path, updates.batch_size, unit, describe
-        self._seconds, self._steps, self._started = 0.0, 0, 0.0
+        self._steps, self._started = 0, time.perf_counter()
         self._loss = math.nan
 
     @property
     def per_second(self) -> float:
-        """Speed of this process so far, evaluation left out."""
-        return self._steps * self._update_size / self._seconds if self._seconds else 0.0
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock."""
-        self._started = time.perf_counter()
+        """Speed so far, evaluations included."""
+        return self._steps * self._update_size / (time.perf_counter() - self._started)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop the clock."""
-        self._seconds += time.perf_counter() - self._started
+        """Count."""
         self._steps += 1
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
@@ -305,14 +295,6 @@ class TrainingReport(TrainerCallback):
     def _write(self, state: Any) -> None:
         if state.is_world_process_zero:
             write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in state.log_history))
-
-
-def require_packages(*modules: str) -> None:
-    """:class:`XqgError` where a package of the extra ``train`` is missing."""
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            name = _PACKAGES.get(module, module)
-            raise XqgError(f"training needs {name}, which is not installed. Run: pip install 'pyserini-xqg[train]'")
 
 
 def device_share(batch_size: int, least: int = 1) -> int:

@@ -1,17 +1,19 @@
 """Hard negatives: passages that a retriever ranks high for a question and that do not answer it.
 
-Two passes over the questions and one over the corpus. The rankings and the texts that they name are on the disk, so
-that memory does not grow with the questions nor with the corpus (the index aside).
+Three passes over the questions and one over the corpus. The rankings and the texts that they name are on the disk:
+memory holds, beside the index, a docid and a checksum for each passage that answers a question.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
 import tempfile
 import unicodedata
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from pyserini_xqg.train.examples import Example, ExampleSource
 
 Search = Callable[[Sequence[str]], list[list[str]]]
 """Queries to docids by falling score, for each."""
+_BATCH = 256  # questions encoded and searched together
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class MiningOptions:
 
     depth: int = option(100, "ranks looked at", metavar="N", check=at_least(1))
     skip: int = option(0, "first ranks not taken, where unknown answers are likeliest", metavar="N", check=at_least(0))
-    number: int = option(30, "most negatives found for a question", metavar="N", check=at_least(1))
-    top: bool = option(False, "take the highest ranked, instead of a draw from the ranks")
+    number: int = option(
+        30, "most negatives of a question; of more that are found, a draw is taken", metavar="N", check=at_least(1)
+    )
     seed: int = option(42, "of the draw", metavar="N", check=at_least(0))
-    keep_negatives: bool = option(False, "keep the data's own negatives, before those found")
 
     def __post_init__(self) -> None:
         if self.skip >= self.depth:
@@ -55,28 +58,68 @@ class MiningCounts:
     positives: int = 0
     answers: int = 0
     fewer: int = 0
-    none: int = 0
-    first_without: str = ""
+
+
+class Questions:
+    """Questions with their answering passages, read once and checked before anything is searched.
+
+    A question may stand on several lines, by its id or by its text: what answers it on one is no negative on another.
+    """
+
+    def __init__(self, examples: ExampleSource, answers: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.examples, self.answers, self.number = examples, answers, 0
+        self._positives: defaultdict[str, set[str | bytes]] = defaultdict(set)
+        with progress(unit="questions", description="checking") as bar:
+            for example in examples:
+                self.number += 1
+                bar.update()
+                if answers is not None and example.query_id not in answers:
+                    raise XqgError(f"{example.where}: --answers has no line for it. Add one (answers may be empty).")
+                for name in (example.query_id, example.query):
+                    for passage in example.positives:
+                        self._positives[name] |= {passage.docid, _checksum(passage)}
+        if not self.number:
+            raise XqgError(
+                f"{', '.join(examples.sources)}: no question in it. Pass lines of query_id, query and "
+                "positive_passages."
+            )
+
+    def answered_by(self, example: Example, passage: Passage) -> bool:
+        """Whether the passage answers the question, by docid or by text."""
+        known = self._positives[example.query_id] | self._positives[example.query]
+        return not known.isdisjoint((passage.docid, _checksum(passage)))
+
+    def holds_answer(self, example: Example) -> Callable[[Passage], bool]:
+        """Finds passages in which an answer to the question stands; yes and no stand anywhere."""
+        answers = self.answers[example.query_id] if self.answers is not None else ()
+        patterns = [answer_pattern(answer) for answer in answers if answer not in ("yes", "no")]
+        return lambda passage: bool(patterns) and holds_answer(f"{passage.title}\n{passage.text}", patterns)
+
+
+def _checksum(passage: Passage) -> bytes:
+    text = f"{passage.title}\0{passage.text}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def mine(
-    examples: ExampleSource,
-    search: Search,
-    corpus: str | Path,
-    options: MiningOptions,
-    counts: MiningCounts,
-    answers: Mapping[str, Sequence[str]] | None = None,
-    batch_size: int = 256,
-    total: int | None = None,
+    questions: Questions, search: Search, corpus: str | Path, options: MiningOptions, counts: MiningCounts
 ) -> Iterator[dict[str, Any]]:
     """Yield a line of Tevatron's format for each question; ``counts`` is added to.
 
-    The passages that answer the question, by docid or by text, are never negatives; with ``answers`` (query id to
-    texts), neither are passages in which an answer stands.
+    The passages that answer the question, by docid or by text, are never negatives; nor are those in which one of the
+    answers stands, where there are answers.
     """
     with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as work, PassageLookup((), with_queries=False) as texts:
         rankings = Path(work) / "rankings.jsonl"
-        _rank(examples, search, options, batch_size, texts, rankings, total)
+        with (
+            write_file(rankings) as out,
+            progress(total=questions.number, unit="questions", description="searching") as bar,
+        ):
+            for batch in chunks_of(questions.examples, _BATCH):
+                for docids in search([example.query for example in batch]):
+                    out.write(json.dumps(docids[options.skip : options.depth]) + "\n")
+                    texts.want(docids[options.skip : options.depth])
+                bar.update(len(batch))
         texts.read(corpus)
         number, docid = texts.missing()
         if number:
@@ -85,72 +128,41 @@ def mine(
                 "--corpus that the index was built from."
             )
         with open(rankings, encoding="utf-8") as lines:
-            for example, line in zip(examples, lines, strict=True):
-                expected = answers[example.query_id] if answers is not None else ()
-                yield _negatives(example, json.loads(line), texts, options, expected, counts)
-
-
-def _rank(
-    examples: ExampleSource,
-    search: Search,
-    options: MiningOptions,
-    batch_size: int,
-    texts: PassageLookup,
-    output: Path,
-    total: int | None,
-) -> None:
-    with (
-        write_file(output) as out,
-        progress(total=total, unit="questions", description="searching") as bar,
-    ):
-        for batch in chunks_of(examples, batch_size):
-            for docids in search([example.query for example in batch]):
-                out.write(json.dumps(docids[: options.depth]) + "\n")
-                texts.want(docids[options.skip : options.depth])
-            bar.update(len(batch))
+            for example, line in zip(questions.examples, lines, strict=True):
+                ranked = [texts.get(docid) for docid in json.loads(line)]
+                yield _line(example, _negatives(example, ranked, questions, options, counts))
 
 
 def _negatives(
-    example: Example,
-    docids: Sequence[str],
-    texts: PassageLookup,
-    options: MiningOptions,
-    answers: Sequence[str],
-    counts: MiningCounts,
-) -> dict[str, Any]:
-    kept = list(example.negatives) if options.keep_negatives else []
-    known = {passage.docid for passage in example.positives}
-    known_texts = {(passage.title, passage.text) for passage in example.positives}
-    kept_docids = {passage.docid for passage in kept}
-    patterns = [answer_pattern(answer) for answer in answers if answer not in ("yes", "no")]
+    example: Example, ranked: Sequence[Passage], questions: Questions, options: MiningOptions, counts: MiningCounts
+) -> list[Passage]:
+    holds_answer = questions.holds_answer(example)
     found = []
-    for docid in docids[options.skip :]:
-        if docid in kept_docids:
-            continue
-        passage = texts.get(docid)
-        if docid in known or (passage.title, passage.text) in known_texts:
+    for passage in ranked:
+        if questions.answered_by(example, passage):
             counts.positives += 1
-        elif patterns and holds_answer(f"{passage.title}\n{passage.text}", patterns):
+        elif holds_answer(passage):
             counts.answers += 1
         else:
             found.append(passage)
     if len(found) > options.number:
         chance = random.Random(f"{options.seed} {zlib.crc32(example.query_id.encode())} {example.query}")
-        places = range(options.number) if options.top else sorted(chance.sample(range(len(found)), options.number))
-        found = [found[place] for place in places]
-    negatives = kept + found
+        found = [found[place] for place in sorted(chance.sample(range(len(found)), options.number))]
     counts.questions += 1
-    counts.negatives += len(negatives)
+    counts.negatives += len(found)
     counts.fewer += len(found) < options.number
-    if not negatives:
-        counts.none += 1
-        counts.first_without = counts.first_without or example.query_id
-    record: dict[str, Any] = {"query_id": example.query_id, "query": example.query}
-    if example.language is not None:
-        record["lang"] = example.language
-    record["positive_passages"] = [_record(passage) for passage in example.positives]
-    record["negative_passages"] = [_record(passage) for passage in negatives]
-    return record
+    return found
+
+
+def _line(example: Example, negatives: Sequence[Passage]) -> dict[str, Any]:
+    language = {} if example.language is None else {"lang": example.language}
+    return {
+        "query_id": example.query_id,
+        "query": example.query,
+        **language,
+        "positive_passages": [_record(passage) for passage in example.positives],
+        "negative_passages": [_record(passage) for passage in negatives],
+    }
 
 
 def _record(passage: Passage) -> dict[str, str]:

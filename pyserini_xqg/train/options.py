@@ -12,8 +12,6 @@ from pyserini_xqg.generate.prompts import check_prompt
 from pyserini_xqg.generate.sampling import PAPER_PROMPT
 from pyserini_xqg.vectors.settings import EncoderConfig, choose_precision, resolve_device
 
-TOWERS = ("shared", "separate")
-
 
 def share(value: float) -> str | None:
     """A check for shares that leave something."""
@@ -73,11 +71,17 @@ class QuestionOptions:
 class UpdateOptions:
     """Training"""
 
+    steps: int | None = option(None, "updates of the weights", metavar="N", check=at_least(1))
+    warmup: float = option(
+        0.0,
+        "share of the updates in which the learning rate rises; then it falls linearly to 0",
+        metavar="SHARE",
+        check=share,
+    )
     learning_rate: float = option(1e-4, "at its highest", metavar="RATE", check=above(0))
     batch_size: int = option(
         128, "pairs, questions or texts in an update, over all devices", metavar="N", check=at_least(1)
     )
-    weight_decay: float = option(0.0, "of AdamW", metavar="RATE", check=at_least(0))
     seed: int = option(42, "of all that is random", metavar="N", check=at_least(0))
     eval_steps: int | None = option(
         None,
@@ -149,6 +153,13 @@ class TrainingOptions:
 
     output: str = option(help="directory of the trained model", metavar="DIR", decides=False)
     overwrite: bool = option(False, "begin anew where the output exists", decides=False)
+    updates: UpdateOptions = group(UpdateOptions)
+    hardware: HardwareOptions = group(HardwareOptions)
+
+    @property
+    def inputs(self) -> list[str]:
+        """Files and directories that are read."""
+        raise NotImplementedError
 
 
 def settings(options: TrainingOptions) -> dict[str, Any]:
@@ -159,17 +170,10 @@ def settings(options: TrainingOptions) -> dict[str, Any]:
     return found
 
 
-def check_warmup(warmup_steps: int, steps: int) -> None:
-    """Refuse a learning rate that never reaches its height."""
-    if warmup_steps >= steps:
-        raise XqgError(f"--warmup-steps {warmup_steps}: must be 0 or more, and below --steps {steps}.")
-
-
-def check_held_out_used(questions: QuestionOptions, **uses: Any) -> None:
-    """Refuse options that need held-out questions where there are none."""
-    for name, value in uses.items():
-        if value and questions.held_out_fraction == 0:
-            raise XqgError(f"--{name.replace('_', '-')} needs held-out questions: pass --held-out.")
+def check_early_stopping(options: GeneratorTraining | RetrieverTraining) -> None:
+    """Refuse to stop early where nothing is held out."""
+    if options.updates.early_stopping and options.questions.held_out_fraction == 0:
+        raise XqgError("--early-stopping needs held-out questions: pass --held-out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,21 +198,7 @@ class GeneratorTraining(TrainingOptions):
     max_target_length: int = option(
         64, "tokens kept of a question, its end included", metavar="TOKENS", check=at_least(2)
     )
-    steps: int = option(2000, "updates of the weights", metavar="N", check=at_least(1))
-    warmup_steps: int = option(
-        0,
-        "updates in which the learning rate rises; then it falls linearly to 0",
-        metavar="N",
-        check=at_least(0),
-    )
-    updates: UpdateOptions = group(UpdateOptions, eval_steps=100)
-    samples: int = option(
-        2,
-        "held-out prompts of each language to write questions for at each evaluation",
-        metavar="N",
-        check=at_least(0),
-        decides=False,
-    )
+    updates: UpdateOptions = group(UpdateOptions, steps=2000, eval_steps=100)
     device_batch_size: int = option(
         16,
         "most pairs a device takes at a time; an update is made of several such batches",
@@ -216,12 +206,15 @@ class GeneratorTraining(TrainingOptions):
         check=at_least(1),
         decides=False,
     )
-    hardware: HardwareOptions = group(HardwareOptions)
+
+    @property
+    def inputs(self) -> list[str]:
+        """Files and directories that are read."""
+        return [*self.questions.files, self.model]
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
-        check_warmup(self.warmup_steps, self.steps)
-        check_held_out_used(self.questions, early_stopping=self.updates.early_stopping)
+        check_early_stopping(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,12 +234,6 @@ class RetrieverTraining(TrainingOptions):
         metavar="NAME",
         decides=False,
     )
-    towers: str = option(
-        "shared",
-        "one encoder for queries and passages, or one for each (saved as query/ and passage/ in the output; encode, "
-        "which embeds generated queries with the encoder of the passages, cannot use these)",
-        choices=TOWERS,
-    )
     vectors: VectorOptions = group(VectorOptions)
     negatives: int | None = option(
         None,
@@ -261,27 +248,17 @@ class RetrieverTraining(TrainingOptions):
         metavar="T",
         check=above(0),
     )
-    epochs: float = option(40.0, "passes over the questions", metavar="N", check=above(0))
-    steps: int | None = option(None, "updates of the weights, instead of --epochs", metavar="N", check=at_least(1))
-    warmup: float = option(
-        0.1,
-        "share of the updates in which the learning rate rises; then it falls linearly to 0",
-        metavar="SHARE",
-        check=share,
-    )
-    updates: UpdateOptions = group(UpdateOptions, learning_rate=1e-5)
+    epochs: float = option(40.0, "passes over the questions, unless --steps is given", metavar="N", check=above(0))
+    updates: UpdateOptions = group(UpdateOptions, learning_rate=1e-5, warmup=0.1)
     measures: tuple[str, ...] = option(
         ("RR@10", "R@10"),
-        "of ir_measures, or R@<k>kt; the first one's mean over the languages decides which checkpoint is kept",
+        "of ir_measures; the first one's mean over the languages decides which checkpoint is kept",
         metavar="MEASURE",
         several=True,
     )
-    answers: str | None = option(
-        None, "held-out questions with answers (id, answers), for R@kt", metavar="FILE", decides=False
-    )
     eval_passages: int = option(
         10_000,
-        "passages in which held-out questions are searched: those that answer them, and others of the data",
+        "passages in which held-out questions are searched: those that answer them, and the first others of the data",
         metavar="N",
         check=at_least(1),
     )
@@ -293,11 +270,15 @@ class RetrieverTraining(TrainingOptions):
         check=at_least(1),
         decides=False,
     )
-    hardware: HardwareOptions = group(HardwareOptions)
+
+    @property
+    def inputs(self) -> list[str]:
+        """Files and directories that are read."""
+        return [*self.questions.files, self.model]
 
     def __post_init__(self) -> None:
         if self.updates.batch_size < 2:
             raise XqgError(
                 f"--batch-size {self.updates.batch_size}: must be at least 2, as questions are each other's negatives."
             )
-        check_held_out_used(self.questions, early_stopping=self.updates.early_stopping, answers=self.answers)
+        check_early_stopping(self)

@@ -1,49 +1,27 @@
-"""Training pairs, streamed and checked: a question in some language and a passage that answers it.
-
-Each positive passage of an example (:mod:`pyserini_xqg.train.examples`) makes one pair.
-"""
+"""What is trained on and what is held out, of examples or of pairs: a question and one passage that answers it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
+from pyserini_xqg.core.chunks import chunks_of
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.evaluate.means import ALL_TOPICS
-from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.train.examples import Example, ExampleSource, Languages
 from pyserini_xqg.train.options import QuestionOptions
 
-
-@dataclass(frozen=True)
-class Pair:
-    """A question, its language (ISO 639-1), and a passage that it was asked of."""
-
-    query: str
-    language: str
-    passage: Passage
-
-    @property
-    def docid(self) -> str:
-        """The passage that decides whether the pair is held out."""
-        return self.passage.docid
-
-    @property
-    def content(self) -> list[Any]:
-        """All that training depends on."""
-        return [self.query, self.language, self.passage.docid, self.passage.title, self.passage.text]
+_BATCH = 512  # rows written together
 
 
 class PairSource(ExampleSource):
-    """Pairs of several sources, which can be iterated any number of times.
-
-    ``languages`` serves the lines that do not say their query's language themselves.
-    Every fault raises :class:`XqgError` with file, line and query.
+    """Examples with one positive passage each and no negative ones; each must have a language.
 
     >>> import json, pathlib
     >>> path = pathlib.Path("/tmp/xqg-doctest-pairs.jsonl")
@@ -67,7 +45,7 @@ class PairSource(ExampleSource):
                     "or a dataset with this query, such as irds:xor-tydi/train."
                 )
             for passage in example.positives:
-                yield Pair(example.query, example.language, passage)
+                yield replace(example, positives=(passage,))
 
 
 def is_held_out(docid: str, fraction: float, seed: int) -> bool:
@@ -103,7 +81,7 @@ class _Counter:
         self._digest = hashlib.sha256()
         self._languages: Counter[str] = Counter()
 
-    def add(self, pair: Pair | Example) -> None:
+    def add(self, pair: Example) -> None:
         """Count one."""
         self._digest.update(json.dumps(pair.content, ensure_ascii=False).encode())
         self._languages[pair.language or ALL_TOPICS] += 1
@@ -142,11 +120,11 @@ class Split:
 
     def training(self) -> Iterable[Any]:
         """The pairs to train on."""
-        return (pair for pair in self._all if not self.holds_out(pair.docid))
+        return (pair for pair in self._all if not self.holds_out(pair.passage.docid))
 
     def held_out(self) -> Iterable[Any]:
         """The others."""
-        return iter(self._apart) if self._apart else (pair for pair in self._all if self.holds_out(pair.docid))
+        return iter(self._apart) if self._apart else (pair for pair in self._all if self.holds_out(pair.passage.docid))
 
     def holds_out(self, docid: str) -> bool:
         """Whether the passage is of the held-out fraction; False where other sources are held out."""
@@ -160,11 +138,11 @@ class Split:
         with progress(unit=self.noun, description="checking") as bar:
             for pair in self._apart or ():
                 held_out.add(pair)
-                held_out_docids.add(pair.docid)
+                held_out_docids.add(pair.passage.docid)
                 bar.update()
             for pair in self._all:
-                (held_out if self.holds_out(pair.docid) else training).add(pair)
-                shared += pair.docid in held_out_docids
+                (held_out if self.holds_out(pair.passage.docid) else training).add(pair)
+                shared += pair.passage.docid in held_out_docids
                 bar.update()
         counts = training.counts(), held_out.counts()
         self._check(*counts)
@@ -188,3 +166,20 @@ class Split:
                 f"{names}: --held-out {self._fraction} of the passages holds none out. Pass a larger fraction, a file "
                 f"of {self.noun}, or --held-out 0 to train without."
             )
+
+
+def write_rows(path: Path, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as an Arrow stream, which ``datasets.Dataset.from_file`` maps into memory.
+
+    columns : name to type, ``string``, ``int32``, or ``list<…>`` of these.
+    """
+    import pyarrow as pa
+
+    def arrow_type(name: str) -> Any:
+        inside = name.removeprefix("list<").removesuffix(">")
+        return pa.list_(pa.type_for_alias(inside)) if inside != name else pa.type_for_alias(name)
+
+    schema = pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for batch in chunks_of(rows, _BATCH):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))

@@ -15,9 +15,6 @@ from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_lines
 from pyserini_xqg.core.languages import check_language
 
-SOURCE = "LANG=ENGLISH:TRANSLATION, LANG=TSV or TSV"
-"""How a source is named."""
-
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
@@ -35,11 +32,6 @@ class ParallelText:
     training: list[SentencePair]
     held_out: dict[str, list[SentencePair]]
     dropped: int
-
-    @property
-    def languages(self) -> list[str]:
-        """Codes of all pairs, sorted."""
-        return sorted({pair.language for pair in self.training} | set(self.held_out))
 
     def describe(self) -> str:
         """Numbers of pairs, for messages."""
@@ -59,84 +51,63 @@ class ParallelText:
         }
 
 
-def read_parallel(
-    sources: Sequence[str], held_out: int = 0, exclude: Sequence[str] = (), languages: Sequence[str] | None = None
-) -> ParallelText:
+def read_parallel(sources: Sequence[str], held_out: int = 0, exclude: Sequence[str] = ()) -> ParallelText:
     """Read sources as ``--data`` names them; one that is named twice counts twice.
 
-    held_out : how many pairs of each language (or of each of ``languages``) to hold out, the last ones of its first
-    source. exclude : text files; no training pair keeps a text of theirs, nor one of the held-out pairs, on either side
-    (letters and digits compared, whatever their case). Raises :class:`XqgError` for files that do not fit together,
-    naming file and line.
+    held_out : how many pairs of each language to hold out, the last ones of its first source. exclude : text files; no
+    training pair keeps a text of theirs, nor one of the held-out pairs, on either side (letters and digits compared,
+    whatever their case). Raises :class:`XqgError` for files that do not fit together, naming file and line.
     """
-    read: dict[str, list[SentencePair]] = {}
-    for source in sources:
-        if source not in read:
-            read[source] = list(read_source(source))
+    read = {source: list(read_source(source)) for source in dict.fromkeys(sources)}
     kept: dict[str, list[SentencePair]] = {}
-    if held_out:
-        for source in read:
-            for language in dict.fromkeys(pair.language for pair in read[source]):
-                if language in kept or (languages is not None and language not in languages):
-                    continue
-                own = [pair for pair in read[source] if pair.language == language]
-                if len(own) <= held_out:
-                    raise XqgError(
-                        f"--held-out {held_out}: {source} has only {len(own):,} pairs in {language}. Hold out fewer, "
-                        "or name a larger source of that language first."
-                    )
-                kept[language] = own[-held_out:]
-    if missing := sorted(set(languages or ()) - set(kept)):
-        raise XqgError(f"--held-out-languages {','.join(missing)}: no source of --data has pairs in it. Leave it out.")
+    for source, pairs in read.items() if held_out else ():
+        if (language := pairs[0].language) in kept:
+            continue
+        if len(pairs) <= held_out:
+            raise XqgError(
+                f"--held-out {held_out}: {source} has only {len(pairs):,} pairs in {language}. Hold out fewer, or name "
+                "a larger source of that language first."
+            )
+        kept[language] = pairs[-held_out:]
     banned = {comparable(text) for path in exclude for _, text in read_lines(path)}
     banned |= {
         comparable(text) for pairs in kept.values() for pair in pairs for text in (pair.english, pair.translation)
     }
     banned.discard("")
-    training, dropped = [], 0
-    for source in sources:
-        for pair in read[source]:
-            if comparable(pair.english) in banned or comparable(pair.translation) in banned:
-                dropped += 1
-            else:
-                training.append(pair)
+    pairs = [pair for source in sources for pair in read[source]]
+    training = [pair for pair in pairs if banned.isdisjoint(map(comparable, (pair.english, pair.translation)))]
     if not training:
         raise XqgError(f"{', '.join(sources)}: no pair is left to train on. Hold out fewer, or name more data.")
-    return ParallelText(training, kept, dropped)
+    return ParallelText(training, kept, len(pairs) - len(training))
 
 
 def source_files(source: str) -> tuple[str, list[str]]:
-    """Language (empty if the lines say it) and files of a source: a TSV, or the English and the translated one."""
+    """Language and files of a source: a TSV, or the English and the translated one."""
     language, equals, files = source.partition("=")
-    if not equals or Path(source).exists():
-        language, files = "", source
-    else:
-        check_language(language, f"--data {source}")
-    english, colon, translation = files.rpartition(":")
-    if not colon or Path(files).exists():
-        return language, [files]
-    if not language:
+    if not equals:
         raise XqgError(f"--data {source}: no language. Write LANG={source}, such as ru={source}.")
-    return language, [english, translation]
+    check_language(language, f"--data {source}")
+    english, colon, translation = files.rpartition(":")
+    return language, [english, translation] if colon and not Path(files).exists() else [files]
 
 
 def read_source(source: str) -> Iterator[SentencePair]:
     """The pairs of one source, in order; those with an empty side are left out and counted on standard error."""
     language, files = source_files(source)
-    empty, first, number = 0, "", 0
-    for where, pair in _lines_of_both(*files, language) if files[1:] else _tsv(files[0], language):
-        number += 1
-        if pair.english and pair.translation:
-            yield pair
+    empty = first = number = 0
+    for number, sides in enumerate(_lines_of_both(*files) if files[1:] else _columns(files[0]), start=1):
+        english, translation = (" ".join(side.removeprefix("\ufeff").split()) for side in sides)
+        if english and translation:
+            yield SentencePair(english, translation, language)
         else:
-            empty, first = empty + 1, first or where
-    if empty:
-        say(f"{source}: {empty:,} of {number:,} pairs have an empty side and are left out; the first: {first}")
+            empty, first = empty + 1, first or number
     if empty == number:
-        raise XqgError(f"{source}: no pairs. Expected {SOURCE}.")
+        raise XqgError(f"{source}: no pairs. Expected LANG=ENGLISH:TRANSLATION, or LANG=TSV.")
+    if empty:
+        say(f"{source}: {empty:,} of {number:,} pairs have an empty side and are left out; the first: line {first}")
 
 
-def _lines_of_both(english: str, translation: str, language: str) -> Iterator[tuple[str, SentencePair]]:
+def _lines_of_both(english: str, translation: str) -> Iterator[tuple[str, str]]:
     for one, other in zip_longest(read_lines(english), read_lines(translation)):
         if one is None or other is None:
             longer, shorter = (english, translation) if other is None else (translation, english)
@@ -145,26 +116,16 @@ def _lines_of_both(english: str, translation: str, language: str) -> Iterator[tu
                 f"{shorter} ends after {number:,} lines, {longer} goes on: line N of one must translate line N of the "
                 "other. Find where they part (wc -l), or pass the files that belong together."
             )
-        yield f"line {one[0]}", SentencePair(_tidy(one[1]), _tidy(other[1]), language)
+        yield one[1], other[1]
 
 
-def _tsv(path: str, language: str) -> Iterator[tuple[str, SentencePair]]:
-    columns = ["English", "translation"] + ([] if language else ["language"])
+def _columns(path: str) -> Iterator[list[str]]:
     for number, line in read_lines(path):
-        values = line.split("\t")
-        if len(values) != len(columns):
-            cure = "" if language else f" For two columns, write LANG={path}."
+        if len(values := line.split("\t")) != 2:
             raise XqgError(
-                f"{path}, line {number}: {len(values)} columns, expected {len(columns)} with tabs between: "
-                f"{', '.join(columns)}.{cure}"
+                f"{path}, line {number}: {len(values)} columns, expected 2 with tabs between: English, translation."
             )
-        if not language:
-            check_language(values[2], f"{path}, line {number}")
-        yield f"line {number}", SentencePair(_tidy(values[0]), _tidy(values[1]), language or values[2])
-
-
-def _tidy(text: str) -> str:
-    return " ".join(text.removeprefix("\ufeff").split())
+        yield values
 
 
 def comparable(text: str) -> str:

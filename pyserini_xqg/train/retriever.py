@@ -13,11 +13,13 @@ from typing import Any
 
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.evaluate.scoring import Scorer, parse_measures
+from pyserini_xqg.evaluate.scoring import parse_measures
+from pyserini_xqg.train import encoder_model
 from pyserini_xqg.train.examples import ExampleSource
 from pyserini_xqg.train.job import TrainingJob
 from pyserini_xqg.train.options import RetrieverTraining, settings
 from pyserini_xqg.train.pairs import Split
+from pyserini_xqg.vectors.loading import load_encoder
 
 
 def train_retriever(options: RetrieverTraining) -> None:
@@ -33,24 +35,16 @@ class RetrieverJob(TrainingJob):
     """A retriever's training."""
 
     task, unit, least = "retriever", "questions", 2
-    packages = ("accelerate", "datasets", "sentence_transformers")
     options: RetrieverTraining
 
     def __init__(self, options: RetrieverTraining) -> None:
-        parse_measures(options.measures)
-        inputs = [*options.questions.files, options.model, *([options.answers] if options.answers else [])]
-        super().__init__(options, options.updates, options.hardware, inputs)
-        if options.towers == "separate" and options.device_batch_size and self.share < self.updates.batch_size:
-            raise XqgError(
-                "--device-batch-size with --towers separate on several processes: gradients of one tower would not be "
-                "shared. Leave it out (--gradient-checkpointing saves memory too), or use one process."
-            )
+        if at_kt := [name for name, measure in parse_measures(options.measures).items() if isinstance(measure, int)]:
+            raise XqgError(f"--measures {at_kt[0]}: needs answers, which training does not read. Use evaluate for it.")
+        super().__init__(options)
         self.data = Split.of(options.questions, ExampleSource, self.updates.seed)
         self.training, self.held_out = self.data.scan()
         self.has_held_out = bool(self.held_out.pairs)
-        from pyserini_xqg.train.retriever_model import check_encoder
-
-        self.fingerprint = check_encoder(options.model, options)
+        self.fingerprint = check_encoder(options)
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -68,7 +62,6 @@ class RetrieverJob(TrainingJob):
 
         return self.training_arguments(
             SentenceTransformerTrainingArguments,
-            warmup_steps=self.options.warmup,  # a share, as below 1
             per_device_train_batch_size=self.updates.batch_size,
             # Drawn whole, then split: so no passage stands twice in an update, whatever the number of processes.
             accelerator_config={"split_batches": True},
@@ -89,8 +82,7 @@ class RetrieverJob(TrainingJob):
         return asdict(counts)
 
     def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
-        from pyserini_xqg.train import retriever_model
-        from pyserini_xqg.train.retriever_data import open_examples
+        from pyserini_xqg.train.retriever_data import HeldOutEvaluator, open_examples
         from pyserini_xqg.train.retriever_loop import (
             EpochCallback,
             ExampleCollator,
@@ -101,12 +93,12 @@ class RetrieverJob(TrainingJob):
 
         options, arguments, negatives = self.options, self.arguments, self.prepared["negatives"]
         dataset = open_examples(self.work)
-        model = retriever_model.build(options.model, options)
+        model = encoder_model.build(options.model, options.vectors)
+        encoder_model.freeze_pooler(model)
         if options.hardware.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        evaluator = self._evaluator() if self.has_held_out else None
         epoch = len(dataset) // self.updates.batch_size
-        steps = options.steps or max(1, round(options.epochs * epoch))
+        steps = self.updates.steps or max(1, round(options.epochs * epoch))
         self.schedule(arguments, steps, self.updates.eval_steps or epoch)
         arguments.eval_on_start = self.has_held_out and last is None
         arguments.router_mapping = routes(negatives)
@@ -125,16 +117,9 @@ class RetrieverJob(TrainingJob):
             train_dataset=dataset,
             data_collator=collator,
             loss=contrastive_loss(model, options.temperature, cached, arguments.world_size),
-            evaluator=evaluator,
+            evaluator=HeldOutEvaluator(self.work, options) if self.has_held_out else None,
             callbacks=[*callbacks, EpochCallback(collator), *self.early_stopping()],
         )
-
-    def _evaluator(self) -> Any:
-        from pyserini_xqg.train.retriever_data import HeldOutEvaluator, open_held_out
-
-        data = open_held_out(self.work, self.options)
-        scorer = self.stack.enter_context(Scorer(data.collection, self.options.measures))
-        return HeldOutEvaluator(data, scorer, self.options.device_batch_size or 64)
 
     def _describe(self) -> tuple[str, str]:
         size, negatives = self.updates.batch_size, self.prepared["negatives"]
@@ -175,15 +160,11 @@ class RetrieverJob(TrainingJob):
 
     def _save(self, trainer: Any, directory: Path) -> dict[str, Any]:
         """Write the encoder with the settings that other commands need."""
-        from pyserini_xqg.train import retriever_model
-
-        if not self.is_main:
-            return {}
-        model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        retriever_model.save(model.eval(), directory, self.options.model, self.options)
-        towers = {f"{tower}_encoder": tower for tower in retriever_model.TOWERS}
-        separate = towers if self.options.towers == "separate" else {}
-        return {"encoder": {**self.options.vectors.recorded(), **separate}}
+        vectors = self.options.vectors
+        if self.is_main:
+            model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+            encoder_model.save(model, directory, self.options.model, vectors)
+        return {"encoder": vectors.recorded()}
 
     def _tell(self, record: Mapping[str, Any]) -> None:
         gain, before = "", record["before"] or {}
@@ -195,22 +176,13 @@ class RetrieverJob(TrainingJob):
             ]  # fmt: skip
             gain = f", kept step {record['best_step']:,}, held-out {', '.join(parts)}"
         say(f"{self.output}: trained for {record['steps_done']:,} steps{gain}")
-        say(f"to encode with it: {encode_options(self.options)}")
+        say(f"to encode with it: --encoder {self.output}")
 
 
-def encode_options(options: RetrieverTraining) -> str:
-    """The options of ``pyserini_xqg.encode`` (or Pyserini's commands) that fit the model.
-
-    >>> from pyserini_xqg.train.options import QuestionOptions, VectorOptions
-    >>> vectors = VectorOptions(l2_norm=True)
-    >>> encode_options(RetrieverTraining(output="models/a", questions=QuestionOptions(data=()), vectors=vectors))
-    '--encoder models/a --pooling cls --l2-norm --max-length 128 --query-max-length 32'
-    """
-    vectors, separate = options.vectors, options.towers == "separate"
-    parts = [f"--encoder {Path(options.output) / 'passage' if separate else options.output}"]
-    parts += [f"--pooling {vectors.pooling}", *(["--l2-norm"] if vectors.l2_norm else [])]
-    parts += [f"--max-length {vectors.max_length} --query-max-length {vectors.query_max_length}"]
-    parts += [f"--prefix {vectors.prefix!r}"] if vectors.prefix else []
-    parts += [f"--query-prefix {vectors.query_prefix!r}"] if vectors.query_prefix else []
-    parts += [f"(queries: {Path(options.output) / 'query'})"] if separate else []
-    return " ".join(parts)
+def check_encoder(options: RetrieverTraining) -> str:
+    """:class:`XqgError` unless the model is a checkpoint of an encoder that can be trained; returns its fingerprint."""
+    name = options.model
+    model, tokenizer = load_encoder(options.vectors.config(name), option="--model")
+    if tokenizer.pad_token_id is None:
+        raise XqgError(f"{name}: its tokenizer has no padding token. Name one in tokenizer_config.json.")
+    return encoder_model.fingerprint(name, model.config, tokenizer)

@@ -8,7 +8,6 @@ are searched in.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import re
 from collections import Counter
@@ -17,37 +16,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from pyserini_xqg.core.chunks import chunks_of
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import read_json, write_file, write_json
 from pyserini_xqg.evaluate.collection import Collection
-from pyserini_xqg.evaluate.scoring import R_AT_KT, Scorer
+from pyserini_xqg.evaluate.scoring import Scorer
+from pyserini_xqg.text.corpus import Corpus
 from pyserini_xqg.text.passages import Passage
-from pyserini_xqg.train.examples import Example
+from pyserini_xqg.train.encoder_model import encode
 from pyserini_xqg.train.options import RetrieverTraining
-from pyserini_xqg.train.pairs import Split
-from pyserini_xqg.train.retriever_model import encode, passage_texts, query_texts
+from pyserini_xqg.train.pairs import Split, write_rows
+from pyserini_xqg.vectors.exact import search_exact
+from pyserini_xqg.vectors.settings import EncoderConfig
 
 HARD_NEGATIVES = 7
 DEPTH = 100
 """Passages of a ranking that are scored, unless a measure looks deeper."""
-_BATCH = 512
 _EXAMPLES, _QUESTIONS, _PASSAGES = "examples.arrow", "questions.json", "passages.jsonl"
 
 
 @dataclass(frozen=True)
 class ExampleCounts:
-    """What was written. passages : different first positives. with_negatives : examples that have a negative; fewer :
-    that have fewer than wanted. most_negatives : that one example has.
-    """
+    """What was written: examples, negatives that each gets in an update, and how many examples have fewer."""
 
     examples: int
-    passages: int
-    with_negatives: int
-    most_negatives: int
     negatives: int
     fewer: int
 
@@ -57,55 +50,43 @@ def write_examples(directory: Path, split: Split, options: RetrieverTraining) ->
 
     Raises :class:`XqgError` where the data cannot fill an update.
     """
-    import pyarrow as pa
-
-    fields = {"query": pa.string(), "positive": pa.string()}
-    fields |= dict.fromkeys(("positives", "negatives"), pa.list_(pa.string()))
-    schema = pa.schema(fields.items())
+    config = options.vectors.config(options.model)
     seen: set[bytes] = set()
     numbers: Counter[int] = Counter()
-    rows = (_row(example, split, options) for example in split.training())
-    with pa.OSFile(str(directory / _EXAMPLES), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for batch in chunks_of(rows, _BATCH):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-            for row in batch:
-                seen.add(_hash(row["positive"]))
-                numbers[len(row["negatives"])] += 1
-    most = max(numbers)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for example in split.training():
+            positives = _inputs(config, example.positives)
+            negatives = _inputs(config, (one for one in example.negatives if not split.holds_out(one.docid)))
+            seen.add(hashlib.blake2b(positives[0].encode("utf-8", "surrogatepass"), digest_size=8).digest())
+            numbers[len(negatives)] += 1
+            query = config.queries([example.query])[0]
+            yield {"query": query, "positive": positives[0], "positives": positives, "negatives": negatives}
+
+    columns = {"query": "string", "positive": "string", "positives": "list<string>", "negatives": "list<string>"}
+    write_rows(directory / _EXAMPLES, columns, rows())
     wanted = options.negatives
     if wanted is None:
-        wanted = HARD_NEGATIVES if most else 0
-    if wanted and not most:
+        wanted = HARD_NEGATIVES if max(numbers) else 0
+    if wanted and not max(numbers):
         raise XqgError(
             f"--negatives {wanted}: the data has no negative passage. Find some with python -m pyserini_xqg.mine, or "
             "pass --negatives 0 to train on those of the batch alone."
         )
+    if len(seen) == 1:
+        raise XqgError("all questions to train on have the same passage. Pass more data, to tell it from others.")
     if len(seen) < options.updates.batch_size:
-        if len(seen) == 1:
-            raise XqgError("all questions to train on have the same passage. Pass more data, to tell it from others.")
         raise XqgError(
             f"--batch-size {options.updates.batch_size}: the questions to train on have {len(seen)} different "
             f"passages, and no passage stands twice in a batch. Pass --batch-size {len(seen)} or less."
         )
-    total = numbers.total()
-    fewer = sum(count for number, count in numbers.items() if number < wanted)
-    return ExampleCounts(total, len(seen), total - numbers[0], most, wanted, fewer)
+    return ExampleCounts(numbers.total(), wanted, sum(number for have, number in numbers.items() if have < wanted))
 
 
-def _row(example: Example, split: Split, options: RetrieverTraining) -> dict[str, Any]:
-    positives = _texts(example.positives, options)
-    negatives = [passage for passage in example.negatives if not split.holds_out(passage.docid)]
-    return {
-        "query": query_texts([example.query], options)[0],
-        "positive": positives[0],
-        "positives": positives,
-        "negatives": _texts(negatives, options),
-    }
-
-
-def _texts(passages: Iterable[Passage], options: RetrieverTraining) -> list[str]:
+def _inputs(config: EncoderConfig, passages: Iterable[Passage]) -> list[str]:
+    """What the encoder reads of passages, each text once."""
     passages = list(passages)
-    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], options)
+    texts = config.passages([passage.text for passage in passages], [passage.title for passage in passages])
     return list(dict.fromkeys(texts))
 
 
@@ -117,11 +98,7 @@ def open_examples(directory: Path) -> Any:
 
 
 def write_held_out(directory: Path, split: Split, options: RetrieverTraining) -> None:
-    """Write the held-out questions, and the passages in which they are searched.
-
-    These are the passages that answer them, then their negatives, then others of the data, up to
-    ``options.eval_passages`` in all; which of the others, a hash of the docid decides.
-    """
+    """Write the held-out questions, and the passages in which they are searched (:func:`choose_passages`)."""
     questions: dict[str, dict[str, Any]] = {}
     for example in split.held_out():
         if example.query_id in questions:
@@ -129,137 +106,72 @@ def write_held_out(directory: Path, split: Split, options: RetrieverTraining) ->
         relevant = list(dict.fromkeys(passage.docid for passage in example.positives))
         questions[example.query_id] = {"query": example.query, "lang": example.language, "relevant": relevant}
     write_json(directory / _QUESTIONS, questions)
-    passages = choose_passages(split, options.eval_passages)
     with write_file(directory / _PASSAGES) as out:
-        for passage in passages:
+        for passage in choose_passages(split, options.eval_passages):
             record = {"docid": passage.docid, "title": passage.title, "text": passage.text}
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def choose_passages(split: Split, most: int) -> list[Passage]:
-    """All passages that answer held-out questions, and others up to ``most`` in all, by docid."""
-    answers = {passage.docid: passage for example in split.held_out() for passage in example.positives}
-    room = max(0, most - len(answers))
-    others: dict[str, tuple[tuple[int, bytes], Passage]] = {}
-    for rank, passage in _others(split):
-        if passage.docid in answers:
-            continue
-        key = rank, _hash(passage.docid)
-        if passage.docid not in others or key < others[passage.docid][0]:
-            others[passage.docid] = key, passage
-        if len(others) > 2 * room + _BATCH:
-            others = _best(others, room)
-    chosen = answers | {docid: passage for docid, (_, passage) in _best(others, room).items()}
+    """All passages that answer held-out questions, then their negatives and the training's, up to ``most`` in all."""
+    chosen = {passage.docid: passage for example in split.held_out() for passage in example.positives}
+    for passage in _others(split):
+        if len(chosen) >= most:
+            break
+        chosen.setdefault(passage.docid, passage)
     return [chosen[docid] for docid in sorted(chosen)]
 
 
-def _others(split: Split) -> Iterator[tuple[int, Passage]]:
-    """Passages that do not answer a held-out question, the ones with the lowest numbers wanted most."""
+def _others(split: Split) -> Iterator[Passage]:
     for example in split.held_out():
-        yield from ((1, passage) for passage in example.negatives)
+        yield from example.negatives
     for example in split.training():
-        yield from ((2, passage) for passage in example.positives)
-        yield from ((3, passage) for passage in example.negatives)
-
-
-def _best(passages: dict[str, Any], number: int) -> dict[str, Any]:
-    return dict(heapq.nsmallest(number, passages.items(), key=lambda item: item[1][0]))
-
-
-@dataclass(frozen=True)
-class HeldOutData:
-    """Held-out questions by query id, the passages, and both as a collection that runs are scored against."""
-
-    queries: dict[str, str]
-    passages: list[tuple[str, str]]
-    """Docid, and what the encoder reads."""
-    collection: Collection
-
-
-def open_held_out(directory: Path, options: RetrieverTraining) -> HeldOutData:
-    """What :func:`write_held_out` wrote, with the answers that the options name."""
-    from ir_measures import Qrel
-
-    from pyserini_xqg.text.corpus import Corpus
-    from pyserini_xqg.text.runs import read_answers
-
-    questions = read_json(directory / _QUESTIONS)
-    collection = Collection(
-        "the held-out questions",
-        set(questions),
-        {query_id: entry["lang"] for query_id, entry in questions.items() if entry["lang"]},
-        qrels=[Qrel(query_id, docid, 1) for query_id, entry in questions.items() for docid in entry["relevant"]],
-        passage_files=[str(directory / _PASSAGES)],
-    )
-    if options.answers:
-        found = read_answers(options.answers)[0]
-        collection.answers = {query_id: texts for query_id, texts in found.items() if query_id in questions}
-    passages = list(Corpus(directory / _PASSAGES))
-    texts = passage_texts([passage.text for passage in passages], [passage.title for passage in passages], options)
-    queries = query_texts([entry["query"] for entry in questions.values()], options)
-    return HeldOutData(
-        dict(zip(questions, queries, strict=True)),
-        [(passage.docid, text) for passage, text in zip(passages, texts, strict=True)],
-        collection,
-    )
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def depth(measures: Iterable[str]) -> int:
-    """How many passages a question's ranking needs for these measures.
-
-    >>> depth(["RR@10", "R@1000"]), depth(["R@2kt"])
-    (1000, 200)
-    """
-    needed = [DEPTH]
-    for name in measures:
-        if match := R_AT_KT.fullmatch(name):
-            needed.append(100 * int(match[1]))  # passages are seldom shorter than ten tokens on the mean
-        elif match := re.search(r"@(\d+)$", name):
-            needed.append(int(match[1]))
-    return max(needed)
-
-
-def search(
-    queries: np.ndarray, query_ids: Sequence[str], passages: np.ndarray, docids: Sequence[str], hits: int
-) -> dict[str, dict[str, float]]:
-    """Exact search by inner product: query id to docid to score, the ``hits`` best."""
-    import faiss
-
-    run: dict[str, dict[str, float]] = {}
-    index = faiss.IndexFlatIP(passages.shape[1])
-    index.add(passages)
-    for start in range(0, len(queries), _BATCH):
-        scores, rows = index.search(queries[start : start + _BATCH], min(hits, len(docids)))
-        for query_id, own_scores, own_rows in zip(query_ids[start:], scores, rows, strict=False):
-            run[query_id] = {docids[row]: float(score) for row, score in zip(own_rows, own_scores, strict=True)}
-    return run
+        yield from (*example.positives, *example.negatives)
 
 
 class HeldOutEvaluator(BaseEvaluator):
-    """sentence-transformers' hook for an evaluation: measures by language, the first measure's mean decides.
+    """sentence-transformers' hook for an evaluation, on what :func:`write_held_out` wrote.
 
-    Results are named as in tables, ``RR@10`` for the mean of the languages and ``RR@10 fi`` for one.
+    Results are named as in tables, ``RR@10`` for the mean of the languages and ``RR@10 fi`` for one. The mean of the
+    first measure decides.
     """
 
-    def __init__(self, data: HeldOutData, scorer: Scorer, batch_size: int) -> None:
+    def __init__(self, directory: Path, options: RetrieverTraining) -> None:
+        from ir_measures import Qrel
+
         super().__init__()
-        self._data, self._scorer, self._batch_size = data, scorer, batch_size
-        self._hits = depth(scorer.measures)
-        self.primary_metric = scorer.measures[0]
+        config = options.vectors.config(options.model)
+        questions = read_json(directory / _QUESTIONS)
+        self._query_ids = list(questions)
+        self._queries = config.queries([entry["query"] for entry in questions.values()])
+        passages = list(Corpus(directory / _PASSAGES))
+        self._docids = [passage.docid for passage in passages]
+        self._passages = config.passages([one.text for one in passages], [one.title for one in passages])
+        collection = Collection(
+            "the held-out questions",
+            set(questions),
+            {query_id: entry["lang"] for query_id, entry in questions.items() if entry["lang"]},
+            qrels=[Qrel(query_id, docid, 1) for query_id, entry in questions.items() for docid in entry["relevant"]],
+        )
+        self._scorer = Scorer(collection, options.measures)
+        self._batch_size = options.device_batch_size or 64
+        deepest = [int(match[1]) for name in options.measures if (match := re.search(r"@(\d+)$", name))]
+        self._hits = min(max(DEPTH, *deepest), len(passages))
+        self.primary_metric = self._scorer.measures[0]
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Encode, search, score."""
-        data = self._data
-        passages = encode(model, [text for _, text in data.passages], "document", self._batch_size)
-        queries = encode(model, list(data.queries.values()), "query", self._batch_size)
-        run = search(queries, list(data.queries), passages, [docid for docid, _ in data.passages], self._hits)
-        means = self._scorer.means(self._scorer.score(run, "held-out questions"))
+        passages = encode(model, self._passages, "document", self._batch_size)
+        queries = encode(model, self._queries, "query", self._batch_size)
+        scores, rows = search_exact([passages], queries, self._hits)
+        run = {
+            query_id: {self._docids[row]: float(score) for row, score in zip(found, values, strict=True)}
+            for query_id, found, values in zip(self._query_ids, rows, scores, strict=True)
+        }
+        with self._scorer as scorer:
+            means = scorer.means(scorer.score(run, "held-out questions"))
         return {
             name if language == "avg" else f"{name} {language}": value
             for name, of_measure in means.items()
@@ -270,9 +182,8 @@ class HeldOutEvaluator(BaseEvaluator):
 def by_measure(metrics: Mapping[str, float], measures: Sequence[str]) -> dict[str, dict[str, float]]:
     """The trainer's ``eval_…`` metrics as measure to language (``avg`` for their mean) to value."""
     found: dict[str, dict[str, float]] = {}
-    for name in measures:
-        for key, value in metrics.items():
-            measure, _, language = key.removeprefix("eval_").partition(" ")
-            if measure == name and key.startswith("eval_"):
-                found.setdefault(name, {})[language or "avg"] = value
+    for key, value in metrics.items():
+        measure, _, language = key.removeprefix("eval_").partition(" ")
+        if measure in measures and key.startswith("eval_"):
+            found.setdefault(measure, {})[language or "avg"] = value
     return found

@@ -8,6 +8,7 @@ of a batch, and :func:`choose_texts` keeps hard negatives out that answer anothe
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ def columns(negatives: int) -> list[str]:
 
 
 def routes(negatives: int) -> dict[str, str]:
-    """Column to sentence-transformers' task, which decides the tower and the length."""
+    """Column to sentence-transformers' task, which decides the length."""
     return {name: "query" if name == QUERY else "document" for name in columns(negatives)}
 
 
@@ -51,40 +52,27 @@ def choose_texts(
     question has too few negatives; takes a ``numpy`` generator. The same arguments give the same texts.
 
     A positive that answers another question of the batch too is avoided where the question has another one, and a
-    negative that answers another question always is.
+    negative that answers another question always is; where hardly any passage is left, negatives are repeated.
     """
-    answers = [set(row["positives"]) for row in rows]
-    answering = set().union(*answers)
+    number_of_questions = Counter(text for row in rows for text in row["positives"])
     chosen = []
-    for number, row in enumerate(rows):
+    for row in rows:
         key = zlib.crc32(row[QUERY].encode("utf-8"))
         positives = _rotated(row["positives"], key + seed + epoch)
-        if len(positives) > 1:
-            others = set().union(*(own for place, own in enumerate(answers) if place != number))
-            positives = [text for text in positives if text not in others] or positives
+        positives.sort(key=lambda text: number_of_questions[text] > 1)
         order = np.random.default_rng([seed, key]).permutation(len(row["negatives"]))
-        own = _rotated([row["negatives"][place] for place in order], epoch * negatives)
-        texts = list(dict.fromkeys(text for text in own if text not in answering))[:negatives]
-        if len(texts) < negatives:
-            texts += _fill(
-                texts, negatives, answers[number], answering, np.random.default_rng([seed, epoch, key]), draw
-            )
+        texts = _rotated([row["negatives"][place] for place in order], epoch * negatives)
+        texts = list(dict.fromkeys(text for text in texts if text not in number_of_questions))[:negatives]
+        chance = np.random.default_rng([seed, epoch, key])
+        for _ in range(_DRAWS):
+            if len(texts) == negatives:
+                break
+            if (text := draw(chance)) not in number_of_questions and text not in texts:
+                texts.append(text)
+        again = texts or sorted(number_of_questions.keys() - set(row["positives"]))
+        texts += [again[chance.integers(len(again))] for _ in range(negatives - len(texts))]
         chosen.append(dict(zip(columns(negatives), (row[QUERY], positives[0], *texts), strict=True)))
     return chosen
-
-
-def _fill(
-    texts: Sequence[str], number: int, own: set[str], answering: set[str], chance: Any, draw: Callable[[Any], str]
-) -> list[str]:
-    """Random passages to make ``texts`` up to ``number``; where the data has hardly any, repeated ones."""
-    found: list[str] = []
-    for _ in range(_DRAWS):
-        if len(texts) + len(found) == number:
-            return found
-        if (text := draw(chance)) not in answering and text not in texts and text not in found:
-            found.append(text)
-    again = sorted(answering - own) or [*texts, *found]
-    return found + [again[chance.integers(len(again))] for _ in range(number - len(texts) - len(found))]
 
 
 def _rotated(texts: Sequence[str], by: int) -> list[str]:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/training.py prepare DIR
     python -m pyserini_xqg.train generator --data DIR/train.jsonl --held-out DIR/held-out.jsonl --model DIR/start \
-        --learning-rate 1e-3 --warmup-steps 100 --batch-size 16 --eval-steps 250 --threads 1 --output DIR/model
+        --learning-rate 1e-3 --warmup 0.05 --batch-size 16 --eval-steps 250 --threads 1 --output DIR/model
     python tests/benchmarks/training.py measure DIR
 
 It begins as a T5 of two layers, 192 dimensions and 3,000 pieces with random weights, which `prepare` makes.

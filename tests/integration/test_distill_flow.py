@@ -25,9 +25,9 @@ def command(tiny_encoder, tmp_path):
         return [
             *("distill", "--teacher", tiny_encoder, "--teacher-pooling", "mean", "--data", source, "--held-out", "6"),
             *("--student-layers", "0,1", "--vocabulary-size", "140", "--teacher-pieces", "12", "--romanize"),
-            *("--steps", "40", "--eval-steps", "4", "--batch-size", "8", "--log-steps", "1", "--warmup-steps", "2"),
-            *("--piece-dropout", "0.2", "--device", "cpu", "--dtype", "float32", "--threads", "1"),
-            *("--cache", str(tmp_path / "cache"), "--output", str(output), *options),
+            *("--steps", "40", "--eval-steps", "4", "--batch-size", "8", "--log-steps", "1", "--warmup", "0.05"),
+            *("--extra-negatives", "9", "--device", "cpu", "--dtype", "float32", "--threads", "1"),
+            *("--output", str(output), *options),
         ]
 
     return make

@@ -27,8 +27,7 @@ def examples(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
 
@@ -44,18 +43,18 @@ def options_of(task, *arguments):
 
 def test_the_defaults_are_those_of_the_paper_and_of_the_code_it_names():
     generator = options_of("generator", "--data", "a", "--model", "b")
-    assert (generator.updates.learning_rate, generator.steps, generator.prompt) == (1e-4, 2000, PAPER_PROMPT)
+    assert (generator.updates.learning_rate, generator.updates.steps, generator.prompt) == (1e-4, 2000, PAPER_PROMPT)
     assert (generator.updates.batch_size, generator.max_input_length) == (8 * 4 * 4, 128)
-    assert (generator.max_target_length, generator.updates.eval_steps, generator.warmup_steps) == (64, 100, 0)
+    assert (generator.max_target_length, generator.updates.eval_steps, generator.updates.warmup) == (64, 100, 0)
     retriever = options_of("retriever", "--data", "a")
     assert (retriever.updates.learning_rate, retriever.updates.batch_size, retriever.epochs) == (1e-5, 128, 40)
     vectors = retriever.vectors
     assert (vectors.max_length, vectors.query_max_length, vectors.pooling, vectors.l2_norm) == (128, 32, "cls", False)
-    assert (retriever.temperature, retriever.towers) == (1, "shared")
-    assert (retriever.model, retriever.warmup) == ("bert-base-multilingual-cased", 0.1)
+    assert (retriever.temperature, retriever.updates.warmup) == (1, 0.1)
+    assert retriever.model == "bert-base-multilingual-cased"
     distill = options_of("distill", "--data", "a", "--teacher", "b", "--student", "c")
     assert (distill.vectors.pooling, distill.vectors.l2_norm, distill.vectors.max_length) == ("mean", True, 256)
-    assert (distill.updates.learning_rate, distill.updates.weight_decay, distill.steps) == (5e-4, 0.01, 4000)
+    assert (distill.updates.learning_rate, distill.updates.warmup, distill.updates.steps) == (5e-4, 0.025, 4000)
     assert (distill.loss.cosine_weight, distill.loss.contrastive_weight, distill.loss.scale) == (2.0, 0.5, 20.0)
 
 
@@ -64,7 +63,7 @@ def test_generator_trains_and_records_what_it_did(pairs, tiny_t5, tmp_path, caps
     more = write_jsonl(tmp_path / "more.jsonl.gz", silent)
     command(
         "generator", "--data", pairs, more, "--topic-languages", "fi", "--held-out", "0.3", "--model", tiny_t5,
-        "--samples", "1", "--steps", "4", "--batch-size", "6", "--eval-steps", "2", "--learning-rate", "1e-3",
+        "--steps", "4", "--batch-size", "6", "--eval-steps", "2", "--learning-rate", "1e-3",
     )  # fmt: skip
     out, err = capsys.readouterr()
     shown = err.splitlines()
@@ -87,14 +86,14 @@ def test_retriever_trains_and_records_what_it_did(tiny_encoder, tmp_path, capsys
     assert any(line.startswith("step 0 of 2: held-out R@3 ") for line in shown), err
     assert any(line.startswith("step 2 of 2: loss ") for line in shown), err
     assert shown[-2].startswith("out: trained for 2 steps, kept step 2, held-out R@3 ")
-    assert shown[-1] == "to encode with it: --encoder out --pooling cls --max-length 128 --query-max-length 32"
+    assert shown[-1] == "to encode with it: --encoder out"
     record = record_of(tmp_path / "out")
     assert (record["task"], record["settings"]["negatives"], record["examples"]["negatives"]) == ("retriever", None, 7)
     assert len(record["losses"]) == 2
 
 
 def distill(teacher, *options):
-    small = ["--steps", "4", "--batch-size", "8", "--eval-steps", "2", "--warmup-steps", "1"]
+    small = ["--steps", "4", "--batch-size", "8", "--eval-steps", "2", "--warmup", "0.25"]
     command("distill", "--teacher", teacher, "--teacher-pooling", "mean", *small, *options)
 
 
@@ -128,8 +127,6 @@ GENERATOR = [
     (["--held-out", "0", "--early-stopping", "2"], "--early-stopping needs held-out questions"),
     (["--held-out", "dev.jsonl"], "dev.jsonl: no such file"),
     (["--learning-rate", "0"], "--learning-rate 0: must be a number above 0"),
-    (["--weight-decay", "-1"], "--weight-decay -1: must be a number of at least 0"),
-    (["--steps", "5", "--warmup-steps", "5"], "--warmup-steps 5: must be 0 or more, and below --steps 5"),
     (["--max-target-length", "1"], "--max-target-length 1: must be a number of at least 2"),
     (["--prompt", "Ask in {language}"], "no {text}"),
     (["--prompt", "Ask: {text}"], "no {language}, and the pairs are in ar, fi, ja"),
@@ -140,9 +137,7 @@ GENERATOR = [
 RETRIEVER = [
     (["--held-out", "1"], "--held-out 1: must be a number of at least 0 and below 1"),
     (["--held-out", "0", "--early-stopping", "2"], "--early-stopping needs held-out questions"),
-    (["--held-out", "0", "--answers", "a.jsonl"], "--answers needs held-out questions"),
     (["--held-out", "dev.jsonl"], "dev.jsonl: no such file"),
-    (["--held-out", "0.3", "--answers", "a.jsonl"], "a.jsonl: no such file"),
     (["--held-out", "0.3", "--measures", "R@2kt"], "--measures R@2kt: needs answers"),
     (["--measures", "Recall"], "--measures Recall: not a measure of ir_measures"),
     (["--temperature", "-1"], "--temperature -1: must be a number above 0"),
@@ -162,13 +157,9 @@ DISTILL = [
     (["--student-layers", "7"], "--student-layers 7: "),
     (["--student-layers", "a,1"], "a,1 is no list of layers"),
     (["--student-layers", "0", "--teacher-pieces", "12000"], "--teacher-pieces 12000: must be below --vocabulary-size"),
-    ([*NEW_STUDENT, "--steps", "5", "--warmup-steps", "5"], "--warmup-steps 5: must be"),
     ([*NEW_STUDENT, "--english-share", "1"], "--english-share 1: must be a number of at least 0 and below 1"),
-    ([*NEW_STUDENT, "--piece-dropout", "1"], "--piece-dropout 1: must be a number of at least 0 and below 1"),
     ([*NEW_STUDENT, "--learning-rate", "0"], "--learning-rate 0: must be a number above 0"),
-    ([*NEW_STUDENT, "--held-out-languages", "fi"], "--held-out-languages needs --held-out"),
     ([*NEW_STUDENT, "--held-out", "30"], "has only 30 pairs in fi"),
-    ([*NEW_STUDENT, "--cross-encoder", "a"], "--cross-encoder and --kl-weight go together"),
     ([*NEW_STUDENT, "--batch-size", "64"], "--batch-size 64: there are only 30 pairs to train on"),
     ([*NEW_STUDENT, "--vocabulary-size", "40"], "--vocabulary-size 40: the"),
     ([*NEW_STUDENT, "--cosine-weight", "0", "--contrastive-weight", "0"], "Give one of the losses"),
@@ -189,7 +180,7 @@ def test_options_that_cannot_be_meant_by_retriever(examples, tiny_encoder, capsy
 @pytest.mark.parametrize(("options", "phrase"), DISTILL)
 def test_options_that_cannot_be_meant_by_distill(tiny_encoder, tmp_path, capsys, options, phrase):
     given = ["--data", write_pair(tmp_path, "fi", 30), "--teacher", tiny_encoder, "--steps", "4", "--batch-size", "8"]
-    assert_refused(capsys, phrase, "distill", *given, "--warmup-steps", "1", *options)
+    assert_refused(capsys, phrase, "distill", *given, *options)
 
 
 def test_models_of_another_kind(pairs, examples, tiny_encoder, tiny_t5, tmp_path, capsys):
@@ -200,24 +191,19 @@ def test_models_of_another_kind(pairs, examples, tiny_encoder, tiny_t5, tmp_path
     build_tiny_tokenizer().save_pretrained(causal)
     (tmp_path / "empty").mkdir()
     t5 = build_tiny_t5(tmp_path / "t5")
-    parallel = ["distill", "--data", write_pair(tmp_path, "fi", 30)]
+    parallel = ["distill", "--batch-size", "8", "--data", write_pair(tmp_path, "fi", 30)]
+    decoder = "an encoder-decoder (mt5), not an encoder. Pass an encoder"
     for arguments, phrase in (
-        (
-            ["generator", "--data", pairs, "--model", causal],
-            "gpt2: a causal model (gpt2), no encoder-decoder. Pass --m",
-        ),
+        (["generator", "--data", pairs, "--model", causal], "gpt2: a causal model (gpt2), no encoder-decoder. Pass --m"),
         (["generator", "--data", pairs, "--model", tiny_encoder], "a bert model"),
-        (
-            ["retriever", "--data", examples, "--model", t5],
-            "t5: an encoder-decoder (mt5), not an encoder. Pass --model",
-        ),
-        (["retriever", "--data", examples, "--model", causal], "gpt2: a causal model (gpt2), whose first position"),
+        (["retriever", "--data", examples, "--model", t5], decoder),
+        (["retriever", "--data", examples, "--model", causal], "gpt2: a causal model (gpt2) whose files do not say"),
         (["retriever", "--data", examples, "--model", "empty"], "empty: cannot be loaded as a Hugging Face encoder"),
         (["retriever", "--data", examples, "--model", pairs], "pairs.jsonl: not a directory. Pass --model a directory"),
         (["retriever", "--data", examples, "--model", "models/none"], "models/none: cannot be loaded"),
-        ([*parallel, *NEW_STUDENT, "--teacher", t5], "an encoder-decoder (mt5), not an encoder. Pass --teacher"),
-        ([*parallel, "--student", t5, "--teacher", tiny_encoder], "an encoder-decoder (mt5), not an encoder. Pass --s"),
-        ([*parallel, *NEW_STUDENT, "--teacher", "models/none"], "models/none: "),
+        ([*parallel, *NEW_STUDENT, "--teacher", t5], decoder),
+        ([*parallel, "--student", t5, "--teacher", tiny_encoder], decoder),
+        ([*parallel, *NEW_STUDENT, "--teacher", "models/none"], "models/none: cannot be loaded"),
     ):
         assert_refused(capsys, phrase, *arguments)
     assert not (tmp_path / "out").exists()

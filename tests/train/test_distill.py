@@ -8,27 +8,20 @@ from helpers import build_tiny_encoder, directory_bytes
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from trainings import cut_off, losses, record_of, write_pair
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertConfig, BertModel
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import changed
-from pyserini_xqg.train import distill as module
-from pyserini_xqg.train.distill import distill
-from pyserini_xqg.train.distill_options import (
-    Distillation,
-    LossOptions,
-    ParallelOptions,
-    StudentOptions,
-    TeacherOptions,
-)
+from pyserini_xqg.train import encoder_model
+from pyserini_xqg.train.distill import distill, project
+from pyserini_xqg.train.distill_options import Distillation, StudentOptions
 from pyserini_xqg.train.job import TrainingReport
 from pyserini_xqg.train.parallel_text import read_parallel
-from pyserini_xqg.train.teacher import project
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 SETTINGS = {
-    **{"steps": 12, "batch_size": 8, "eval_steps": 4, "warmup_steps": 1, "learning_rate": 2e-3, "dropout": 0.1},
+    **{"steps": 12, "batch_size": 8, "eval_steps": 4, "warmup": 0.1, "learning_rate": 2e-3, "dropout": 0.1},
     **{"device": "cpu", "dtype": "float32", "log_steps": 1},
 }
 NEW = StudentOptions(student_layers=(0, 1), vocabulary_size=140, teacher_pieces=12, romanize=True)
@@ -43,25 +36,17 @@ def teacher(tmp_path_factory):
 def data(tmp_path_factory):
     """60 pairs of Finnish and Russian each; 6 of each are held out."""
     directory = tmp_path_factory.mktemp("data")
-    return ParallelOptions(data=tuple(write_pair(directory, code, 60) for code in ("fi", "ru")), held_out=6)
+    return tuple(write_pair(directory, code, 60) for code in ("fi", "ru"))
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def texts_of(data):
-    return read_parallel(data.data, data.held_out)
-
-
-def run(data, teacher, student, output, loss=None, cross_encoder=None, **changes):
+def run(data, teacher, student, output, **changes):
     options = Distillation(
         output=str(output),
-        parallel=data,
-        teacher=TeacherOptions(teacher=teacher.model, teacher_pooling=teacher.pooling, cross_encoder=cross_encoder),
+        data=data,
+        held_out=6,
+        teacher=teacher.model,
+        teacher_pooling=teacher.pooling,
         student=student if isinstance(student, StudentOptions) else StudentOptions(student=student),
-        loss=loss or LossOptions(),
     )
     distill(changed(options, **SETTINGS | changes))
     return record_of(output)
@@ -75,7 +60,7 @@ def test_a_student_learns_by_heart_and_every_program_reads_it(data, teacher, tmp
     # What was recorded is what the vectors are made with, in every program.
     config = EncoderConfig.named(str(tmp_path / "out"))
     assert (config.pooling, config.l2_norm, config.max_length, config.query_max_length) == ("mean", True, 256, 64)
-    held_out = texts_of(data).held_out["ru"]
+    held_out = read_parallel(data, 6).held_out["ru"]
     ours = Embedder(config, device="cpu").embed_queries([pair.translation for pair in held_out])
     theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode([pair.translation for pair in held_out])
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
@@ -97,19 +82,17 @@ def test_half_precision_on_the_disk_is_read_as_float32(data, teacher, tmp_path):
 
 
 def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, teacher, tmp_path, monkeypatch, capfd):
-    changes = {"piece_dropout": 0.3, "extra_negatives": 5}
+    changes = {"extra_negatives": 5}
     whole = run(data, teacher, NEW, tmp_path / "whole", **changes)
     with cut_off(monkeypatch, TrainingReport, step=10):
         run(data, teacher, NEW, tmp_path / "cut", **changes)
     assert not (tmp_path / "cut" / "config.json").exists()
     for other, phrase in (
         ({"seed": 7}, "seed is 42 there and 7 now"),
-        ({"piece_dropout": 0.1}, "piece_dropout is 0.3 there and 0.1 now"),
+        ({"student_layers": (1,)}, r"student.layers is \[0, 1\] there and \[1\] now"),
     ):
         with pytest.raises(XqgError, match=f"unfinished training with other settings: {phrase}"):
             run(data, teacher, NEW, tmp_path / "cut", **changes | other)
-    with pytest.raises(XqgError, match=r"student.layers is \[0, 1\] there and \[1\] now"):
-        run(data, teacher, NEW, tmp_path / "cut", **changes, student_layers=(1,))
     capfd.readouterr()
     continued = run(data, teacher, NEW, tmp_path / "cut", **changes)
     assert "continues after 8 steps" in capfd.readouterr().err
@@ -131,20 +114,6 @@ def test_the_seed_decides(data, teacher, tmp_path):
     assert first[0] != other[0]
 
 
-def test_the_teachers_vectors_are_computed_once(data, teacher, tmp_path, capfd):
-    cache = {"cache": str(tmp_path / "vectors")}
-    run(data, teacher, NEW, tmp_path / "one", steps=2, **cache)
-    assert "computed earlier" not in capfd.readouterr().err
-    (file,) = (tmp_path / "vectors").glob("teacher-*.npy")
-    text = texts_of(data)
-    english = {pair.english for pairs in (text.training, *text.held_out.values()) for pair in pairs}
-    assert np.load(file).shape == (len(english), 32)
-    run(data, teacher, NEW, tmp_path / "two", steps=2, **cache, seed=3)
-    assert "computed earlier" in capfd.readouterr().err
-    run(data, teacher.replace(pooling="cls"), NEW, tmp_path / "three", steps=2, **cache)
-    assert len(list((tmp_path / "vectors").glob("teacher-*.npy"))) == 2
-
-
 def wider_student(directory, tiny):
     """An encoder of 48 dimensions with the tokenizer of the tiny one."""
     shutil.copytree(tiny, directory)
@@ -154,15 +123,13 @@ def wider_student(directory, tiny):
     return str(directory)
 
 
-def test_another_dimension_needs_a_projection(data, teacher, tmp_path):
+def test_a_teacher_of_another_dimension_is_adapted_to(data, teacher, tmp_path, capfd):
     student = wider_student(tmp_path / "wide", teacher.model)
-    with pytest.raises(XqgError, match="vectors have 32 dimensions, the student's 48: pass --projection"):
-        run(data, teacher, student, tmp_path / "out")
-    record = run(data, teacher, student, tmp_path / "out", projection=True)
+    record = run(data, teacher, student, tmp_path / "out")
+    assert "the teacher's vectors have 32 dimensions, and are brought to the student's 48" in capfd.readouterr().err
     assert losses(record)[-1] < losses(record)[0]
-    assert record["settings"]["projection"] is True
     # And the other way round: the wide one teaches the narrow one.
-    run(data, EncoderConfig(student, pooling="mean"), teacher.model, tmp_path / "narrow", projection=True)
+    run(data, EncoderConfig(student, pooling="mean"), teacher.model, tmp_path / "narrow")
 
 
 def test_a_projection_keeps_inner_products_as_well_as_it_can():
@@ -176,31 +143,9 @@ def test_a_projection_keeps_inner_products_as_well_as_it_can():
     assert np.abs(project(vectors, 2) @ project(vectors, 2).T - vectors @ vectors.T).max() > 0.01
 
 
-def test_a_cross_encoder_teaches_too(data, teacher, tmp_path):
-    scorer = tmp_path / "cross-encoder"
-    shutil.copytree(teacher.model, scorer)
-    BertForSequenceClassification(BertConfig.from_pretrained(teacher.model, num_labels=1)).save_pretrained(scorer)
-    loss = LossOptions(kl_weight=1.0)
-    with_scores = run(data, teacher, NEW, tmp_path / "with", loss, str(scorer), steps=3)
-    without = run(data, teacher, NEW, tmp_path / "without", steps=3)
-    assert losses(with_scores)[0] > losses(without)[0]
-    with pytest.raises(XqgError, match=r"not a cross-encoder with one score. Pass --cross-encoder"):
-        run(data, teacher, NEW, tmp_path / "out", loss, teacher.model)
-
-
-def test_models_that_are_no_encoders_are_refused(data, teacher, tiny_t5, tmp_path):
-    with pytest.raises(XqgError, match=r"an encoder-decoder .mt5., not an encoder. Pass --teacher"):
-        run(data, EncoderConfig(tiny_t5), NEW, tmp_path / "out")
-    with pytest.raises(XqgError, match=r"an encoder-decoder .mt5., not an encoder. Pass --student"):
-        run(data, teacher, tiny_t5, tmp_path / "out")
-    with pytest.raises(XqgError, match=r"models/none: .*Pass --teacher"):
-        run(data, EncoderConfig("models/none"), NEW, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_saved_model_is_compared_with_the_trained_one(data, teacher, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(module, "probe_vectors", lambda *_: -np.ones((2, 32)))
+        patch.setattr(encoder_model, "encode", lambda *_: -np.ones((2, 32)))
         with pytest.raises(XqgError, match="the saved model's vectors differ from the trained one's by"):
             run(data, teacher, NEW, tmp_path / "out", steps=2)
     assert not (tmp_path / "out" / "config.json").exists()

@@ -74,7 +74,7 @@ BOTH = {"query_id": 1, "query": " Onko silta\nvanha? ", "positive_passages": [PA
 
 def test_an_example_holds_both_kinds_of_passages(tmp_path):
     (found,) = examples(tmp_path, BOTH)
-    assert (found.query_id, found.query, found.language, found.docid) == ("1", "Onko silta vanha?", None, "7")
+    assert (found.query_id, found.query, found.language, found.passage.docid) == ("1", "Onko silta vanha?", None, "7")
     sides = [["7", "Bridges", "The bridge is old."]], [["8", "", "A town."]]
     assert found.content == ["1", "Onko silta vanha?", None, *sides]
     assert [example.language for example in examples(tmp_path, BOTH, languages={"1": "fi"})] == ["fi"]

@@ -98,7 +98,7 @@ def test_a_few_questions_are_learned_by_heart_and_scored_as_by_hand(plain_encode
     assert not (tmp_path / "out" / "training").exists()
     queries, passages = texts_of(records)
     # Before the first step, by transformers alone; after the last, by the encoder that `encode` loads.
-    saved = Embedder(EncoderConfig(str(tmp_path / "out"), **encoder_settings(record)), "cpu")
+    saved = Embedder(EncoderConfig(str(tmp_path / "out"), **record["encoder"]), "cpu")
     vectors = {
         "before": [reference_vectors(plain_encoder, side, "mean", max_length=24) for side in (queries, passages)],
         "best": [saved.embed_queries(queries), saved.embed_passages(passages)],
@@ -116,11 +116,7 @@ def test_a_few_questions_are_learned_by_heart_and_scored_as_by_hand(plain_encode
     assert "step 0 of 40: held-out RR@10 " in shown
     assert "step 20 of 40: loss " in shown
     assert "12 training questions are on passages that are held out too" in shown
-    assert f"to encode with it: --encoder {tmp_path}/out --pooling mean --max-length 24 --query-max-length 32" in shown
-
-
-def encoder_settings(record):
-    return {name: value for name, value in record["encoder"].items() if not name.endswith("_encoder")}
+    assert f"to encode with it: --encoder {tmp_path}/out\n" in shown
 
 
 def test_the_directory_is_a_plain_encoder_with_its_settings_beside_it(data, tiny_encoder, tmp_path):
@@ -139,7 +135,7 @@ def test_the_directory_is_a_plain_encoder_with_its_settings_beside_it(data, tiny
         "xqg-training.json",
     }
     assert not names & {"README.md", "training", "training_args.bin"}
-    assert encoder_settings(record) == {
+    assert record["encoder"] == {
         "pooling": "mean", "l2_norm": True, "max_length": 24, "query_max_length": 32, "prefix": None,
         "query_prefix": None,
     }  # fmt: skip
@@ -147,22 +143,10 @@ def test_the_directory_is_a_plain_encoder_with_its_settings_beside_it(data, tiny
     from sentence_transformers import SentenceTransformer
 
     loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu")
-    ours = Embedder(EncoderConfig(str(tmp_path / "out"), **encoder_settings(record)), "cpu")
+    ours = Embedder(EncoderConfig(str(tmp_path / "out"), **record["encoder"]), "cpu")
     texts = ["old stone bridges and a quiet town " * 5, "fish"]
     np.testing.assert_allclose(loaded.encode_document(texts), ours.embed_passages(texts), atol=1e-5)
     np.testing.assert_allclose(loaded.encode_query(texts), ours.embed_queries(texts), atol=1e-5)
-
-
-def test_separate_towers_begin_alike_and_are_saved_apart(data, plain_encoder, tmp_path):
-    shared = train(data, plain_encoder, tmp_path / "shared", steps=3, warmup=0)
-    record = train(data, plain_encoder, tmp_path / "out", steps=3, warmup=0, towers="separate")
-    assert losses(record)[0] == losses(shared)[0]
-    assert losses(record)[1] != losses(shared)[1]
-    assert (record["encoder"]["query_encoder"], record["encoder"]["passage_encoder"]) == ("query", "passage")
-    assert record["parameters"] == 2 * shared["parameters"]
-    assert not (tmp_path / "out" / "config.json").exists()
-    vectors = [reference_vectors(tmp_path / "out" / tower, ["old stone"]) for tower in ("query", "passage")]
-    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
 
 
 def test_gradient_caching_changes_nothing(data, plain_encoder, tmp_path):
@@ -232,18 +216,6 @@ def test_training_ends_early_and_keeps_the_best(tiny_encoder, tmp_path):
     assert record["steps_done"] == record["best_step"] + 2 * 2
 
 
-def test_answers_and_recall_at_k_thousand_tokens(data, tiny_encoder, tmp_path, capfd):
-    lines = [{"id": one.query_id, "answers": ["old", "yes"]} for one in split_of(data).held_out()]
-    answers = write_jsonl(tmp_path / "answers.jsonl", lines)
-    record = train(data, tiny_encoder, tmp_path / "out", steps=2, measures=("R@1kt", "RR@10"), answers=str(answers))
-    # All passages together have fewer than 1,000 tokens, and "old" stands in one of them.
-    assert set(record["best"]) == {"R@1kt", "RR@10"}
-    assert set(record["best"]["R@1kt"].values()) == {1.0}
-    write_jsonl(answers, lines[1:])
-    with pytest.raises(XqgError, match=f"topic '{lines[0]['id']}' is in the qrels, but has no answers"):
-        train(data, tiny_encoder, tmp_path / "more", steps=2, measures=("R@1kt",), answers=str(answers))
-
-
 def test_languages_need_not_be_known(tiny_encoder, tmp_path):
     records = [{name: value for name, value in one.items() if name != "lang"} for one in example_records(16)]
     data = questions(tmp_path / "data.jsonl", records, 0.3)
@@ -272,19 +244,10 @@ def test_held_out_passages_are_no_negatives_and_all_are_searched(tmp_path, tiny_
     kept = [[passage for passage in one.negatives if not data.holds_out(passage.docid)] for one in data.training()]
     counts = record["examples"]
     assert counts["examples"] == len(kept)
-    assert counts["with_negatives"] == sum(bool(own) for own in kept)
     assert counts["fewer"] == sum(len(own) < 3 for own in kept) > 0
-    answers = {one.docid for one in data.held_out()}
+    answers = {one.passage.docid for one in data.held_out()}
     assert {passage.docid for passage in choose_passages(data, 1000)} == {f"p{row}" for row in range(40)}
     near = {passage.docid for one in data.held_out() for passage in one.negatives} - answers
     few = {passage.docid for passage in choose_passages(data, len(answers) + 2)}
     assert few >= answers and len(few) == len(answers) + 2 and few - answers <= near
     assert {passage.docid for passage in choose_passages(data, 1)} == answers
-
-
-def test_gradient_caching_of_separate_towers_on_several_processes_is_refused(
-    data, plain_encoder, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(XqgError, match="--device-batch-size with --towers separate on several processes"):
-        train(data, plain_encoder, tmp_path / "out", device_batch_size=2, towers="separate")

@@ -18,7 +18,7 @@ def row(query, positives, negatives=()):
     return {"query": query, "positive": positives[0], "positives": list(positives), "negatives": list(negatives)}
 
 
-def test_columns_and_their_towers():
+def test_columns_and_their_tasks():
     assert columns(2) == ["query", "positive", "negative_1", "negative_2"]
     assert routes(1) == {"query": "query", "positive": "document", "negative_1": "document"}
 
