@@ -112,29 +112,24 @@ class DistillJob(TrainingJob):
         """Token ids of all texts, and the row of the teacher's vectors that each is to get."""
         from transformers import AutoTokenizer
 
-        from pyserini_xqg.train.distill_loop import DistillData, Texts
-
         self.tokenizer = AutoTokenizer.from_pretrained(self.work / "student")
         row_of = {text: row for row, text in enumerate(self.english)}
         self.cut = 0
 
-        def tokenized(texts: Sequence[str], limit: int) -> list[list[int]]:
-            ids = self.tokenizer(list(texts), return_attention_mask=False, verbose=False)["input_ids"]
+        def tokenized(texts: Sequence[str], english: Sequence[str], limit: int) -> list[dict[str, Any]]:
+            ids = self.tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
             self.cut += sum(len(row) > limit for row in ids)
-            return self.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+            ids = self.tokenizer(texts, truncation=True, max_length=limit, return_attention_mask=False)["input_ids"]
+            return [{"input_ids": row, "rows": row_of[text]} for row, text in zip(ids, english, strict=True)]
 
-        def translated(pairs: Sequence[SentencePair], limit: int) -> Texts:
-            rows = np.array([row_of[pair.english] for pair in pairs])
-            return Texts(tokenized([pair.translation for pair in pairs], limit), rows)
+        def translated(pairs: Sequence[SentencePair], limit: int) -> list[dict[str, Any]]:
+            return tokenized([pair.translation for pair in pairs], [pair.english for pair in pairs], limit)
 
         limit = self.options.vectors.query_max_length
         self.held_out = {code: translated(pairs, limit) for code, pairs in sorted(self.data.held_out.items())}
-        self.cut = 0
-        english = distinct(pair.english for pair in self.data.training)  # the first rows
-        self.texts = DistillData(
-            translated(self.data.training, self.options.train_length),
-            Texts(tokenized(english, self.options.train_length), np.arange(len(english))),
-        )
+        self.cut, limit = 0, self.options.train_length
+        english = distinct(pair.english for pair in self.data.training)
+        self.texts = [*translated(self.data.training, limit), *tokenized(english, english, limit)]
 
     def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
         from transformers import AutoModel, DataCollatorWithPadding
@@ -161,7 +156,7 @@ class DistillJob(TrainingJob):
             callbacks=list(callbacks),
             wanted=self.options,
             vectors=np.load(self.work / "vectors.npy"),
-            held_out=self.held_out,
+            translations=len(self.data.training),
         )
 
     def _describe(self) -> tuple[str, str]:

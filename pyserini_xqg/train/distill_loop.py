@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, normalize
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers import Trainer
 
 from pyserini_xqg.train.distill_options import Distillation, LossOptions
@@ -20,47 +19,21 @@ _POOL = 50  # batches that are cut out of as many texts, sorted by length
 _EVALUATION_TOKENS = 4096
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Token ids of texts, and the row of the teacher's vectors that each is to get."""
-
-    ids: Sequence[Sequence[int]]
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-class DistillData(Dataset):
-    """Translations first, then English texts, as ``input_ids`` and ``rows``."""
-
-    def __init__(self, translations: Texts, english: Texts) -> None:
-        self.translations, self.english = translations, english
-
-    def __len__(self) -> int:
-        return len(self.translations) + len(self.english)
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """Token ids and row of a text."""
-        texts = self.translations
-        if number >= len(texts):
-            texts, number = self.english, number - len(texts)
-        return {"input_ids": texts.ids[number], "rows": int(texts.rows[number])}
-
-
 class BatchSampler(Sampler[int]):
     """An epoch is every translation once and ``share`` of its batches English texts, in batches of like lengths.
 
     Batches are cut out of random pools of texts sorted by length, and come in random order; one that is not full is
     left out. Yields the texts' numbers, batch after batch of ``size``. Seed and epoch decide.
+
+    translations, english : lengths of the texts; those in English are numbered after the translations.
     """
 
-    def __init__(self, data: DistillData, size: int, share: float, seed: int) -> None:
-        self._groups = [np.array([len(ids) for ids in texts.ids]) for texts in (data.translations, data.english)]
+    def __init__(self, translations: np.ndarray, english: np.ndarray, size: int, share: float, seed: int) -> None:
+        self._groups = translations, english
         self._size, self._seed, self._epoch = size, seed, 0
-        whole, available = len(data.translations) // size, len(data.english) // size
-        english = max(1, round(whole * share / (1 - share))) if share else 0
-        self._batches = whole, min(english, available)
+        whole, available = len(translations) // size, len(english) // size
+        wanted = max(1, round(whole * share / (1 - share))) if share else 0
+        self._batches = whole, min(wanted, available)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the training loop, after a restart too."""
@@ -112,20 +85,21 @@ def distillation_loss(
 class DistillTrainer(Trainer):
     """Trains a student towards rows of the teacher's vectors, and looks held-out translations up among them.
 
-    wanted : what is wanted of the student. vectors : (rows, dimension), of the teacher. held_out : language to texts,
-    whose rows are those of their English sides.
+    Texts are token ids (``input_ids``) and the row of the teacher's vector (``rows``). wanted : what is wanted of the
+    student. vectors : (rows, dimension), of the teacher. translations : how many of the texts come before the English
+    ones. The held-out texts are by language, with the rows of their English sides.
     """
 
-    def __init__(
-        self, *, wanted: Distillation, vectors: np.ndarray, held_out: Mapping[str, Texts], **options: Any
-    ) -> None:
+    def __init__(self, *, wanted: Distillation, vectors: np.ndarray, translations: int, **options: Any) -> None:
         super().__init__(**options)
-        self._wanted, self._held_out = wanted, held_out
+        self._wanted, self._translations = wanted, translations
         self._vectors = torch.from_numpy(vectors)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> BatchSampler:
+        lengths = np.array([len(text["input_ids"]) for text in self.train_dataset])
+        groups = np.split(lengths, [self._translations])
         size = self.args.per_device_train_batch_size
-        return BatchSampler(self.train_dataset, size, self._wanted.english_share, self.args.seed)
+        return BatchSampler(*groups, size, self._wanted.english_share, self.args.seed)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -156,15 +130,16 @@ class DistillTrainer(Trainer):
         model.eval()
         shares = {}
         with torch.inference_mode(), self.compute_loss_context_manager():
-            for language, texts in self._held_out.items():
-                candidates = np.unique(texts.rows)
+            for language, texts in self.eval_dataset.items():
+                rows = np.array([text["rows"] for text in texts])
+                candidates = np.unique(rows)
                 targets = self._vectors[candidates].to(model.device)
                 right = 0
-                for batch in batches_by_length([len(ids) for ids in texts.ids], _EVALUATION_TOKENS):
-                    inputs = self.data_collator([{"input_ids": texts.ids[row]} for row in batch]).to(model.device)
+                for batch in batches_by_length([len(text["input_ids"]) for text in texts], _EVALUATION_TOKENS):
+                    inputs = self.data_collator([texts[row] for row in batch]).to(model.device)
                     vectors = pooled(model, inputs, self._wanted.vectors.pooling)
                     best = (vectors @ targets.T).argmax(dim=1).cpu().numpy()
-                    right += int((candidates[best] == texts.rows[batch]).sum())
+                    right += int((candidates[best] == rows[batch]).sum())
                 shares[language] = right / len(texts)
         model.train(training)
         return shares

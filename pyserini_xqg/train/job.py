@@ -183,7 +183,6 @@ class TrainingJob(ABC):
             "steps_done": state.global_step,
             "losses": [[entry["step"], entry["loss"]] for entry in state.log_history if "loss" in entry],
             **self._results(state),
-            f"{self.unit}_per_second": round(report.per_second, 1),
             "seconds_of_last_run": round(time.perf_counter() - started, 1),
         }
         made = self.work / "model"
@@ -252,17 +251,12 @@ class TrainingReport(TrainerCallback):
         self, path: Path, updates: UpdateOptions, unit: str, describe: Callable[[Mapping[str, float]], str]
     ) -> None:
         self._path, self._update_size, self._unit, self._describe = path, updates.batch_size, unit, describe
-        self._steps, self._started = 0, time.perf_counter()
+        self._begun, self._started = 0, 0.0
         self._loss = math.nan
 
-    @property
-    def per_second(self) -> float:
-        """Speed so far, evaluations included."""
-        return self._steps * self._update_size / (time.perf_counter() - self._started)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count."""
-        self._steps += 1
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self._begun, self._started = state.global_step, time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Take note of the training loss; stop where it is no number."""
@@ -274,7 +268,7 @@ class TrainingReport(TrainerCallback):
                 f"the loss is {self._loss} at step {state.global_step:,}. Lower --learning-rate, or use --dtype float32"
             )
         if not args.do_eval and state.global_step % args.save_steps == 0:
-            self._say(state, "")
+            self._say(state)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         """Report an evaluation."""
@@ -284,10 +278,11 @@ class TrainingReport(TrainerCallback):
         """Write what came after the last evaluation."""
         self._write(state)
 
-    def _say(self, state: Any, held_out: str) -> None:
-        parts = [f"loss {self._loss:.3f}"] if math.isfinite(self._loss) else []  # none before the first step
-        parts += [held_out] if held_out else []
-        parts += [f"{self.per_second:.1f} {self._unit}/s"] if math.isfinite(self._loss) else []
+    def _say(self, state: Any, *parts: str) -> None:
+        if math.isfinite(self._loss):  # there is none before the first step
+            seen = (state.global_step - self._begun) * self._update_size
+            speed = seen / (time.perf_counter() - self._started)
+            parts = f"loss {self._loss:.3f}", *parts, f"{speed:.1f} {self._unit}/s"
         if state.is_world_process_zero:
             say(f"step {state.global_step:,} of {state.max_steps:,}: {', '.join(parts)}")
             self._write(state)

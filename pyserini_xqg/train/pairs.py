@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,37 +57,29 @@ def is_held_out(docid: str, fraction: float, seed: int) -> bool:
     return int.from_bytes(digest, "little") < fraction * 2**64
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairCounts:
-    """What a checking pass found. sha256 identifies the content, whatever files hold it.
+    """What a checking pass found: number of pairs, or examples, and how many in each language (``all``: not known).
 
-    pairs : number of pairs, or of examples. languages : how many in each; ``all`` where it is not known.
+    sha256 identifies the content, whatever files hold it.
     """
 
-    pairs: int
-    languages: dict[str, int]
-    sha256: str
+    pairs: int = 0
+    languages: dict[str, int] = field(default_factory=dict)
+    sha256: str = hashlib.sha256().hexdigest()
 
     def describe(self, noun: str = PairSource.noun) -> str:
         """Numbers for a line of report."""
-        return f"{self.pairs:,} {noun} ({', '.join(f'{code} {number:,}' for code, number in self.languages.items())})"
-
-
-class _Counter:
-    """Counts and hashes the pairs, or examples, it is shown."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._languages: Counter[str] = Counter()
+        languages = ", ".join(f"{code} {number:,}" for code, number in sorted(self.languages.items()))
+        return f"{self.pairs:,} {noun} ({languages})"
 
     def add(self, pair: Example) -> None:
         """Count one."""
-        self._digest.update(json.dumps(pair.content, ensure_ascii=False).encode())
-        self._languages[pair.language or ALL_TOPICS] += 1
-
-    def counts(self) -> PairCounts:
-        """What was shown so far."""
-        return PairCounts(self._languages.total(), dict(sorted(self._languages.items())), self._digest.hexdigest())
+        content = self.sha256 + json.dumps(pair.content, ensure_ascii=False)
+        self.sha256 = hashlib.sha256(content.encode()).hexdigest()
+        self.pairs += 1
+        language = pair.language or ALL_TOPICS
+        self.languages[language] = self.languages.get(language, 0) + 1
 
 
 class Split:
@@ -132,7 +123,7 @@ class Split:
 
     def scan(self) -> tuple[PairCounts, PairCounts]:
         """Check every pair of both sides; :class:`XqgError` where one side has none that should have some."""
-        training, held_out = _Counter(), _Counter()
+        training, held_out = PairCounts(), PairCounts()
         held_out_docids: set[str] = set()
         shared = 0
         with progress(unit=self.noun, description="checking") as bar:
@@ -144,11 +135,10 @@ class Split:
                 (held_out if self.holds_out(pair.passage.docid) else training).add(pair)
                 shared += pair.passage.docid in held_out_docids
                 bar.update()
-        counts = training.counts(), held_out.counts()
-        self._check(*counts)
+        self._check(training, held_out)
         if shared:
             say(f"warning: {shared:,} training {self.noun} are on passages that are held out too: their scores flatter")
-        return counts
+        return training, held_out
 
     def _check(self, training: PairCounts, held_out: PairCounts) -> None:
         names = ", ".join(self._all.sources)

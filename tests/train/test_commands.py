@@ -194,7 +194,10 @@ def test_models_of_another_kind(pairs, examples, tiny_encoder, tiny_t5, tmp_path
     parallel = ["distill", "--batch-size", "8", "--data", write_pair(tmp_path, "fi", 30)]
     decoder = "an encoder-decoder (mt5), not an encoder. Pass an encoder"
     for arguments, phrase in (
-        (["generator", "--data", pairs, "--model", causal], "gpt2: a causal model (gpt2), no encoder-decoder. Pass --m"),
+        (
+            ["generator", "--data", pairs, "--model", causal],
+            "gpt2: a causal model (gpt2), no encoder-decoder. Pass",
+        ),
         (["generator", "--data", pairs, "--model", tiny_encoder], "a bert model"),
         (["retriever", "--data", examples, "--model", t5], decoder),
         (["retriever", "--data", examples, "--model", causal], "gpt2: a causal model (gpt2) whose files do not say"),

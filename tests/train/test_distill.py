@@ -126,7 +126,7 @@ def wider_student(directory, tiny):
 def test_a_teacher_of_another_dimension_is_adapted_to(data, teacher, tmp_path, capfd):
     student = wider_student(tmp_path / "wide", teacher.model)
     record = run(data, teacher, student, tmp_path / "out")
-    assert "the teacher's vectors have 32 dimensions, and are brought to the student's 48" in capfd.readouterr().err
+    assert "the teacher's vectors have 32 dimensions and are brought to the student's 48" in capfd.readouterr().err
     assert losses(record)[-1] < losses(record)[0]
     # And the other way round: the wide one teaches the narrow one.
     run(data, EncoderConfig(student, pooling="mean"), teacher.model, tmp_path / "narrow")

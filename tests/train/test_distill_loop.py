@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyserini_xqg.train.distill_loop import BatchSampler, DistillData, Texts, distillation_loss, pooled
+from pyserini_xqg.train.distill_loop import BatchSampler, distillation_loss, pooled
 from pyserini_xqg.train.distill_options import LossOptions
 
 
@@ -53,15 +53,11 @@ def test_vectors_are_pooled_without_padding():
     np.testing.assert_allclose(pooled(Model(), inputs, "cls"), first, rtol=1e-6)
 
 
-def texts(number, seed):
-    chance = np.random.default_rng(seed)
-    ids = [np.arange(length, dtype=np.int32) for length in chance.integers(3, 40, number)]
-    return Texts(ids, np.arange(number))
-
-
 def test_an_epoch_is_every_translation_once_in_batches_of_like_lengths():
-    data = DistillData(texts(130, 0), texts(90, 1))
-    sampler = BatchSampler(data, 8, 0.2, seed=3)
+    chance = np.random.default_rng(0)
+    groups = chance.integers(3, 40, 130), chance.integers(3, 40, 90)
+    lengths = np.concatenate(groups)
+    sampler = BatchSampler(*groups, 8, 0.2, seed=3)
     numbers = list(sampler)
     assert len(numbers) == len(sampler) == (16 + 4) * 8
     batches = [numbers[at : at + 8] for at in range(0, len(numbers), 8)]
@@ -69,10 +65,10 @@ def test_an_epoch_is_every_translation_once_in_batches_of_like_lengths():
     assert len(english) == 4
     assert all(len({number >= 130 for number in batch}) == 1 for batch in batches)
     assert len(set(numbers)) == len(numbers)
-    spread = np.mean([np.ptp([len(data[number]["input_ids"]) for number in batch]) for batch in batches])
+    spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
     assert spread < 5  # of 37
-    assert numbers == list(BatchSampler(data, 8, 0.2, seed=3))
-    assert numbers != list(BatchSampler(data, 8, 0.2, seed=4))
+    assert numbers == list(BatchSampler(*groups, 8, 0.2, seed=3))
+    assert numbers != list(BatchSampler(*groups, 8, 0.2, seed=4))
     sampler.set_epoch(1)
     assert list(sampler)[:3] != numbers[:3]
-    assert len(BatchSampler(data, 8, 0.0, seed=3)) == 16 * 8
+    assert len(BatchSampler(*groups, 8, 0.0, seed=3)) == 16 * 8
