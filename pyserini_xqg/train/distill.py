@@ -55,15 +55,12 @@ class DistillJob(TrainingJob):
         self.teacher = EncoderConfig.named(options.teacher, pooling=options.teacher_pooling)
         model, tokenizer = load_encoder(self.teacher, option="--teacher")
         self.fingerprint = encoder_model.fingerprint(self.teacher.model, model.config, tokenizer)
+        self.begun: str | None = None
         if name := options.student.student:
             other, other_tokenizer = load_encoder(options.vectors.config(name), option="--student")
-            self.student = {
-                "name": name,
-                "fingerprint": encoder_model.fingerprint(name, other.config, other_tokenizer),
-            }
+            self.begun = encoder_model.fingerprint(name, other.config, other_tokenizer)
         else:
             check_layers(options.student, model, self.teacher.model)
-            self.student = options.student.shape()
         held_out = [pair for code in sorted(self.data.held_out) for pair in self.data.held_out[code]]
         self.english = distinct(pair.english for pair in (*self.data.training, *held_out))
 
@@ -71,7 +68,7 @@ class DistillJob(TrainingJob):
     def _settings(self) -> dict[str, Any]:
         return {
             "teacher": {**self.teacher.to_dict(), "fingerprint": self.fingerprint},
-            "student": self.student,
+            "student": {"name": self.options.student.student, "fingerprint": self.begun},
             **settings(self.options),
             "data": self.data.fingerprint(),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import at_least, given, group, option
@@ -31,24 +30,19 @@ class StudentOptions:
         "layers of a BERT-shaped teacher to begin from, such as 0,2,5, under a new vocabulary",
         metavar="NUMBERS",
         read=_layers,
-        decides=False,
     )
-    vocabulary_size: int = option(
-        12000, "most pieces of a new vocabulary", metavar="PIECES", check=at_least(1), decides=False
-    )
+    vocabulary_size: int = option(12000, "most pieces of a new vocabulary", metavar="PIECES", check=at_least(1))
     teacher_pieces: int = option(
         5000,
         "of these, how many are the teacher's first ones in Latin letters (vocabularies begin with the frequent ones); "
         "the others are learned from the data",
         metavar="N",
         check=at_least(0),
-        decides=False,
     )
     romanize: bool = option(
         False,
         "a new vocabulary's tokenizer writes Cyrillic, Greek, Arabic, Brahmic scripts, Hangul and kana in Latin "
         "letters first, so that names share pieces across languages",
-        decides=False,
     )
     save_dtype: str = option(
         "float32", "of the weights on the disk; either is read as float32", choices=("float32", "float16")
@@ -63,15 +57,6 @@ class StudentOptions:
             raise XqgError(
                 f"--teacher-pieces {self.teacher_pieces}: must be below --vocabulary-size {self.vocabulary_size}."
             )
-
-    def shape(self) -> dict[str, Any]:
-        """What the record says of a new student."""
-        return {
-            "layers": list(self.student_layers or ()),
-            "vocabulary_size": self.vocabulary_size,
-            "teacher_pieces": self.teacher_pieces,
-            "romanize": self.romanize,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ class RetrieverJob(TrainingJob):
         counts = write_examples(self.work, self.data, self.options)
         if self.has_held_out:
             write_held_out(self.work, self.data, self.options)
-        return asdict(counts)
+        return counts
 
     def _make_trainer(self, last: Path | None, callbacks: Sequence[Any]) -> Any:
         from pyserini_xqg.train.retriever_data import HeldOutEvaluator, open_examples

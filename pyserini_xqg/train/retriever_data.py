@@ -12,7 +12,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +35,10 @@ DEPTH = 100
 _EXAMPLES, _QUESTIONS, _PASSAGES = "examples.arrow", "questions.json", "passages.jsonl"
 
 
-@dataclass(frozen=True)
-class ExampleCounts:
-    """What was written: examples, negatives that each gets in an update, and how many examples have fewer."""
-
-    examples: int
-    negatives: int
-    fewer: int
-
-
-def write_examples(directory: Path, split: Split, options: RetrieverTraining) -> ExampleCounts:
+def write_examples(directory: Path, split: Split, options: RetrieverTraining) -> dict[str, int]:
     """Write the training examples; passages that are held out are left out of their negatives.
+
+    Returns how many there are, how many negatives each gets in an update, and how many have fewer.
 
     Raises :class:`XqgError` where the data cannot fill an update.
     """
@@ -80,7 +72,8 @@ def write_examples(directory: Path, split: Split, options: RetrieverTraining) ->
             f"--batch-size {options.updates.batch_size}: the questions to train on have {len(seen)} different "
             f"passages, and no passage stands twice in a batch. Pass --batch-size {len(seen)} or less."
         )
-    return ExampleCounts(numbers.total(), wanted, sum(number for have, number in numbers.items() if have < wanted))
+    fewer = sum(number for have, number in numbers.items() if have < wanted)
+    return {"examples": numbers.total(), "negatives": wanted, "fewer": fewer}
 
 
 def _inputs(config: EncoderConfig, passages: Iterable[Passage]) -> list[str]:

@@ -1,68 +1,13 @@
-"""Distillation in processes of its own, killed and continued, and the package's encoder in stock Pyserini."""
+"""The package's encoder, a distilled one: in stock Pyserini, and what its card says."""
 
-import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_one_error, command_environment, directory_bytes, run_module
-from trainings import write_pair
 
 from pyserini_xqg import default_encoder
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def command(tiny_encoder, tmp_path):
-    source = write_pair(tmp_path, "fi", 60)
-
-    def make(output, *options):
-        return [
-            *("distill", "--teacher", tiny_encoder, "--teacher-pooling", "mean", "--data", source, "--held-out", "6"),
-            *("--student-layers", "0,1", "--vocabulary-size", "140", "--teacher-pieces", "12", "--romanize"),
-            *("--steps", "40", "--eval-steps", "4", "--batch-size", "8", "--log-steps", "1", "--warmup", "0.05"),
-            *("--extra-negatives", "9", "--device", "cpu", "--dtype", "float32", "--threads", "1"),
-            *("--output", str(output), *options),
-        ]
-
-    return make
-
-
-def test_killed_and_continued_gives_the_same_model(command, tmp_path):
-    result = run_module("pyserini_xqg.train", *command(tmp_path / "whole"))
-    assert result.returncode == 0, result.stderr
-    output = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyserini_xqg.train", *command(output)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=command_environment(),
-    )
-    end = time.monotonic() + 240
-    while not list(output.glob("training/checkpoints/checkpoint-8")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    process.send_signal(signal.SIGSTOP)  # so that it cannot end while the second one starts
-    assert_one_error(run_module("pyserini_xqg.train", *command(output)), "another process is writing it")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    other = run_module("pyserini_xqg.train", *command(output, "--seed", "1"))
-    assert_one_error(other, "unfinished training with other settings: seed is 42 there and 1 now")
-    result = run_module("pyserini_xqg.train", *command(output))
-    assert result.returncode == 0, result.stderr
-    assert "continues after" in result.stderr
-    records = [json.loads((place / "xqg-training.json").read_text()) for place in (output, tmp_path / "whole")]
-    assert records[0]["losses"] == records[1]["losses"]
-    ours, theirs = directory_bytes(output), directory_bytes(tmp_path / "whole")
-    for name in ("model.safetensors", "tokenizer.json"):
-        assert ours[name] == theirs[name], name
 
 
 @pytest.mark.usefixtures("registered")

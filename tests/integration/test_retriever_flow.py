@@ -1,14 +1,12 @@
-"""Retrievers in processes of their own: killed and continued, several at once, and in stock Pyserini's classes."""
+"""Retrievers in processes of their own: several at once, and in stock Pyserini's classes."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from helpers import assert_one_error, command_environment, directory_bytes, run_module, write_jsonl
+from helpers import assert_one_error, command_environment, run_module, write_jsonl
 from trainings import build_plain_encoder, example_records, record_of
 
 from pyserini_xqg.vectors.embedding import Embedder
@@ -34,37 +32,6 @@ def plain_encoder(tmp_path_factory):
 
 def command(pairs, model, output, *options) -> list[str]:
     return list(map(str, ["retriever", "--data", pairs, "--model", model, "--output", output, *OPTIONS, *options]))
-
-
-def test_killed_and_continued_gives_the_same_model(pairs, tiny_encoder, tmp_path):
-    result = run_module("pyserini_xqg.train", *command(pairs, tiny_encoder, tmp_path / "whole"))
-    assert result.returncode == 0, result.stderr
-    output = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyserini_xqg.train", *command(pairs, tiny_encoder, output)],
-        stderr=subprocess.PIPE, text=True, env=command_environment(),
-    )  # fmt: skip
-    end = time.monotonic() + 200
-    while not list(output.glob("training/checkpoints/checkpoint-9")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    process.send_signal(signal.SIGSTOP)  # so that it cannot end while the second one starts
-    second = run_module("pyserini_xqg.train", *command(pairs, tiny_encoder, output))
-    assert_one_error(second, "another process is writing it")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    other = run_module("pyserini_xqg.train", *command(pairs, tiny_encoder, output, "--temperature", "0.1"))
-    assert_one_error(other, "unfinished training with other settings: temperature is 1.0 there and 0.1 now")
-    result = run_module("pyserini_xqg.train", *command(pairs, tiny_encoder, output))
-    assert result.returncode == 0, result.stderr
-    assert " continues after " in result.stderr
-    assert record_of(output)["losses"] == record_of(tmp_path / "whole")["losses"]
-    assert record_of(output)["evaluations"] == record_of(tmp_path / "whole")["evaluations"]
-    ours, theirs = directory_bytes(output), directory_bytes(tmp_path / "whole")
-    for name in ("model.safetensors", "tokenizer.json", "modules.json", "1_Pooling/config.json"):
-        assert ours[name] == theirs[name], name
 
 
 @pytest.mark.parametrize("options", [[], ["--device-batch-size", "1"]], ids=str)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from generators import build_tiny_t5
 from helpers import assert_one_error, command_environment, directory_bytes, run_module, write_jsonl
-from trainings import pair_records, record_of
+from trainings import example_records, pair_records, record_of, write_pair
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 pytestmark = pytest.mark.integration
@@ -31,35 +31,52 @@ def command(pairs, model, output, *options) -> list[str]:
     return list(map(str, [*given, *OPTIONS, *options]))
 
 
-def test_killed_twice_and_continued_gives_the_same_model(pairs, tiny_t5, tmp_path):
-    result = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, tmp_path / "whole"))
+@pytest.fixture
+def commands(pairs, tiny_t5, tiny_encoder, tmp_path):
+    examples = write_jsonl(tmp_path / "data.jsonl", example_records(20))
+    of_task = {
+        "generator": command(pairs, tiny_t5, "out"),
+        "retriever": ["retriever", "--data", examples, "--model", tiny_encoder, "--max-length", "24", *OPTIONS],
+        "distill": [
+            *("distill", "--teacher", tiny_encoder, "--teacher-pooling", "mean", *OPTIONS, "--held-out", "6"),
+            *("--data", write_pair(tmp_path, "fi", 60), "--extra-negatives", "9", "--student-layers", "0,1"),
+            *("--vocabulary-size", "140", "--teacher-pieces", "12", "--romanize"),
+        ],
+    }
+    return lambda task, output, *options: [*map(str, of_task[task]), "--output", str(output), *options]
+
+
+@pytest.mark.parametrize(("task", "step"), [("generator", 24), ("retriever", 8), ("distill", 8)])
+def test_killed_and_continued_gives_the_same_model(commands, task, step, tmp_path):
+    result = run_module("pyserini_xqg.train", *commands(task, tmp_path / "whole"))
     assert result.returncode == 0, result.stderr
     output = tmp_path / "killed"
-    for step in (8, 24):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pyserini_xqg.train", *command(pairs, tiny_t5, output)],
-            stderr=subprocess.PIPE, text=True, env=command_environment(),
-        )  # fmt: skip
-        end = time.monotonic() + 120
-        while not list(output.glob(f"training/checkpoints/checkpoint-{step}")):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < end
-            time.sleep(0.005)
-        process.send_signal(signal.SIGSTOP)  # so that it cannot end while the second one starts
-        if step == 8:
-            second = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, output))
-            assert_one_error(second, "another process is writing it")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
-    other = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, output, "--seed", "1"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyserini_xqg.train", *commands(task, output)],
+        stderr=subprocess.PIPE, text=True, env=command_environment(),
+    )  # fmt: skip
+    end = time.monotonic() + 240
+    while not list(output.glob(f"training/checkpoints/checkpoint-{step}")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)  # so that it cannot end while the second one starts
+    second = run_module("pyserini_xqg.train", *commands(task, output))
+    assert_one_error(second, "another process is writing it")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    other = run_module("pyserini_xqg.train", *commands(task, output, "--seed", "1"))
     assert_one_error(other, "unfinished training with other settings: seed is 42 there and 1 now")
-    result = run_module("pyserini_xqg.train", *command(pairs, tiny_t5, output))
+    result = run_module("pyserini_xqg.train", *commands(task, output))
     assert result.returncode == 0, result.stderr
-    assert record_of(output)["losses"] == record_of(tmp_path / "whole")["losses"]
+    assert " continues after " in result.stderr
+    records = [record_of(made) for made in (output, tmp_path / "whole")]
+    for name in records[0].keys() & {"losses", "evaluations", "held_out_losses"}:
+        assert records[0][name] == records[1][name], name
     ours, theirs = directory_bytes(output), directory_bytes(tmp_path / "whole")
-    for name in ("model.safetensors", "tokenizer.json"):
-        assert ours[name] == theirs[name], name
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name] and "training" not in name] == []
 
 
 def test_two_processes_train_as_one(pairs, tmp_path):

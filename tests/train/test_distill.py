@@ -4,10 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import build_tiny_encoder, directory_bytes
+from helpers import build_tiny_encoder
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from trainings import cut_off, losses, record_of, write_pair
+from trainings import losses, record_of, write_pair
 from transformers import BertConfig, BertModel
 
 from pyserini_xqg.core.errors import XqgError
@@ -15,7 +15,6 @@ from pyserini_xqg.core.options import changed
 from pyserini_xqg.train import encoder_model
 from pyserini_xqg.train.distill import distill, project
 from pyserini_xqg.train.distill_options import Distillation, StudentOptions
-from pyserini_xqg.train.job import TrainingReport
 from pyserini_xqg.train.parallel_text import read_parallel
 from pyserini_xqg.vectors.embedding import Embedder
 from pyserini_xqg.vectors.settings import EncoderConfig
@@ -79,39 +78,6 @@ def test_half_precision_on_the_disk_is_read_as_float32(data, teacher, tmp_path):
     run(data, teacher, NEW, tmp_path / "whole")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("out", "whole")]
     assert sizes[0] < 0.6 * sizes[1]
-
-
-def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, teacher, tmp_path, monkeypatch, capfd):
-    changes = {"extra_negatives": 5}
-    whole = run(data, teacher, NEW, tmp_path / "whole", **changes)
-    with cut_off(monkeypatch, TrainingReport, step=10):
-        run(data, teacher, NEW, tmp_path / "cut", **changes)
-    assert not (tmp_path / "cut" / "config.json").exists()
-    for other, phrase in (
-        ({"seed": 7}, "seed is 42 there and 7 now"),
-        ({"student_layers": (1,)}, r"student.layers is \[0, 1\] there and \[1\] now"),
-    ):
-        with pytest.raises(XqgError, match=f"unfinished training with other settings: {phrase}"):
-            run(data, teacher, NEW, tmp_path / "cut", **changes | other)
-    capfd.readouterr()
-    continued = run(data, teacher, NEW, tmp_path / "cut", **changes)
-    assert "continues after 8 steps" in capfd.readouterr().err
-    assert losses(continued) == losses(whole)
-    assert continued["evaluations"] == whole["evaluations"]
-    names = ("model.safetensors", "config.json", "tokenizer.json", "modules.json")
-    one, other = directory_bytes(tmp_path / "cut"), directory_bytes(tmp_path / "whole")
-    assert [name for name in names if one[name] != other[name]] == []
-    run(data, teacher, NEW, tmp_path / "cut", **changes)
-    assert "holds this model already, trained with the same settings" in capfd.readouterr().err
-
-
-def test_the_seed_decides(data, teacher, tmp_path):
-    first, again, other = (
-        losses(run(data, teacher, NEW, tmp_path / name, steps=3, seed=seed))
-        for name, seed in (("first", 1), ("again", 1), ("other", 2))
-    )
-    assert first == again
-    assert first[0] != other[0]
 
 
 def wider_student(directory, tiny):

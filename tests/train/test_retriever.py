@@ -9,11 +9,9 @@ from helpers import directory_bytes, reference_vectors, write_jsonl
 from trainings import build_plain_encoder, cut_off, example_records, losses, record_of
 from transformers import AutoModel, AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
-from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import changed
 from pyserini_xqg.train import job
 from pyserini_xqg.train.examples import ExampleSource
-from pyserini_xqg.train.job import TrainingReport
 from pyserini_xqg.train.options import QuestionOptions, RetrieverTraining
 from pyserini_xqg.train.pairs import Split
 from pyserini_xqg.train.retriever import train_retriever
@@ -155,38 +153,6 @@ def test_gradient_caching_changes_nothing(data, plain_encoder, tmp_path):
         for size in (None, 3, 1)
     ]
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
-
-
-def test_the_seed_decides(data, tiny_encoder, tmp_path):
-    first, again = (losses(train(data, tiny_encoder, tmp_path / name, steps=3)) for name in ("first", "again"))
-    assert first == again
-    assert losses(train(data, tiny_encoder, tmp_path / "other", steps=3, seed=43))[0] != first[0]
-
-
-@pytest.mark.parametrize("step", [1, 5])
-def test_what_is_cut_off_continues_as_if_nothing_had_happened(data, tiny_encoder, tmp_path, monkeypatch, capfd, step):
-    """Before the first checkpoint; and in another epoch, with dropout, between two checkpoints."""
-    whole = train(data, tiny_encoder, tmp_path / "whole")
-    with cut_off(monkeypatch, TrainingReport, step=step):
-        train(data, tiny_encoder, tmp_path / "cut")
-    assert not (tmp_path / "cut" / "config.json").exists()
-    for changes, phrase in (
-        ({"learning_rate": 1e-3}, "learning_rate is 0.003 there and 0.001 now"),
-        ({"negatives": 1}, "negatives is None there and 1 now"),
-        ({"pooling": "mean"}, "pooling is 'cls' there and 'mean' now"),
-    ):
-        with pytest.raises(XqgError, match=f"unfinished training with other settings: {phrase}"):
-            train(data, tiny_encoder, tmp_path / "cut", **changes)
-    with pytest.raises(XqgError, match=r"data.pairs is \d+ there and \d+ now"):
-        train(questions(tmp_path / "fewer.jsonl", example_records(9)), tiny_encoder, tmp_path / "cut")
-    capfd.readouterr()
-    continued = train(data, tiny_encoder, tmp_path / "cut")
-    assert ("continues after 4 steps" in capfd.readouterr().err) == (step == 5)
-    assert losses(continued) == losses(whole)
-    assert continued["evaluations"] == whole["evaluations"]
-    ours, theirs = directory_bytes(tmp_path / "cut"), directory_bytes(tmp_path / "whole")
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name] and "training" not in name] == []
 
 
 def test_cut_off_while_the_model_is_put_in_its_place(data, tiny_encoder, tmp_path, monkeypatch):
