@@ -63,8 +63,7 @@ def flip(path, position, bit) -> None:
     path.write_bytes(data)
 
 
-def test_sound_stores_have_no_damage(store, sound):
-    assert damage(sound) == []
+def test_sound_stores_have_no_damage(sound):
     result = run_module("pyserini_xqg.store", "verify", sound)  # as a user types it; the others in this process
     assert (result.returncode, result.stdout) == (0, "")
     size = sum(len(data) for data in directory_bytes(sound).values())

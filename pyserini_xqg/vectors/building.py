@@ -121,6 +121,9 @@ def build_index(
     layout.check(store.dimension)
     with write_directory(output, INDEX_KIND, overwrite, [store.directory]) as directory:
         basis = recipe.basis(store)
+        if basis is not None:
+            with write_file(directory / BASIS_NAME, "wb") as out:
+                np.save(out, basis)
         if not recipe.route:
             return _write_index(store, directory, recipe, layout, "index", basis)
         routes, counts = recipe.routes(), {}
@@ -273,9 +276,6 @@ def _write_index(
             total["passages_without_queries"] += counts["passages_without_queries"]
             for language, number in counts["queries"].items():
                 total["queries"][language] += number
-            if basis is not None and recipe.language_removal:
-                with write_file(place / BASIS_NAME, "wb") as out:
-                    np.save(out, basis)
             if layout.shards > 1:
                 counts["queries"] = None if store.fuse else counts["queries"]  # known for the whole store only
                 seal(place, INDEX_KIND, {**described, "layout": SINGLE, "counts": counts}, checksums)
