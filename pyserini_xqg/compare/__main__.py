@@ -24,10 +24,10 @@ examples (options in full below):
   python -m pyserini_xqg.compare --store float32=stores/fp32 --store int8=stores/int8 --dataset xor-tydi/dev \
       --output precision --systems plain default
 
-The output directory holds table.md, table.csv, table.json, by-query.csv (each question's values) and runs/ (TREC runs);
-of a grid figure.png and figure-by-language.png, with --cross-validate cross-validation.json: the folds, and what was
-chosen on which. work/ has the stores and indexes. A command that was interrupted continues, further systems are added
-to what is there, and nothing is computed twice; what would be made with other settings is refused.
+The output directory holds table.md, table.csv, by-query.csv (each question's values) and runs/ (TREC runs); of a grid
+figure.png, with --cross-validate cross-validation.json: the folds, and what was chosen on which. work/ has the stores
+and indexes. A command that was interrupted continues, further systems are added to what is there, and nothing is
+computed twice; what would be made with other settings is refused.
 """
 
 from __future__ import annotations

@@ -41,14 +41,12 @@ def related_topics(topics: Iterable[str], qrels: Iterable[Any] | None) -> list[i
 def split_topics(groups: Mapping[str, int], languages: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
     """Topic to its fold, from 0; groups stay together, and each language is spread evenly over the folds.
 
-    groups : topic to its group, as :func:`related_topics` has them. Raises :class:`XqgError` for fewer than two folds,
-    and for more folds than groups.
+    groups : topic to its group, as :func:`related_topics` has them. Raises :class:`XqgError` for more folds
+    than groups.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     number = len(set(groups.values()))
-    if folds < 2:
-        raise XqgError(f"--folds {folds}: a value is chosen on some folds and reported on another. Use 2 or more.")
     if folds > number:
         raise XqgError(f"--folds {folds}: there are {number} topics (related ones taken as one). Use fewer folds.")
     topics = list(groups)
@@ -104,16 +102,24 @@ def cross_validate(
     found = []
     for points in settings.values():
         candidates = tuple(dict.fromkeys(point.searched for point in points))
-        augmented = [point for point in points if not point.is_plain]
-        if not augmented:  # such as 0 queries, whatever alpha
+        augmented = next((point for point in points if not point.is_plain), None)
+        if augmented is None:  # such as 0 queries, whatever alpha
             continue
         chosen, scores = [], []
         for fold in range(max(fold_of.values()) + 1):
-            means = [_mean(values[candidate], fold_of, fold, languages) for candidate in candidates]
+            seen = [topic for topic in values[candidates[0]] if fold_of[topic] != fold]
+            if not seen:
+                raise XqgError(
+                    f"--folds: no topic that counts is outside fold {fold + 1}. Use more topics, or fewer folds."
+                )
+            means = [
+                means_by_language({topic: values[candidate][topic] for topic in seen}, languages)[AVERAGE]
+                for candidate in candidates
+            ]
             best = int(np.argmax(means))  # the first of equals
             chosen.append(candidates[best])
             scores.append(means[best])
-        found.append(Validated(augmented[0], tuple(factors), candidates, tuple(chosen), tuple(scores)))
+        found.append(Validated(augmented, tuple(factors), candidates, tuple(chosen), tuple(scores)))
     return found
 
 
@@ -122,11 +128,3 @@ def check_choice(grid: Grid, factors: Sequence[str]) -> None:
     for factor in distinct(factors, "--cross-validate"):
         if factor not in grid.varied:
             raise XqgError(f"--cross-validate {factor}: the grid has one value for it. Name at least two.")
-
-
-def _mean(values: Mapping[str, float], fold_of: Mapping[str, int], fold: int, languages: Mapping[str, str]) -> float:
-    """Mean over languages on the topics of all folds but ``fold``."""
-    seen = {topic: value for topic, value in values.items() if fold_of[topic] != fold}
-    if not seen:
-        raise XqgError(f"--folds: no topic that counts is outside fold {fold + 1}. Use more topics, or fewer folds.")
-    return means_by_language(seen, languages)[AVERAGE]

@@ -29,19 +29,7 @@ def append_queries(text: str, passage: Passage, languages: Sequence[str] | None 
 
 
 class ExpandedCorpus(Corpus):
-    """A corpus of the same passages with their queries in their text, in the corpus's order; without queries beside it.
-
-    Parameters
-    ----------
-    corpus
-        Whose passages and queries these are.
-
-    >>> import json, pathlib
-    >>> path = pathlib.Path("/tmp/xqg-doctest.jsonl")
-    >>> _ = path.write_text(json.dumps({"docid": "7", "text": "A text.", "generated_queries": {"fi": ["Mikä?"]}}))
-    >>> [(passage.text, dict(passage.queries)) for passage in ExpandedCorpus(Corpus(path))]
-    [('A text. Mikä?', {})]
-    """
+    """A corpus of the same passages with their queries in their text, in the corpus's order, and none beside it."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.__dict__.update(corpus.__dict__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,42 +33,24 @@ class Fusion:
         parameter = {"rrf": {"rrf_k": self.rrf_k}, "interpolation": {"alpha": self.fusion_alpha}}
         return {"method": self.fusion, **parameter.get(self.fusion, {})}
 
-    def describe(self) -> str:
-        """For notes below a table.
-
-        >>> Fusion().describe()
-        'rrf (rrf_k 60)'
-        """
-        method, *parameters = self.settings.items()
-        return method[1] + "".join(f" ({name} {value:g})" for name, value in parameters)
-
-    def fuse(
-        self, first: Mapping[str, Ranking], second: Mapping[str, Ranking], hits: int
-    ) -> tuple[dict[str, Ranking], float]:
-        """Fuse two runs (topic to ranking), the first ``hits`` of each; returns the run, and the seconds it took.
+    def fuse(self, first: Mapping[str, Mapping], second: Mapping[str, Mapping], hits: int) -> dict[str, Ranking]:
+        """Fuse two runs (topic to docid to score, best first), the first ``hits`` of each.
 
         Topics come in the order of the first, then those of the second alone. A topic with one ranking is fused with
         an empty one.
         """
         from pyserini import fusion
 
-        runs = [_trec_run(first), _trec_run(second)]
-        start = time.perf_counter()
-        if self.fusion == "rrf":
-            fused = fusion.reciprocal_rank_fusion(runs, rrf_k=self.rrf_k, depth=hits, k=hits)
-        elif self.fusion == "interpolation":
-            fused = fusion.interpolation(runs, alpha=self.fusion_alpha, depth=hits, k=hits)
-        else:
-            fused = getattr(fusion, self.fusion)(runs, depth=hits, k=hits)
-        seconds = time.perf_counter() - start
-        result: dict[str, Ranking] = {topic: [] for topic in [*first, *second]}
-        data = fused.run_data
+        method = fusion.reciprocal_rank_fusion if self.fusion == "rrf" else getattr(fusion, self.fusion)
+        parameter = {name: value for name, value in self.settings.items() if name != "method"}
+        data = method([_trec_run(first), _trec_run(second)], **parameter, depth=hits, k=hits).run_data
+        fused: dict[str, Ranking] = {topic: [] for topic in [*first, *second]}
         for topic, docid, score in zip(data["topic"], data["docid"], data["score"], strict=True):
-            result[topic].append((docid, float(score)))
-        return result, seconds
+            fused[topic].append((docid, float(score)))
+        return fused
 
 
-def _trec_run(run: Mapping[str, Ranking]) -> Any:
+def _trec_run(run: Mapping[str, Mapping[str, float]]) -> Any:
     """Pyserini's form of a run, from memory: its reader would take ids like 007 for numbers."""
     import pandas as pd
     from pyserini.trectools import TrecRun
@@ -77,7 +58,7 @@ def _trec_run(run: Mapping[str, Ranking]) -> Any:
     rows = [
         (topic, "Q0", docid, rank, score, "")
         for topic, ranking in run.items()
-        for rank, (docid, score) in enumerate(ranking, start=1)
+        for rank, (docid, score) in enumerate(ranking.items(), start=1)
     ]
     trec_run = TrecRun()
     trec_run.run_data = pd.DataFrame(rows, columns=TrecRun.columns).astype({"rank": int, "score": float})

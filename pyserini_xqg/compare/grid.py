@@ -17,18 +17,12 @@ from pyserini_xqg.vectors.recipe import AGGREGATES, Recipe
 
 ALL, NONE = "all", "none"
 FACTORS = (
-    "store",
-    "aggregate",
-    "languages",
-    "filter",
-    "route",
-    "normalize",
-    "language-removal",
-    "max-queries",
-    "alpha",
+    *("store", "aggregate", "languages", "filter", "route", "normalize", "language-removal"),
+    *("max-queries", "alpha"),
 )
 """What can be varied, named as the options are, in the order of the points' loops, the last one innermost."""
 _SWITCH = {"yes": True, "no": False}
+_MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -70,14 +64,13 @@ class GridOptions:
         metavar="SHARE",
         several=True,
     )
-    per_language: bool = option(False, "--top-fraction is of each language's queries")
 
     def values(self) -> dict[str, list[Any]]:
         """The values of each factor that was given; empty if there is no grid."""
         found = {
             "aggregate": distinct(self.aggregate, "--aggregate"),
             "languages": parse_language_sets(self.languages),
-            "filter": parse_filters(self.threshold, self.top_fraction, self.per_language),
+            "filter": parse_filters(self.threshold, self.top_fraction),
             "route": distinct((_SWITCH[text] for text in self.route), "--route"),
             "normalize": distinct((_SWITCH[text] for text in self.normalize), "--normalize"),
             "language-removal": parse_shares(self.language_removal, "--language-removal"),
@@ -92,29 +85,23 @@ class Filter:
     """Which queries are left out before the others are aggregated; see :class:`Selection`.
 
     option : ``threshold`` or ``top-fraction``. value : a number, or one a language (``ar=0.3,de=0.4``).
+
+    >>> str(Filter("threshold", "ar=0.3,de=0.4")), str(Filter("top-fraction", "0.9"))
+    ('scorear0.3+de0.4', 'best0.9')
     """
 
     option: str
     value: str
-    per_language: bool = False
 
     def selection(self) -> Selection:
         """What :mod:`pyserini_xqg.queries.selection` takes; :class:`XqgError` for a value that is no number."""
         number = float if self.option == "threshold" else Fraction
         value = parse_by_language(self.value, f"--{self.option}", number)
-        each = self.per_language and self.option == "top-fraction" and "=" not in self.value
-        return Selection(**{self.option.replace("-", "_"): value}, per_language=each)
+        return Selection(**{self.option.replace("-", "_"): value})
 
     def __str__(self) -> str:
-        if self.option == "threshold":
-            return f"score ≥ {self.value}"
-        return f"best {self.value}" + (" each" if self.per_language else "")
-
-    @property
-    def slug(self) -> str:
-        """For the names of files."""
-        value = self.value.replace("=", "").replace(",", "+")
-        return ("score" if self.option == "threshold" else "best") + value + ("each" if self.per_language else "")
+        kind = "score" if self.option == "threshold" else "best"
+        return kind + self.value.replace("=", "").replace(",", "+")
 
 
 @dataclass(frozen=True)
@@ -146,6 +133,11 @@ class Point:
         plain = Recipe(alpha=0.0, aggregate="mean", languages=(), normalize=self.recipe.normalize, language_removal=0.0)
         return Point(self.store, plain)
 
+    def whole(self, store: Any) -> Recipe:
+        """The recipe of the index that is searched, with all its languages."""
+        recipe = self.searched.recipe
+        return recipe if recipe.languages is not None else replace(recipe, languages=tuple(store.languages))
+
     @property
     def queries(self) -> tuple[Any, ...]:
         """What decides which query vectors are read: points that share it are searched in one pass over the store."""
@@ -157,21 +149,15 @@ class Point:
         """The value of a factor of :data:`FACTORS`."""
         return getattr(self if factor in ("store", "filter") else self.recipe, factor.replace("-", "_"))
 
-    def with_value(self, factor: str, value: Any) -> Point:
-        """A copy with another value of a factor."""
-        if factor in ("store", "filter"):
-            return replace(self, **{factor: value})
-        return replace(self, recipe=replace(self.recipe, **{factor.replace("-", "_"): value}))
-
     def cell(self, factor: str) -> str:
         """The value of a factor as tables show it."""
         value = self.value(factor)
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if factor == "languages" and value is not None:
-            return ",".join(value)
         if value is None:
             return NONE if factor == "filter" else ALL
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, tuple):
+            return ",".join(value)
         return number_text(value) if isinstance(value, float) else str(value)
 
     @property
@@ -186,29 +172,22 @@ class Point:
     def name_parts(self) -> dict[str, str]:
         """Factor to its part of the name."""
         recipe = self.recipe
-        unit = {"normalize": "unit"} if recipe.normalize else {}
-        if self.is_plain:
-            return {"aggregate": "plain", **unit}
-        parts = {"aggregate": recipe.aggregate, "alpha": f"alpha{number_text(recipe.alpha)}"}
-        if recipe.languages is not None:
-            parts["languages"] = "+".join(recipe.languages)
-        if recipe.max_queries is not None:
-            parts["max-queries"] = f"{recipe.max_queries}queries"
-        if self.filter is not None:
-            parts["filter"] = self.filter.slug
-        if recipe.route:
-            parts["route"] = "routed"
-        if recipe.language_removal:
-            unit["language-removal"] = f"removal{number_text(recipe.language_removal)}"
-        return parts | unit
+        plain = {"aggregate": "plain", "normalize": "unit" * bool(recipe.normalize)}
+        parts = {
+            "aggregate": recipe.aggregate or "",
+            "alpha": f"alpha{number_text(recipe.alpha)}",
+            "languages": "+".join(recipe.languages or ()),
+            "max-queries": "" if recipe.max_queries is None else f"{recipe.max_queries}queries",
+            "filter": str(self.filter or ""),
+            "route": "routed" * recipe.route,
+            "normalize": plain["normalize"],
+            "language-removal": f"removal{number_text(recipe.language_removal)}" if recipe.language_removal else "",
+        }
+        return {factor: part for factor, part in (plain if self.is_plain else parts).items() if part}
 
 
 def number_text(value: float) -> str:
-    """The shortest text that is that number, without an empty fraction.
-
-    >>> number_text(0.5), number_text(1.0)
-    ('0.5', '1')
-    """
+    """The shortest text that is that number, without an empty fraction."""
     return repr(value).removesuffix(".0")
 
 
@@ -248,25 +227,21 @@ def parse_numbers(texts: Sequence[str], where: str) -> list[Decimal]:
     """Numbers, and ranges START:STOP:STEP that hold both ends.
 
     >>> [str(number) for number in parse_numbers(["0.01", "0:1:0.5"], "--alpha")]
-    ['0.01', '0', '0.5', '1.0']
+    ['0.01', '0.0', '0.5', '1.0']
     """
     found: list[Decimal] = []
     for text in texts:
         try:
-            parts = [Decimal(part) for part in text.split(":")]
-            if len(parts) not in (1, 3) or not all(part.is_finite() for part in parts):
+            start, stop, step = map(Decimal, text.split(":") if ":" in text else (text, text, 1))
+            steps = (stop - start) / step
+            if not 0 <= steps <= _MOST_STEPS:
                 raise InvalidOperation
-        except InvalidOperation as error:
-            raise XqgError(f"{where} {text}: neither a number nor a range START:STOP:STEP, such as 0:1:0.1.") from error
-        if len(parts) == 1:
-            found += parts
-            continue
-        start, stop, step = parts
-        if step <= 0 or stop < start:
-            raise XqgError(f"{where} {text}: a range without a value. Write START:STOP:STEP, such as 0:1:0.1.")
-        if (stop - start) / step > 10_000:
-            raise XqgError(f"{where} {text}: over 10,000 values. Take a larger step.")
-        found += (start + step * number for number in range(int((stop - start) / step) + 1))
+        except (ArithmeticError, ValueError) as error:
+            raise XqgError(
+                f"{where} {text}: neither a number nor a range START:STOP:STEP of at most {_MOST_STEPS:,} steps, such "
+                "as 0:1:0.1."
+            ) from error
+        found += (start + step * number for number in range(int(steps) + 1))
     return distinct(found, where)
 
 
@@ -282,13 +257,11 @@ def parse_max_queries(texts: Sequence[str]) -> list[int | None]:
     """Whole numbers from 0 on, and ``all`` (None)."""
     found: list[int | None] = []
     for text in texts:
-        if text == ALL:
-            found.append(None)
-            continue
-        for number in parse_numbers([text], "--max-queries"):
-            if number < 0 or number != int(number):
+        numbers = [None] if text == ALL else parse_numbers([text], "--max-queries")
+        for number in numbers:
+            if number is not None and (number < 0 or number != int(number)):
                 raise XqgError(f"--max-queries {text}: not a whole number of queries, 0 or more, or {ALL}.")
-            found.append(int(number))
+            found.append(number if number is None else int(number))
     return distinct(found, "--max-queries")
 
 
@@ -299,16 +272,10 @@ def parse_language_sets(texts: Sequence[str]) -> list[tuple[str, ...] | None]:
     )
 
 
-def parse_filters(thresholds: Sequence[str], fractions: Sequence[str], per_language: bool) -> list[Filter | None]:
-    """Thresholds, then shares of the best; ``none`` among either is no filter."""
-    if per_language and not fractions:
-        raise XqgError("--per-language goes with --top-fraction.")
-    found: list[Filter | None] = []
-    for texts, name in ((thresholds, "threshold"), (fractions, "top-fraction")):
-        for text in texts:
-            chosen = None if text == NONE else Filter(name, text, per_language and name == "top-fraction")
-            if chosen is not None:
-                chosen.selection()  # refuses what is no number
-            if chosen is not None or chosen not in found:
-                found.append(chosen)
-    return distinct(found, "--threshold and --top-fraction")
+def parse_filters(thresholds: Sequence[str], fractions: Sequence[str]) -> list[Filter | None]:
+    """Thresholds, then shares of the best; ``none`` among either is no filter, and comes first."""
+    found = [Filter("threshold", text) for text in thresholds if text != NONE]
+    found += [Filter("top-fraction", text) for text in fractions if text != NONE]
+    for chosen in found:
+        chosen.selection()  # refuses what is no number
+    return distinct([*[None] * (NONE in (*thresholds, *fractions)), *found], "--threshold and --top-fraction")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pyserini_xqg.compare.settings import CompareOptions
-from pyserini_xqg.compare.stores import PlannedStore, check_point, describe_store, open_stores
-from pyserini_xqg.compare.systems import DOC2QUERY, MULTI_VECTOR, TEXT, System
+from pyserini_xqg.compare.stores import NO_QUERIES, PlannedStore, check_point, describe_store, open_stores
+from pyserini_xqg.compare.systems import DOC2QUERY, TEXT, System
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.datasets.ids import IRDS_PREFIX
 from pyserini_xqg.evaluate.collection import Collection
@@ -23,7 +23,7 @@ from pyserini_xqg.vectors.store import EmbeddingStore
 
 STORE = "store"
 """The name of the only store, which is encoded from the corpus."""
-_NO_QUERIES = "the passages have no generated queries. Generate some with pyserini_xqg.generate."
+_NO_LANGUAGES = "the topics' languages are not known. Pass --topic-languages."
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,13 @@ class Inputs:
     fields: Sequence[str]
     is_given: bool = True
 
-    @property
-    def store(self) -> EmbeddingStore | PlannedStore:
-        """The first store."""
-        return next(iter(self.stores.values()))
-
     def store_name(self, system: System) -> str:
         """The name of the store whose vectors a system searches."""
         return system.store or next(iter(self.stores))
+
+    def store_of(self, system: System) -> EmbeddingStore | PlannedStore:
+        """The store whose vectors a system searches."""
+        return self.stores[self.store_name(system)]
 
     def config_of(self, store: Any) -> EncoderConfig:
         """The encoder of a store; of the first, and of those made here, from where it is now."""
@@ -106,9 +105,8 @@ class Inputs:
 
     def identity(self, store: EmbeddingStore | PlannedStore | None = None) -> dict[str, Any]:
         """What decides the vectors of a store (default: the first), as JSON values."""
-        store = store or self.store
-        if not isinstance(store, PlannedStore) and self.is_given:
-            return describe_store(store)
+        if self.is_given:
+            return describe_store(store or next(iter(self.stores.values())))
         return {
             "encoder": self.config.to_dict(),
             "precision": self.device.dtype,
@@ -116,58 +114,42 @@ class Inputs:
             "corpus_sha256": self.summary.sha256,
         }
 
-    def lacking(self, system: System, analysis: str) -> str | None:
-        """What is missing for a single system, with the cure; None if nothing is."""
+    def check(self, system: System, analysis: str) -> None:
+        """Raise :class:`XqgError` for what a single system lacks, with the cure. analysis : ``--bm25-analysis``."""
         if system.lexical:
-            return _no_java() or self._lacking_lexical(system.lexical, analysis)
-        store = self.stores[self.store_name(system)]
-        if system.point and system.point.is_plain:
-            return None
-        if not store.languages:
-            return _NO_QUERIES
-        if system.kind == TEXT:
+            self._check_lexical(system.lexical, analysis)
+            return
+        store = self.store_of(system)
+        if system.point:
+            check_point(store, system.point)
+            if system.point.recipe.route and not self.topics.languages:
+                raise XqgError(_NO_LANGUAGES)
+        elif not store.languages:
+            raise XqgError(NO_QUERIES)
+        elif system.dense == TEXT:
             if len(self.stores) > 1:
-                return "texts are encoded with one encoder, and there are several stores. Pass one."
-            return self._without_corpus("queries are appended to texts")
-        if system.kind == MULTI_VECTOR:
-            if store.manifest["keep_query_vectors"]:
-                return None
-            sums = f"{store.directory} keeps sums of query vectors only"
-            if len(self.stores) > 1:
-                return f"{sums}. Encode again with --keep-query-vectors."
-            return self._without_corpus(sums)
-        check_point(store, system.point)
-        return self._lacking_route(store, system) if system.point.recipe.route else None
-
-    def _without_corpus(self, why: str) -> str | None:
-        return None if self.corpus is not None else f"{why}, so --corpus is needed."
-
-    def _lacking_route(self, store: EmbeddingStore | PlannedStore, system: System) -> str | None:
-        if not self.topics.languages:
-            return "the topics' languages are not known. Pass --topic-languages."
-        served = system.point.recipe.languages or store.languages
-        if without := [code for code in self.topics.present_languages if code not in served]:
-            return (
-                f"topics are in {', '.join(without)}, in which no passage has queries (they have {', '.join(served)}). "
-                "Leave those topics out, or generate queries in that language."
+                raise XqgError("texts are encoded with one encoder, and there are several stores. Pass one.")
+            self._check_corpus("queries are appended to texts")
+        elif not store.manifest["keep_query_vectors"]:
+            raise XqgError(
+                f"{store.directory} keeps sums of query vectors only. Encode again with --keep-query-vectors."
             )
-        return None
 
-    def _lacking_lexical(self, name: str, analysis: str) -> str | None:
-        if missing := self._without_corpus("BM25 searches texts"):
-            return missing
+    def _check_corpus(self, why: str) -> None:
+        if self.corpus is None:
+            raise XqgError(f"{why}, so --corpus is needed.")
+
+    def _check_lexical(self, name: str, analysis: str) -> None:
+        from pyserini_xqg.core import java
+
+        if java.find_java() is None:
+            raise XqgError(java.NO_JAVA)
+        self._check_corpus("BM25 searches texts")
         if name == DOC2QUERY:
             if not self.summary.queries:
-                return _NO_QUERIES
+                raise XqgError(NO_QUERIES)
             if analysis == "language" and not self.topics.languages:
-                return "the topics' languages are not known. Pass --topic-languages, or --bm25-analysis en."
-        return None
-
-
-def _no_java() -> str | None:
-    from pyserini_xqg.core import java
-
-    return java.NO_JAVA if java.find_java() is None else None
+                raise XqgError(f"{_NO_LANGUAGES.removesuffix('.')}, or --bm25-analysis en.")
 
 
 def open_inputs(options: CompareOptions, topics: Topics) -> Inputs:

@@ -1,23 +1,12 @@
 """BM25 over passages, and over passages with their queries appended (doc2query), by Pyserini's Lucene classes.
 
-How texts are cut into terms is the question where passages are English and queries in many languages:
-
-``language``
-    ``doc2query`` has one index a topic language, with Lucene's own analysis of that language (what Pyserini's
-    ``--language`` chooses) and that language's queries alone, and each topic goes to its language's index. Languages
-    for which Lucene has none get the English one. ``bm25`` has one index of the (English) passages, with English
-    analysis.
-``en``
-    One index each, with all queries; Pyserini's default analysis, which is for English (standard tokenizer, Porter
-    stemmer, stop words).
-``wordpiece``
-    One index each, with all queries; passages, queries and topics are cut by the encoder's own tokenizer
-    (Pyserini's ``--pretokenized``).
+Texts are cut into terms by Lucene's own analysis of each language (what Pyserini's ``--language`` chooses), or by the
+English one, which languages get that Lucene does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,58 +24,53 @@ if TYPE_CHECKING:
 _DOCUMENTS = 1000
 _BATCH = 256
 
-Tokenize = Callable[[str], Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """How an index cuts texts into terms: a language's way, or by ``tokenize`` and at blanks."""
-
-    language: str = "en"
-    tokenize: Tokenize | None = None
-
-    @property
-    def arguments(self) -> list[str]:
-        """Of Pyserini's indexing command."""
-        return ["-pretokenized"] if self.tokenize else ["-language", self.language]
-
-    def text(self, text: str) -> str:
-        """The text as it is indexed or searched."""
-        return " ".join(self.tokenize(text)) if self.tokenize else text
-
-    def set_up(self, searcher: Any) -> None:
-        """Let Pyserini's searcher cut queries the same way."""
-        if self.tokenize:
-            from pyserini.analysis import JWhiteSpaceAnalyzer
-
-            searcher.set_analyzer(JWhiteSpaceAnalyzer())
-        elif self.language != "en":
-            searcher.set_language(self.language)
-
 
 @dataclass(frozen=True)
 class LuceneIndex:
-    """One index: its analysis, and the languages of the queries that are appended to its passages."""
+    """One index: the language whose analysis it has, and those of the queries appended to its passages."""
 
-    analysis: Analysis
+    language: str = "en"
     query_languages: Sequence[str] = ()
+
+    def build(self, passages: Iterable[Passage], output: Path, fields: Sequence[str]) -> None:
+        """Write the index of the passages (title and text, or those of ``fields``) and their queries."""
+        from pyserini.index.lucene import LuceneIndexer
+
+        with progress(passages, unit="passages") as stream:
+            indexer = LuceneIndexer(args=["-index", str(output.absolute()), "-language", self.language], threads=1)
+            rest = iter(stream)
+            while some := list(islice(rest, _DOCUMENTS)):
+                indexer.add_batch_dict([{"id": one.docid, "contents": self._contents(one, fields)} for one in some])
+            indexer.close()
+
+    def _contents(self, passage: Passage, fields: Sequence[str]) -> str:
+        titles = [passage.title] if "title" in fields else None
+        (text,) = compose_passages([passage.text if "text" in fields else ""], titles)
+        return append_queries(text, passage, self.query_languages)
+
+    def searcher(self, directory: Path, options: LexicalOptions) -> Any:
+        """Pyserini's, which cuts queries the same way."""
+        from pyserini.search.lucene import LuceneSearcher
+
+        searcher = LuceneSearcher(str(directory.absolute()))
+        if self.language != "en":
+            searcher.set_language(self.language)
+        searcher.set_bm25(options.k1, options.b)
+        return searcher
 
 
 def plan_indexes(
-    name: str, analysis: str, topic_languages: Iterable[str], query_languages: Sequence[str], tokenize: Tokenize
+    name: str, analysis: str, topic_languages: Iterable[str], query_languages: Sequence[str]
 ) -> dict[str | None, LuceneIndex]:
     """The indexes of ``bm25`` or ``doc2query``: topic language to index, or None to the only one.
 
-    >>> plan = plan_indexes("doc2query", "language", ["fi", "te"], ["fi"], str.split)
-    >>> {code: (index.analysis.language, index.query_languages) for code, index in plan.items()}
+    >>> plan = plan_indexes("doc2query", "language", ["fi", "te"], ["fi"])
+    >>> {code: (index.language, index.query_languages) for code, index in plan.items()}
     {'fi': ('fi', ['fi']), 'te': ('te', [])}
     """
     if name == "doc2query" and analysis == "language":
-        return {
-            code: LuceneIndex(Analysis(code), [code] if code in query_languages else []) for code in topic_languages
-        }
-    cut = Analysis(tokenize=tokenize if analysis == "wordpiece" else None)
-    return {None: LuceneIndex(cut, query_languages if name == "doc2query" else ())}
+        return {code: LuceneIndex(code, [code] if code in query_languages else []) for code in topic_languages}
+    return {None: LuceneIndex(query_languages=query_languages if name == "doc2query" else ())}
 
 
 def languages_without_analyzer(languages: Iterable[str]) -> list[str]:
@@ -105,81 +89,34 @@ def quiet_lucene() -> None:
     autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(level.WARN)
 
 
-def build_lucene_index(
-    passages: Iterable[Passage], output: str | Path, index: LuceneIndex, fields: Sequence[str], threads: int = 1
-) -> None:
-    """Write a Lucene index of the passages (title and text, or those of ``fields``) and their queries."""
-    from pyserini.index.lucene import LuceneIndexer
-
-    with progress(passages, unit="passages") as stream:
-        arguments = ["-index", str(Path(output).absolute()), *index.analysis.arguments]
-        indexer = LuceneIndexer(args=arguments, threads=threads)
-        rest = iter(stream)
-        while some := list(islice(rest, _DOCUMENTS)):
-            indexer.add_batch_dict(
-                [{"id": one.docid, "contents": index.analysis.text(_contents(one, index, fields))} for one in some]
-            )
-        indexer.close()
-
-
-def _contents(passage: Passage, index: LuceneIndex, fields: Sequence[str]) -> str:
-    titles = [passage.title] if "title" in fields else None
-    (text,) = compose_passages([passage.text if "text" in fields else ""], titles)
-    return append_queries(text, passage, index.query_languages)
-
-
 class LexicalSearch:
     """Topics' texts against a Lucene index, or each against the index of its language.
 
-    Parameters
-    ----------
-    indexes
-        Language to (directory, analysis); a single index stands under None.
-    languages
-        Topic to language; read where there are several indexes.
-    options
-        Of BM25.
+    searchers : Pyserini's, by language; a single one stands under None. languages : topic to language.
     """
 
-    def __init__(
-        self,
-        indexes: Mapping[str | None, tuple[Path, Analysis]],
-        languages: Mapping[str, str],
-        hits: int,
-        threads: int,
-        options: LexicalOptions,
-    ) -> None:
-        from pyserini.search.lucene import LuceneSearcher
+    def __init__(self, searchers: Mapping[str | None, Any], languages: Mapping[str, str], hits: int) -> None:
+        self._searchers, self._languages, self._hits = searchers, languages, hits
 
-        self._searchers, self._analyses = {}, {}
-        for key, (path, analysis) in indexes.items():
-            searcher = LuceneSearcher(str(path.absolute()))
-            analysis.set_up(searcher)
-            searcher.set_bm25(options.k1, options.b)
-            self._searchers[key], self._analyses[key] = searcher, analysis
-        self._languages, self._hits, self._threads = languages, hits, threads
-
-    def _key(self, topic: str) -> str | None:
+    def _code(self, topic: str) -> str | None:
         return None if None in self._searchers else self._languages[topic]
 
     def run(self, texts: Mapping[str, str]) -> dict[str, Ranking]:
         """Topic to its ranking, in the order of ``texts``; nothing for a topic of which no term is in the index."""
         found: dict[str, Ranking] = {}
-        for key, searcher in self._searchers.items():
-            topics = [topic for topic in texts if self._key(topic) == key]
+        for code, searcher in self._searchers.items():
+            topics = [topic for topic in texts if self._code(topic) == code]
             for first in range(0, len(topics), _BATCH):
                 some = topics[first : first + _BATCH]
-                queries = [self._analyses[key].text(texts[topic]) for topic in some]
-                hits = searcher.batch_search(queries, some, self._hits, self._threads)
-                found |= {topic: best_of_passages(hits[topic] or [], self._hits, None) for topic in some}
+                hits = searcher.batch_search([texts[topic] for topic in some], some, self._hits, 1)
+                found |= {topic: best_of_passages(hits[topic] or [], self._hits) for topic in some}
         return {topic: found[topic] for topic in texts}
 
-    def milliseconds(self, texts: Mapping[str, str], repeat: int, most: int) -> float:
+    def milliseconds(self, texts: Mapping[str, str]) -> float:
         """Median time of the search of one topic, its text given."""
 
         def search(topic: str) -> Ranking:
-            key = self._key(topic)
-            hits = self._searchers[key].search(self._analyses[key].text(texts[topic]), self._hits)
-            return best_of_passages(hits, self._hits, None)
+            hits = self._searchers[self._code(topic)].search(texts[topic], self._hits)
+            return best_of_passages(hits, self._hits)
 
-        return median_milliseconds(search, list(texts), repeat, most)
+        return median_milliseconds(search, list(texts))

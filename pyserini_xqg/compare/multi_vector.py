@@ -32,21 +32,10 @@ def number_of_entries(store: EmbeddingStore) -> int:
     return store.passages + sum(store.manifest["corpus"]["queries"].values())
 
 
-def hits_needed(passages: int, most: int, entries: int) -> int:
-    """How many entries to search for so that the best ``passages`` are surely among them, if none has over ``most``.
-
-    >>> hits_needed(10, 3, 1000), hits_needed(10, 3, 25)
-    (28, 25)
-    """
-    return min(entries, (passages - 1) * most + 1)
-
-
-def most_entries(store: EmbeddingStore) -> int:
-    """The largest number of entries that one passage has."""
-    total = np.ones(store.passages, dtype=np.int64)
-    for language in store.languages:
-        total += store.array(f"count.{language}")
-    return int(total.max())
+def entries_needed(store: EmbeddingStore, passages: int) -> int:
+    """How many entries to search for so that the best ``passages`` are surely among them."""
+    most = 1 + int(sum(store.array(f"count.{language}").astype(np.int64) for language in store.languages).max())
+    return min(number_of_entries(store), (passages - 1) * most + 1)
 
 
 def entry_blocks(store: EmbeddingStore, block_bytes: int = 1 << 22) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyserini_xqg.compare.grid import Point
-from pyserini_xqg.compare.multi_vector import entry_blocks
-from pyserini_xqg.compare.runs import Ranking, median_milliseconds
+from pyserini_xqg.compare.multi_vector import entries_needed, entry_blocks
+from pyserini_xqg.compare.runs import Ranking, best_of_passages, median_milliseconds
 from pyserini_xqg.core.files import read_ahead
 from pyserini_xqg.vectors.exact import ExactSearch, read_docids
 from pyserini_xqg.vectors.layout import FUSED
+from pyserini_xqg.vectors.manifest import MEAN_ROUTE, PLAIN_ROUTE
 from pyserini_xqg.vectors.recipe import Recipe
 from pyserini_xqg.vectors.store import EmbeddingStore
 
@@ -38,14 +38,13 @@ class TopicVectors:
     vectors: np.ndarray
     languages: Mapping[str, str]
 
-    def parts(self, route: bool) -> dict[str | None, np.ndarray]:
-        """Rows that are searched together in one index: by language if it is routed, else all (None)."""
-        if not route:
-            return {None: np.arange(len(self.ids))}
-        rows: dict[str | None, list[int]] = {}
-        for row, topic in enumerate(self.ids):
-            rows.setdefault(self.languages[topic], []).append(row)
-        return {language: np.array(rows[language]) for language in sorted(rows)}
+    def routes(self, recipe: Recipe) -> list[str]:
+        """For each topic, the part of a routed index (:meth:`Recipe.routes`) that serves it; "" if it is not routed."""
+        if not recipe.route:
+            return [""] * len(self.ids)
+        others = {recipe.passage_language: PLAIN_ROUTE}
+        languages = [self.languages[topic] for topic in self.ids]
+        return [code if code in recipe.languages else others.get(code, MEAN_ROUTE) for code in languages]
 
 
 def passes(points: Iterable[Point]) -> list[list[Point]]:
@@ -60,6 +59,21 @@ def passes(points: Iterable[Point]) -> list[list[Point]]:
     ]
 
 
+@dataclass
+class _Route:
+    """One index of a point, composed block by block, and searched for the topics in ``rows``."""
+
+    recipe: Recipe
+    basis: np.ndarray | None
+    rows: np.ndarray
+    search: ExactSearch
+
+    def add(self, block: Block) -> None:
+        read = {*self.recipe.languages_read, FUSED}
+        sums, counts = ({code: of[code] for code in of if code in read} for of in (block.sums, block.counts))
+        self.search.add(self.recipe.apply(block.passages, sums, counts, self.basis))
+
+
 def search_points(
     store: EmbeddingStore, points: Sequence[Point], topics: TopicVectors, hits: int, bar: Any, keep: Keep | None = None
 ) -> Iterator[tuple[Point, list[Ranking]]]:
@@ -70,99 +84,59 @@ def search_points(
     """
     recipe = points[0].recipe
     languages = () if points[0].is_plain else recipe.languages or store.languages
-    parts = {point: topics.parts(point.recipe.route and not point.is_plain) for point in points}
-    number = sum(map(len, parts.values()))
-    searches = {
-        point: {
-            language: ExactSearch(topics.vectors[rows], hits, _BLOCKS_BYTES // number)
-            for language, rows in parts[point].items()
-        }
-        for point in points
-    }
-    composed = {point: _recipes(store, point, parts[point]) for point in points}
+    wholes = {point: point.whole(store) for point in points}
+    names = {point: np.array(topics.routes(whole)) for point, whole in wholes.items()}
+    budget = _BLOCKS_BYTES // sum(len(set(of_point)) for of_point in names.values())
+    routes: dict[Point, list[_Route]] = {}
+    for point, whole in wholes.items():
+        basis, recipes = whole.basis(store), whole.routes() if whole.route else {"": whole}
+        routes[point] = []
+        for name in np.unique(names[point]):
+            rows = np.flatnonzero(names[point] == name)
+            search = ExactSearch(topics.vectors[rows], hits, budget)
+            routes[point].append(_Route(recipes[name], basis, rows, search))
     for block in read_ahead(store.blocks(languages, recipe.max_queries if languages else None, keep=keep)):
-        for point, by_language in searches.items():
-            for language, search in by_language.items():
-                search.add(composed[point][language](block))
+        for route in (route for some in routes.values() for route in some):
+            route.add(block)
         bar.update(len(block))
-    for point, by_language in searches.items():
-        found: list[Any] = [None] * len(topics.ids)
-        for language, search in by_language.items():
-            for row, best in zip(parts[point][language], zip(*search.result(), strict=True), strict=True):
-                found[row] = best
-        names = read_docids(store.docids_path, np.concatenate([rows for _, rows in found]))
-        yield (
-            point,
-            [
-                [(names[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
-                for scores, rows in found
-            ],
-        )
+    for point in points:
+        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for route in routes[point]:
+            scores, rows = route.search.result()
+            found |= dict(zip(route.rows.tolist(), zip(rows, scores, strict=True), strict=True))
+        yield point, _named(store, [found[row] for row in range(len(topics.ids))])
 
 
-def _recipes(
-    store: EmbeddingStore, point: Point, languages: Iterable[str | None]
-) -> dict[str | None, Callable[[Block], np.ndarray]]:
-    """Language (None for a single index) to what makes the vectors of its index from a block of the store."""
-    if point.is_plain:
-        whole, basis = point.searched.recipe, None
-    else:
-        whole = replace(point.recipe, languages=tuple(point.recipe.languages or store.languages))
-        basis = whole.basis(store)
-    routes = whole.routes() if whole.route else {}
-    return {code: partial(_compose, whole if code is None else routes[code], basis) for code in languages}
+def _named(store: EmbeddingStore, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Ranking]:
+    """Rankings from each topic's rows of the store and their scores."""
+    names = read_docids(store.docids_path, np.concatenate([rows for rows, _ in found]))
+    return [
+        [(names[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
+        for rows, scores in found
+    ]
 
 
-def _compose(recipe: Recipe, basis: np.ndarray | None, block: Block) -> np.ndarray:
-    read = set(recipe.languages_read) | ({FUSED} if FUSED in block.sums else set())
-    sums, counts = ({code: rows for code, rows in of.items() if code in read} for of in (block.sums, block.counts))
-    return recipe.apply(block.passages, sums, counts, basis)
-
-
-def search_entries(
-    store: EmbeddingStore, topics: TopicVectors, entries: int, hits: int, block_bytes: int = 1 << 22
-) -> list[Ranking]:
-    """The best ``hits`` passages of each topic, each by the best of its vectors: its own and its queries'.
-
-    entries : how many vectors to look at, :func:`~pyserini_xqg.compare.multi_vector.hits_needed`.
-    """
-    search, owners = ExactSearch(topics.vectors, entries), []
+def search_entries(store: EmbeddingStore, topics: TopicVectors, hits: int, block_bytes: int = 1 << 22) -> list[Ranking]:
+    """The best ``hits`` passages of each topic, each by the best of its vectors: its own and its queries'."""
+    search, owners = ExactSearch(topics.vectors, entries_needed(store, hits)), []
     for vectors, owner in entry_blocks(store, block_bytes):
         search.add(vectors)
         owners.append(owner)
     scores, rows = search.result()
-    owner = np.concatenate(owners)[rows]
     found = []
-    for passages, values in zip(owner, scores, strict=True):
+    for passages, values in zip(np.concatenate(owners)[rows], scores, strict=True):
         _, first = np.unique(passages, return_index=True)
         best = np.sort(first)[:hits]  # of each passage the best entry, which comes first
         found.append((passages[best], values[best]))
-    names = read_docids(store.docids_path, np.concatenate([passages for passages, _ in found]))
-    return [
-        [(names[row], score) for row, score in zip(passages.tolist(), values.tolist(), strict=True)]
-        for passages, values in found
-    ]
+    return _named(store, found)
 
 
-def search_milliseconds(
-    indexes: Mapping[str | None, Path],
-    topics: TopicVectors,
-    hits: int,
-    threads: int,
-    repeat: int,
-    most: int,
-    delimiter: str | None = None,
-) -> float:
-    """Median time in which Pyserini searches an index for one topic, its vector given.
+def search_milliseconds(indexes: Sequence[Path], vectors: np.ndarray, hits: int, delimiter: str | None = None) -> float:
+    """Median time in which Pyserini searches its index for one topic, with one thread.
 
-    Parameters
-    ----------
-    indexes : language to directory; a single index stands under None.
-    hits : vectors to search for. threads : of FAISS.
-    repeat, most : each of ``most`` topics is searched so often.
-    delimiter : between docid and number in the entries' names, where passages have several.
+    indexes : each topic's. vectors : (topics, dimension). delimiter : between docid and number in the entries' names,
+    where passages have several.
     """
-    from pyserini_xqg.compare.runs import best_of_passages
     from pyserini_xqg.vectors import fit
 
     from pyserini.encode import QueryEncoder  # isort: skip
@@ -170,11 +144,10 @@ def search_milliseconds(
 
     fit.guard_searcher()
     encoder = QueryEncoder()  # has no model: the topics come as vectors
-    searchers = {key: FaissSearcher(str(path), encoder) for key, path in indexes.items()}
+    searchers = {path: FaissSearcher(str(path), encoder) for path in set(indexes)}
 
     def search(row: int) -> Ranking:
-        key = None if None in searchers else topics.languages[topics.ids[row]]
-        found = searchers[key].search(topics.vectors[row][None], hits, threads=threads)
+        found = searchers[indexes[row]].search(vectors[row][None], hits, threads=1)
         return best_of_passages(found, hits, delimiter)
 
-    return median_milliseconds(search, range(len(topics.ids)), repeat, most)
+    return median_milliseconds(search, range(len(vectors)))

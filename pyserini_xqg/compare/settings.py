@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from pyserini_xqg.compare.fusing import Fusion
-from pyserini_xqg.compare.grid import FACTORS, GridOptions
+from pyserini_xqg.compare.grid import FACTORS, GridOptions, distinct
 from pyserini_xqg.compare.multi_vector import DELIMITER
 from pyserini_xqg.compare.systems import PLAIN
 from pyserini_xqg.core.errors import XqgError
@@ -16,7 +16,6 @@ from pyserini_xqg.evaluate.significance import TestOptions
 from pyserini_xqg.text.corpus import CorpusOptions
 from pyserini_xqg.vectors.settings import DeviceOptions, EncoderOptions
 
-ANALYSES = ("language", "en", "wordpiece")
 CHOOSABLE = tuple(factor for factor in FACTORS if factor not in ("store", "normalize"))
 
 
@@ -27,9 +26,8 @@ class LexicalOptions:
     bm25_analysis: str = option(
         "language",
         "language: doc2query has one index a topic language, with Lucene's analysis of it and that language's queries, "
-        "bm25 one with English analysis; en: one index each, English analysis; wordpiece: one each, all texts cut by "
-        "the encoder's tokenizer",
-        choices=ANALYSES,
+        "bm25 one with English analysis; en: one index each, English analysis",
+        choices=("language", "en"),
     )
     k1: float = option(0.9, "saturation of term frequency", check=at_least(0))
     b: float = option(0.4, "length normalisation", check=between(0, 1))
@@ -37,10 +35,7 @@ class LexicalOptions:
 
 @dataclass(frozen=True)
 class HitOptions:
-    """Runs
-
-    text_max_length : None for the encoder's own limit of passages.
-    """
+    """Runs"""
 
     hits: int = option(100, "passages a topic", metavar="N", check=at_least(1))
     text_max_length: int | None = option(
@@ -55,17 +50,6 @@ class HitOptions:
         "build the index of each system too, which stock Pyserini can search, and measure its size and the time of a "
         "topic's search by Pyserini",
     )
-    search_threads: int = option(1, "threads of FAISS and of Lucene, with --timed", metavar="N", check=at_least(1))
-    repeat: int = option(5, "searches of each topic that is timed", metavar="N", check=at_least(1))
-    timed_topics: int = option(100, "topics that are timed, one at a time, at most", metavar="N", check=at_least(1))
-
-
-@dataclass(frozen=True)
-class GridFigures:
-    """Figures of a grid"""
-
-    figure_format: str = option("png", "of the figures", choices=FIGURE_FORMATS, decides=False)
-    x: str | None = option(None, "what the x axis is (default: what varies most)", choices=FACTORS, decides=False)
 
 
 @dataclass(frozen=True)
@@ -74,16 +58,13 @@ class CrossValidation:
 
     cross_validate: tuple[str, ...] = option(
         (),
-        "choose the values of these options of the grid on all folds of the topics but one, and report them on that "
-        "one: one more row for each combination of the others",
+        "choose the values of these options of the grid on all folds of the topics but one, by the first of "
+        "--measures, and report them on that one: one more row for each combination of the others",
         choices=CHOOSABLE,
         several=True,
     )
     folds: int = option(
         5, "of the topics, stratified by language; --seed decides them too", metavar="N", check=at_least(2)
-    )
-    choose_by: str | None = option(
-        None, "highest mean over languages of this one of --measures (default: the first)", metavar="MEASURE"
     )
 
 
@@ -119,6 +100,7 @@ class CompareOptions:
     measures: tuple[str, ...] = option(
         (), "as in pyserini_xqg.evaluate, and its default", metavar="MEASURE", several=True
     )
+    figure_format: str = option("png", "of the figure of a grid", choices=FIGURE_FORMATS, decides=False)
     collection: CollectionOptions = group(CollectionOptions)
     grid: GridOptions = group(GridOptions)
     cross_validation: CrossValidation = group(CrossValidation)
@@ -129,12 +111,10 @@ class CompareOptions:
     fusion: Fusion = group(Fusion)
     search: HitOptions = group(HitOptions)
     tests: TestOptions = group(TestOptions, correction="holm")
-    report: GridFigures = group(GridFigures)
 
     def __post_init__(self) -> None:
-        for name in set(self.measures):
-            if self.measures.count(name) > 1:
-                raise XqgError(f"--measures {name}: given more than once. Give each once.")
+        distinct(self.measures, "--measures")
+        distinct(self.systems or (), "--systems")
         delimiter = self.search.max_passage_delimiter
         if not delimiter or delimiter.split() != [delimiter]:
             raise XqgError(f"--max-passage-delimiter {delimiter!r}: empty, or with white space in it.")

@@ -18,6 +18,8 @@ from pyserini_xqg.vectors.store import EmbeddingStore
 if TYPE_CHECKING:
     from pyserini_xqg.vectors.store import Keep
 
+NO_QUERIES = "the passages have no generated queries. Generate some with pyserini_xqg.generate."
+
 
 @dataclass(frozen=True)
 class PlannedStore:
@@ -34,16 +36,20 @@ class PlannedStore:
         """It can give everything."""
 
 
+def split_name(text: str) -> tuple[str, str]:
+    """Name and directory of ``NAME=DIR``, or of ``DIR``, whose own name is the store's."""
+    name, equals, directory = text.partition("=")
+    return (name, directory) if equals and "/" not in name else (Path(text).resolve().name, text)
+
+
 def open_stores(named: Sequence[str]) -> dict[str, EmbeddingStore]:
-    """Stores by name, from ``NAME=DIR`` or ``DIR`` (its own name is the store's then).
+    """Stores by name, see :func:`split_name`.
 
     Raises :class:`XqgError` for a name given twice or not fit for a file, and for stores of other passages.
     """
     stores: dict[str, EmbeddingStore] = {}
     for text in named:
-        name, equals, directory = text.partition("=")
-        if not equals or "/" in name:
-            name, directory = Path(text).resolve().name, text
+        name, directory = split_name(text)
         if not name or not all(character.isalnum() or character in "._-" for character in name):
             raise XqgError(f"--store {text}: {name!r} cannot name files. Write NAME=DIR, with letters and digits.")
         if name in stores:
@@ -65,23 +71,20 @@ def check_point(store: EmbeddingStore | PlannedStore, point: Point) -> None:
     if point.is_plain:
         return
     if not store.languages:
-        raise XqgError(f"{store.directory}: has no generated queries. Encode a corpus that has some.")
+        raise XqgError(NO_QUERIES)
     if point.filter:
         point.filter.selection().check(store.languages)
     if store.manifest["keep_query_vectors"]:
         return
     most_queries = store.manifest["most_queries"]
     most = max(most_queries[language] for language in point.recipe.languages or store.languages)
-    cure = "Encode again with --keep-query-vectors."
+    wanted = f"--{point.filter.option} {point.filter.value}" if point.filter else ""
     if point.recipe.max_queries is not None and point.recipe.max_queries < most:
+        wanted = f"--max-queries {point.recipe.max_queries}"
+    if wanted:
         raise XqgError(
-            f"--max-queries {point.recipe.max_queries}: {store.directory} has sums of up to {most} queries a passage "
-            f"and language, not each query's vector, so it can give 0 and all of them only. {cure}"
-        )
-    if point.filter:
-        raise XqgError(
-            f"--{point.filter.option} {point.filter.value}: {store.directory} has sums of queries, not each query's "
-            f"vector, so no query can be left out. {cure}"
+            f"{wanted}: {store.directory} has sums of up to {most} queries a passage and language, not each query's "
+            "vector, so no query can be left out. Encode again with --keep-query-vectors."
         )
 
 

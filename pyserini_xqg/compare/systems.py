@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pyserini_xqg.compare.grid import FACTORS, Grid, Point
 from pyserini_xqg.core.errors import XqgError
@@ -33,40 +33,39 @@ BESIDE_A_GRID = (PLAIN, "paper", "default")
 class System:
     """One row of the table: vectors, a Lucene index, or both, fused.
 
-    kind : of :data:`DENSE`, ``point`` for a point of the grid, None without vectors. lexical : of :data:`LEXICAL`.
+    dense : of :data:`DENSE`, or the name of a point; None without vectors. lexical : of :data:`LEXICAL`.
     store : the store whose vectors are searched, in the names where there are several. point : what is made of it.
 
     >>> System("paper", "bm25").name, System(None, "doc2query").name, System("plain", store="int8").name
     ('paper+bm25', 'doc2query', 'int8.plain')
     """
 
-    kind: str | None = None
+    dense: str | None = None
     lexical: str | None = None
     store: str | None = None
     point: Point | None = None
 
     @property
-    def dense(self) -> str:
+    def vectors(self) -> str:
         """The name of the part with vectors."""
-        name = self.point.name if self.kind == "point" else self.kind or ""
-        return f"{self.store}.{name}" if self.store and name else name
+        return f"{self.store}.{self.dense}" if self.store and self.dense else self.dense or ""
 
     @property
     def name(self) -> str:
         """As in ``--systems``, and of the run file."""
-        return "+".join(part for part in (self.dense, self.lexical) if part)
+        return "+".join(filter(None, (self.vectors, self.lexical)))
 
     @property
     def is_fused(self) -> bool:
         """Whether two systems are fused in it."""
-        return self.kind is not None and self.lexical is not None
+        return self.dense is not None and self.lexical is not None
 
     @property
     def parts(self) -> list[System]:
         """The systems whose runs are fused in it; itself if it is a single one."""
         if not self.is_fused:
             return [self]
-        return [System(self.kind, None, self.store, self.point), System(None, self.lexical)]
+        return [System(self.dense, None, self.store, self.point), System(None, self.lexical)]
 
     def cells(self) -> dict[str, str]:
         """Factor to its value, as text; empty where it has none."""
@@ -80,9 +79,9 @@ class System:
 
     def describe(self) -> str:
         """What it is, in a line."""
-        if self.lexical and not self.kind:
+        if self.dense is None:
             return LEXICAL[self.lexical]
-        about = DENSE.get(self.kind, "a point of the grid")
+        about = DENSE.get(self.dense, "a point of the grid")
         if self.point and not self.point.is_plain:
             about += f" ({self.point.name})"
         return f"{about}; fused with {self.lexical}" if self.lexical else about
@@ -112,51 +111,51 @@ def parse_systems(names: Sequence[str], points: Sequence[str] = ()) -> list[tupl
                 f"--systems {name}: no such system. Choose among {', '.join([*DENSE, *LEXICAL])}, and "
                 f"<one of the first {len(DENSE)}, or a point of the grid>+bm25 or +doc2query, such as paper+bm25."
             )
-        if names.count(name) > 1:
-            raise XqgError(f"--systems {name}: given more than once. Give each once.")
     return [pair for name, pair in known.items() if name in names]
 
 
 def choose_systems(
-    names: Sequence[str] | None,
-    stores: Mapping[str, object],
-    lacking: Callable[[System], str | None],
-    points: Sequence[Point] = (),
-    needed: bool = True,
+    names: Sequence[str] | None, grid: Grid, stores: Mapping[str, object], check: Callable[[System], None]
 ) -> tuple[list[System], dict[str, str]]:
-    """The named systems to run, and those left out with the reason.
+    """The systems to run, those of the grid last, and those left out with the reason.
 
-    names : the wanted ones, None for all that can be had. stores : by name; each has its own systems of vectors.
-    lacking : says what a single system lacks, None if nothing. points : of the grid, as they are searched. A wanted
-    system that lacks something raises :class:`XqgError`, if it is ``needed``.
+    names : the wanted ones; None for all that can be had, or with a grid, :data:`BESIDE_A_GRID` of these.
+    stores : by name; each has its own systems of vectors. check : raises :class:`XqgError` for what a single system
+    lacks; that is raised for a wanted system, and for a point of the grid.
     """
+    several = len(stores) > 1
+    points = {point.searched: None for point in grid.points}
     of_grid = {(point.store, point.name): point for point in points}
-    pairs = ALL if names is None else parse_systems(names, list(dict.fromkeys(point.name for point in points)))
+    wanted = names or (BESIDE_A_GRID if points else None)
+    pairs = ALL if wanted is None else parse_systems(wanted, [point.name for point in points])
     chosen, left_out = [], {}
     for dense, lexical in pairs:
         for store in stores if dense else [None]:
             point = of_grid.get((store, dense))
-            system = System("point" if point else dense, lexical, store if len(stores) > 1 else None, point)
             try:
                 if dense in RECIPES:
-                    system = replace(system, point=Point.of(store, stores[store], RECIPES[dense]))
-                reason = next((reason for part in system.parts if (reason := lacking(part))), None)
-            except XqgError as error:
-                reason = str(error)
-            if reason is None:
+                    point = Point.of(store, stores[store], RECIPES[dense])
+                system = System(dense, lexical, store if several else None, point)
+                for part in system.parts:
+                    check(part)
                 chosen.append(system)
-            elif names is not None and needed:
-                raise XqgError(f"--systems {system.name}: {reason}")
-            else:
-                left_out[system.name] = reason
+            except XqgError as error:
+                name = System(dense, lexical, store if several else None).name
+                if names:
+                    raise XqgError(f"--systems {name}: {error}") from error
+                left_out[name] = str(error)
+    rows = runs_of_points(chosen)
+    for point in points:
+        if point not in rows:
+            system = System(point.name, None, point.store if several else None, point)
+            try:
+                check(system)
+            except XqgError as error:
+                raise XqgError(f"{system.name}: {error}") from error
+            chosen.append(system)
     return chosen, left_out
 
 
-def grid_systems(grid: Grid, named: Sequence[System]) -> dict[Point, System]:
-    """Each point of the grid, as it is searched, to its row: one of the named systems that is the same, or its own."""
-    several = len(grid.values["store"]) > 1
-    known = {system.point.searched: system for system in reversed(named) if system.point and not system.lexical}
-    return {
-        point: known.get(point) or System("point", None, point.store if several else None, point)
-        for point in dict.fromkeys(point.searched for point in grid.points)
-    }
+def runs_of_points(systems: Sequence[System]) -> dict[Point, str]:
+    """Each point as it is searched to the name of its run: that of the first system that is just it."""
+    return {system.point.searched: system.name for system in reversed(systems) if system.point and not system.lexical}

@@ -81,7 +81,7 @@ def figure_file(
     same drawing with the same Matplotlib gives the same bytes.
 
     >>> with figure_file("/tmp/xqg-doctest.svg") as (figure, axes):
-    ...     draw_line(axes[0, 0], [0, 1], [0.2, 0.4], [0.1, 0.3], [0.3, 0.5], label="xQG", **line_style(0))
+    ...     draw_line(axes[0, 0], [0, 1], [0.2, 0.4], label="xQG", **line_style(0))
     >>> Path("/tmp/xqg-doctest.svg").read_text()[:5]
     '<?xml'
     """
@@ -100,8 +100,6 @@ def draw_line(
     axes: Axes,
     x: Sequence[float],
     y: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
     *,
     label: str,
     filled: Sequence[bool] | None = None,
@@ -110,18 +108,14 @@ def draw_line(
     marker: str = "o",
     linestyle: str = "-",
 ) -> None:
-    """Draw a line through (x, y) with the band from ``low`` to ``high``; points apart with whiskers if not ``connect``.
+    """Draw a line through (x, y), or the points alone if not ``connect``.
 
     filled : for each point, whether its marker is filled (such as for a significant difference); None fills all.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     filled = np.ones(len(x), dtype=bool) if filled is None else np.asarray(filled, dtype=bool)
-    if connect and len(x) > 1:
-        axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
+    if connect:
         axes.plot(x, y, color=color, linestyle=linestyle)
-    else:
-        # Not the distances errorbar takes, which rounding could make negative.
-        axes.vlines(x, low, high, color=color, linewidth=1.2, alpha=0.6)
     for chosen, face in ((filled, color), (~filled, "white")):
         axes.plot(x[chosen], y[chosen], color=color, marker=marker, linestyle="none", markerfacecolor=face, zorder=3)
     # A line of its own, so that the legend does not depend on which markers are filled.

@@ -58,12 +58,9 @@ def test_related_through_others():
     assert related_topics("ab", None) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("folds", "message"), [(1, "--folds 1: .* Use 2 or more"), (42, r"--folds 42: there are 41 topics .* Use fewer")]
-)
-def test_bad_folds(folds, message):
-    with pytest.raises(XqgError, match=message):
-        split_topics(ALONE, LANGUAGES, folds, 0)
+def test_more_folds_than_topics():
+    with pytest.raises(XqgError, match=r"--folds 42: there are 41 topics .* Use fewer"):
+        split_topics(ALONE, LANGUAGES, 42, 0)
 
 
 GRID = points.grid({"aggregate": ["sum", "mean"], "alpha": [0.0, 0.2, 0.4, 0.6]})

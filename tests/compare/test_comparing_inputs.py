@@ -4,6 +4,7 @@ import pytest
 from compare.points import planned
 from helpers import corpus_records, write_jsonl
 
+from pyserini_xqg.compare.grid import Grid
 from pyserini_xqg.compare.inputs import Inputs, Topics
 from pyserini_xqg.compare.systems import ALL, System, choose_systems
 from pyserini_xqg.core.errors import XqgError
@@ -30,7 +31,7 @@ def inputs(corpus=None, topics=TOPICS, languages=("ar", "fi", "ja"), fuse=None, 
 
 def lacking(given, analysis="language"):
     """System to what it lacks; those that lack nothing are left out."""
-    found = choose_systems(None, given.stores, lambda system: given.lacking(system, analysis))[1]
+    found = choose_systems(None, Grid({}, given.stores), given.stores, lambda one: given.check(one, analysis))[1]
     return {name: reason for name, reason in found.items() if name in SINGLE}
 
 
@@ -41,17 +42,15 @@ def test_a_corpus_is_enough(corpus):
 def test_stores_without_a_corpus(corpus):
     found = lacking(inputs(**SUMS))
     assert found.keys() == {"text", "multi-vector", "bm25", "doc2query"}
-    assert all("--corpus" in reason for reason in found.values())
-    assert lacking(inputs(corpus, **SUMS)) == {}
+    assert all("--corpus" in found[name] for name in ("text", "bm25", "doc2query"))
+    assert lacking(inputs(corpus, **SUMS)).keys() == {"multi-vector"}
+    assert "--keep-query-vectors" in found["multi-vector"]
     assert lacking(inputs()).keys() == {"text", "bm25", "doc2query"}
 
 
 def test_several_stores(corpus):
-    given = inputs(corpus, stores=("a", "b"))
-    assert "there are several stores. Pass one" in given.lacking(System("text", None, "a"), "en")
-    assert "--keep-query-vectors" in inputs(corpus, stores=("a", "b"), **SUMS).lacking(
-        System("multi-vector", None, "b"), "en"
-    )
+    with pytest.raises(XqgError, match="there are several stores"):
+        inputs(corpus, stores=("a", "b")).check(System("text", None, "a"), "en")
 
 
 def test_passages_without_queries(tmp_path):
@@ -64,14 +63,8 @@ def test_passages_without_queries(tmp_path):
 def test_topics_without_languages(corpus):
     given = inputs(corpus, Topics({"1": "joki"}, {}))
     assert lacking(given).keys() == {"routed", "doc2query"}
-    assert "--topic-languages, or --bm25-analysis en" in given.lacking(System(None, "doc2query"), "language")
-    assert lacking(given, "wordpiece").keys() == {"routed"}
-
-
-def test_topics_in_a_language_without_queries(corpus):
-    found = lacking(inputs(corpus, Topics({"1": "Fluss"}, {"1": "de"})))
-    assert found.keys() == {"routed"}
-    assert "topics are in de, in which no passage has queries (they have ar, fi, ja)" in found["routed"]
+    assert "--topic-languages, or --bm25-analysis en" in lacking(given)["doc2query"]
+    assert lacking(given, "en").keys() == {"routed"}
 
 
 def test_without_java(corpus, monkeypatch):

@@ -6,7 +6,6 @@ from compare import points
 from vector_stores import vector_store
 
 from pyserini_xqg.compare import search
-from pyserini_xqg.compare.multi_vector import hits_needed, most_entries, number_of_entries
 
 LANGUAGES = ("ar", "de")
 NUMBER = 37
@@ -117,8 +116,7 @@ def test_passes_share_what_is_read():
 @pytest.mark.parametrize("hits", [3, 100])
 def test_best_entries_of_passages(data, hits, block_bytes):
     passages, queries, store, wanted = data
-    entries = hits_needed(hits, most_entries(store), number_of_entries(store))
-    found = search.search_entries(store, wanted, entries, hits, block_bytes)
+    found = search.search_entries(store, wanted, hits, block_bytes)
     for vector, ranking in zip(wanted.vectors, found, strict=True):
         best = {
             f"p{row}": max(

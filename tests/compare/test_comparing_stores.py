@@ -65,7 +65,6 @@ def blocks_together(scored, chosen, languages, most=None, block_bytes=1 << 20):
         Filter("threshold", "ar=-1,de=1"),
         Filter("threshold", "99"),
         Filter("top-fraction", "0.5"),
-        Filter("top-fraction", "0.5", per_language=True),
         Filter("top-fraction", "ar=1,de=0.1"),
     ],
     ids=str,
@@ -89,8 +88,6 @@ def test_filtered_blocks(scored, chosen, most, block_bytes):
         lowest = values if isinstance(values, dict) else dict.fromkeys(LANGUAGES, values)
     elif "=" in chosen.value:
         lowest = {"ar": every["ar"][-1], "de": every["de"][int(np.ceil(0.1 * len(every["de"]))) - 1]}
-    elif chosen.per_language:
-        lowest = {language: some[int(np.ceil(0.5 * len(some))) - 1] for language, some in every.items()}
     else:
         both = sorted([*every["ar"], *every["de"]], reverse=True)
         lowest = dict.fromkeys(LANGUAGES, both[int(np.ceil(0.5 * len(both))) - 1])
@@ -124,33 +121,22 @@ def test_thresholds_of_other_languages(scored):
             stores.check_point(scored[0], point(chosen=Filter("threshold", text)))
 
 
-@pytest.mark.parametrize(
-    ("one", "message"),
-    [
-        (
-            point(max_queries=2),
-            r"--max-queries 2: .* has sums of up to 5 .* Encode again with --keep-query-vectors",
-        ),
+def test_what_a_store_of_sums_gives(tmp_path):
+    store = vector_store(tmp_path / "store", *vectors(), keep_query_vectors=False)
+    for wanted in (
+        *(point(), point(max_queries=0), point(max_queries=5), point(max_queries=99, route=True)),
+        *(point(alpha=0.0, max_queries=2), point(languages=("de",), max_queries=3)),
+    ):
+        stores.check_point(store, wanted)
+        recipe = wanted.whole(store)
+        next(store.blocks(recipe.languages, recipe.max_queries))
+    for refused, message in (
+        (point(max_queries=2), r"--max-queries 2: .* has sums of up to 5 .* Encode again with --keep-query-vectors"),
         (point(chosen=Filter("threshold", "0.3")), r"--threshold 0\.3: .* no query can be left out.*--keep-query"),
         (point(chosen=Filter("top-fraction", "0.3")), r"--top-fraction 0\.3: "),
-    ],
-)
-def test_what_a_store_of_sums_cannot_give(tmp_path, one, message):
-    store = vector_store(tmp_path / "store", *vectors(), keep_query_vectors=False)
-    with pytest.raises(XqgError, match=message):
-        stores.check_point(store, one)
-
-
-@pytest.mark.parametrize(
-    "one",
-    [point(), point(max_queries=0), point(max_queries=5), point(max_queries=99, route=True),
-     point(alpha=0.0, max_queries=2), point(languages=("de",), max_queries=3)],
-)  # fmt: skip
-def test_what_a_store_of_sums_can_give(tmp_path, one):
-    store = vector_store(tmp_path / "store", *vectors(), keep_query_vectors=False)
-    stores.check_point(store, one)
-    recipe = one.searched.recipe
-    next(store.blocks(LANGUAGES if recipe.languages is None else recipe.languages, recipe.max_queries))
+    ):
+        with pytest.raises(XqgError, match=message):
+            stores.check_point(store, refused)
 
 
 def test_languages_that_a_store_lacks(tmp_path):
@@ -158,7 +144,7 @@ def test_languages_that_a_store_lacks(tmp_path):
     with pytest.raises(XqgError, match=r"store: no queries in te, ko. It has ar, de"):
         Point.of("s", store, point(languages=("ar", "te", "ko")).recipe)
     bare = vector_store(tmp_path / "bare", vectors()[0], {})
-    with pytest.raises(XqgError, match="bare: has no generated queries"):
+    with pytest.raises(XqgError, match="the passages have no generated queries"):
         stores.check_point(bare, point())
     stores.check_point(bare, point(alpha=0.0))
 

@@ -3,6 +3,7 @@
 import pytest
 from compare import points
 
+from pyserini_xqg.compare.grid import Grid
 from pyserini_xqg.compare.systems import ALL, DENSE, LEXICAL, System, choose_systems, parse_systems
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.vectors.recipe import RECIPES
@@ -22,11 +23,14 @@ def test_names_are_read_back_in_the_order_of_the_table():
     assert parse_systems(NAMES[::-1]) == ALL
 
 
+def chosen(names, check=lambda system: None, values=None, stores=STORES):
+    return choose_systems(names, Grid(values or {}, stores), stores, check)
+
+
 def test_points_of_the_grid_can_be_fused():
-    one = points.point(alpha=0.8)
-    chosen, _ = choose_systems(["plain", "sum-alpha0.8+bm25"], STORES, lambda system: None, [one])
-    assert [system.name for system in chosen] == ["plain", "sum-alpha0.8+bm25"]
-    assert [part.name for part in chosen[1].parts] == ["sum-alpha0.8", "bm25"]
+    (plain, fused, point), _ = chosen(["plain", "sum-alpha0.8+bm25"], values={"aggregate": ["sum"], "alpha": [0.8]})
+    assert [system.name for system in (plain, fused, point)] == ["plain", "sum-alpha0.8+bm25", "sum-alpha0.8"]
+    assert [part.name for part in fused.parts] == ["sum-alpha0.8", "bm25"]
 
 
 def test_parts():
@@ -43,39 +47,32 @@ def test_unknown_names(name):
         parse_systems(["plain", name])
 
 
-def test_a_name_given_twice():
-    with pytest.raises(XqgError, match="--systems paper: given more than once"):
-        parse_systems(["paper", "plain", "paper"])
-
-
-def lacking_text(system):
-    return "no texts. Pass --corpus." if system.kind == "text" or system.lexical else None
+def check_text(system):
+    if system.dense == "text" or system.lexical:
+        raise XqgError("no texts. Pass --corpus.")
 
 
 def test_what_cannot_be_had_is_left_out_with_the_reason():
-    chosen, left_out = choose_systems(None, STORES, lacking_text)
-    assert [system.name for system in chosen] == [name for name in DENSE if name != "text"]
-    assert len(left_out) + len(chosen) == len(ALL)
+    systems, left_out = chosen(None, check_text)
+    assert [system.name for system in systems] == [name for name in DENSE if name != "text"]
+    assert len(left_out) + len(systems) == len(ALL)
     assert left_out["paper+bm25"] == left_out["text"] == "no texts. Pass --corpus."
-
-
-def test_a_wanted_system_that_cannot_be_had():
     with pytest.raises(XqgError, match=r"--systems paper\+bm25: no texts. Pass --corpus."):
-        choose_systems(["plain", "paper+bm25"], STORES, lacking_text)
+        chosen(["plain", "paper+bm25"], check_text)
 
 
 def test_each_store_has_its_systems_of_vectors():
     stores = {"a": points.planned(), "b": points.planned(l2_norm=True)}
-    chosen, _ = choose_systems(["plain", "default", "bm25", "default+bm25"], stores, lambda system: None)
+    systems, _ = chosen(["plain", "default", "bm25", "default+bm25"], stores=stores)
     names = ["a.plain", "b.plain", "a.default", "b.default", "bm25", "a.default+bm25", "b.default+bm25"]
-    assert [system.name for system in chosen] == names
-    assert [system.point.recipe.normalize for system in chosen[2:4]] == [False, True]
-    assert [system.cells()["alpha"] for system in chosen] == ["0", "0", "0.25", "0.25", "", "", ""]
+    assert [system.name for system in systems] == names
+    assert [system.point.recipe.normalize for system in systems[2:4]] == [False, True]
+    assert [system.cells()["alpha"] for system in systems] == ["0", "0", "0.25", "0.25", "", "", ""]
 
 
 def test_what_they_are():
-    (default, plain), _ = choose_systems(["default", "plain"], STORES, lambda system: None)
-    default, plain = plain, default
+    (plain, default), _ = chosen(["default", "plain"])
     assert default.describe() == f"{DENSE['default']} (mean-alpha0.25)" and plain.describe() == DENSE["plain"]
     assert System("text", "bm25").describe().endswith("; fused with bm25")
-    assert System("point", None, None, points.point()).describe() == "a point of the grid (sum-alpha0.01)"
+    one = points.point()
+    assert System(one.name, None, None, one).describe() == "a point of the grid (sum-alpha0.01)"

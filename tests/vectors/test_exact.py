@@ -23,14 +23,19 @@ def cut(vectors, sizes):
     return np.split(vectors, np.cumsum(sizes)[:-1])
 
 
+def search_exact(blocks, queries, k, block_bytes=1):
+    """Blocks of 1,024 rows, if nothing else is said."""
+    search = ExactSearch(queries, k, block_bytes)
+    for block in blocks:
+        search.add(block)
+    return search.result()
+
+
 @pytest.mark.parametrize("sizes", [[3000], [1, 2999], [1024, 1024, 952], [700] * 4 + [200], [0, 1500, 0, 1500]])
 @pytest.mark.parametrize("k", [1, 10, 1500, 4000])
 def test_against_sorting_all(sizes, k):
     vectors, queries = whole_numbers(3000, 8), whole_numbers(25, 8, seed=1)
-    search = ExactSearch(queries, k, block_bytes=1)  # 1,024 rows a block
-    for block in cut(vectors, sizes):
-        search.add(block)
-    scores, rows = search.result()
+    scores, rows = search_exact(cut(vectors, sizes), queries, k)
     products = queries.astype(np.float64) @ vectors.astype(np.float64).T
     wanted = np.argsort(-products, axis=1, kind="stable")[:, :k]
     assert rows.shape == (25, min(k, 3000)) and rows.dtype == np.int64 and scores.dtype == np.float32
@@ -43,10 +48,7 @@ def test_rounds_as_one_faiss_index_does():
     index = faiss.IndexFlatIP(96)
     index.add(vectors)
     wanted = index.search(queries, 100)
-    search = ExactSearch(queries, 100, block_bytes=1 << 20)  # 2,048 rows a block
-    for block in cut(vectors, [999] * 5 + [5]):
-        search.add(block)
-    scores, rows = search.result()
+    scores, rows = search_exact(cut(vectors, [999] * 5 + [5]), queries, 100, 1 << 20)  # 2,048 rows a block
     assert np.array_equal(rows, wanted[1])
     assert np.array_equal(scores, wanted[0])
 
@@ -54,9 +56,7 @@ def test_rounds_as_one_faiss_index_does():
 def test_equal_scores_stand_in_the_order_of_rows():
     vectors = np.zeros((4000, 4), dtype=np.float32)
     vectors[[7, 1030, 2000, 3999]] = 1
-    search = ExactSearch(np.ones((1, 4)), 6, block_bytes=1)
-    search.add(vectors)
-    scores, rows = search.result()
+    scores, rows = search_exact([vectors], np.ones((1, 4)), 6)
     assert rows[0, :4].tolist() == [7, 1030, 2000, 3999]
     assert scores[0].tolist() == [4, 4, 4, 4, 0, 0]
 
@@ -78,10 +78,7 @@ def test_memory_does_not_grow_with_the_vectors():
     def peak(blocks):
         block = numbers(1000, 64)
         tracemalloc.start()
-        search = ExactSearch(block[:20], 10)
-        for _ in range(blocks):
-            search.add(block)
-        search.result()
+        search_exact((block for _ in range(blocks)), block[:20], 10, 1 << 25)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
