@@ -26,7 +26,7 @@ from pyserini_xqg.text.passages import Passage
 from pyserini_xqg.train.encoder_model import encode
 from pyserini_xqg.train.options import RetrieverTraining
 from pyserini_xqg.train.pairs import Split, write_rows
-from pyserini_xqg.vectors.exact import search_exact
+from pyserini_xqg.vectors.exact import ExactSearch
 from pyserini_xqg.vectors.settings import EncoderConfig
 
 HARD_NEGATIVES = 7
@@ -158,7 +158,9 @@ class HeldOutEvaluator(BaseEvaluator):
         """Encode, search, score."""
         passages = encode(model, self._passages, "document", self._batch_size)
         queries = encode(model, self._queries, "query", self._batch_size)
-        scores, rows = search_exact([passages], queries, self._hits)
+        search = ExactSearch(queries, self._hits)
+        search.add(passages)
+        scores, rows = search.result()
         run = {
             query_id: {self._docids[row]: float(score) for row, score in zip(found, values, strict=True)}
             for query_id, found, values in zip(self._query_ids, rows, scores, strict=True)

@@ -38,7 +38,7 @@ def commands(pairs, tiny_t5, tiny_encoder, tmp_path):
         "generator": command(pairs, tiny_t5, "out"),
         "retriever": ["retriever", "--data", examples, "--model", tiny_encoder, "--max-length", "24", *OPTIONS],
         "distill": [
-            *("distill", "--teacher", tiny_encoder, "--teacher-pooling", "mean", *OPTIONS, "--held-out", "6"),
+            *("distill", "--teacher", tiny_encoder, "--teacher-pooling", "mean", *OPTIONS[2:], "--held-out", "6"),
             *("--data", write_pair(tmp_path, "fi", 60), "--extra-negatives", "9", "--student-layers", "0,1"),
             *("--vocabulary-size", "140", "--teacher-pieces", "12", "--romanize"),
         ],
