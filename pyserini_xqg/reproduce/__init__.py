@@ -2,6 +2,9 @@
 
 A file is a family of conditions that share steps. What may stand in it::
 
+    like: another family                       in the same folder; what this file does not say is taken from it: entries,
+                                               variables, and of its conditions (all, or those named here again) all but
+                                               what is expected   (may be absent)
     title: one line
     about: a few lines, printed by the listing
     data: ir_datasets id that has to be at hand, or to be had          (may be absent)
@@ -15,11 +18,13 @@ A file is a family of conditions that share steps. What may stand in it::
       store:
         command: python -m pyserini_xqg.encode --encoder ${encoder} --output ${output}
         output: store
-        requires: {module: what to run so that it can be imported}     (may be absent)
-    measured: {source: …, tolerance: …}       (may be absent) of <family>.measured.json, which --write-measured writes
+    measured: {source: …, tolerance: …}       (may be absent) the scores in the repository's runs/ are expected as well
     conditions:
       - name: plain
-        title: one line
+        like: another family                       in the same folder; what this file does not say is taken from it: entries,
+                                               variables, and of its conditions (all, or those named here again) all but
+                                               what is expected   (may be absent)
+    title: one line
         variables: {options: --alpha 0}       go before the family's
         expected:                             may be empty; "unknown" then says why
           - source: where the figures come from

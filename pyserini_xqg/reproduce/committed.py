@@ -7,17 +7,16 @@ beside them, so that the scores can be computed again without the collection; th
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json, write_json, write_text
-from pyserini_xqg.core.kinds import Kind
+from pyserini_xqg.core.files import write_text
 from pyserini_xqg.core.output import check_directory
 from pyserini_xqg.reproduce.comparison import Scores, read_scores
-from pyserini_xqg.reproduce.conditions import AVERAGE, SCORES, Condition, measured_path
+from pyserini_xqg.reproduce.conditions import AVERAGE, RUNS, SCORES, Condition
 
 if TYPE_CHECKING:
     from pyserini_xqg.evaluate.collection import Collection
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from pyserini_xqg.evaluate.scoring import Scorer, Values
 
 README, QRELS, LANGUAGES = "README.md", "qrels.txt", "topic-languages.tsv"
-RUNS = Kind("directory of runs", "scores.json", "pyserini-xqg runs", 2, "pyserini_xqg.reproduce --write-runs")
 DEPTH = 10
 """Passages kept of each topic, and those tied with the last: enough for measures with a cutoff of 10 or less."""
 
@@ -78,24 +76,6 @@ def write_runs(
         entries[condition.name] = {"scores": kept, "made_with": _versions()}
     RUNS.write(output, RUNS.new({"conditions": {name: entries[name] for name in known if name in entries}}))
     write_text(Path(output) / README, render_readme(output, known))
-
-
-def write_measured(conditions: Sequence[Condition], directory: str | Path, files: Iterable[Path]) -> None:
-    """Take the scores of conditions that were run in ``directory`` as what is expected of them from now on.
-
-    Written beside the YAML ``files`` of families that have an entry ``measured``; other conditions stay.
-    """
-    for file in files:
-        name, path = file.name.removesuffix(".yaml"), measured_path(file)
-        own = [condition for condition in conditions if condition.family.name == name and condition.family.measured]
-        measured = read_json(path) if own and path.exists() else {}
-        for condition in own:
-            measured[condition.short_name] = {
-                measure: {language: round(value * 100, 2) for language, value in values.items()}
-                for measure, values in read_scores(condition.plan(directory)[-1].output).items()
-            }
-        if own:
-            write_json(path, measured)
 
 
 def run_path(output: str | Path, name: str) -> Path:

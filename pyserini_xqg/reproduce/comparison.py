@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.reproduce.conditions import Condition
+from pyserini_xqg.core.files import read_json
+from pyserini_xqg.reproduce.conditions import SCORES, Condition
 
 Scores = Mapping[str, Mapping[str, float]]
 """Measure to language (and ``avg``) to a fraction."""
@@ -19,7 +19,7 @@ _ROUNDING = 0.005
 
 @dataclass(frozen=True)
 class Verdict:
-    """One expected figure (x 100) and the one found; ``off`` is by how much more than allowed, with its sign."""
+    """One expected figure (x 100) and the one found."""
 
     measure: str
     language: str
@@ -29,34 +29,21 @@ class Verdict:
     source: str
 
     @property
-    def difference(self) -> float:
-        """Found minus expected, in points."""
-        return self.found - self.expected
-
-    @property
     def ok(self) -> bool:
         """Whether the difference is within the tolerance."""
-        return abs(self.difference) <= self.allowed + _ROUNDING
+        return abs(self.found - self.expected) <= self.allowed + _ROUNDING
 
     def __str__(self) -> str:
         """``OK``, or by how many points it is off."""
-        return "OK" if self.ok else f"off by {self.difference:+.2f}"
+        return "OK" if self.ok else f"off by {self.found - self.expected:+.2f}"
 
 
 def read_scores(path: Path) -> Scores:
     """The scores of the one run in a JSON file of ``pyserini_xqg.evaluate``."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        (scores,) = content.values()
-        return {
-            measure: {language: float(value) for language, value in values.items()}
-            for measure, values in scores.items()
-        }
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise XqgError(
-            f"{path}: not the scores of one run as pyserini_xqg.evaluate --format json writes them ({error}). "
-            "Remove the file and run the same again."
-        ) from error
+    content = read_json(path)
+    if len(content) != 1:
+        raise XqgError(f"{path}: scores of {len(content)} runs where one was expected. Correct the step {SCORES}.")
+    return next(iter(content.values()))
 
 
 def compare_scores(condition: Condition, scores: Scores) -> Iterator[Verdict]:

@@ -13,12 +13,14 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import read_json
-from pyserini_xqg.core.kinds import inside
+from pyserini_xqg.core.kinds import Kind, inside
 
 RUN, SCORES = "run", "evaluate"
 """The variable that is the run to score, and the step that scores it."""
 AVERAGE = "avg"
+RUNS = Kind("directory of runs", "scores.json", "pyserini-xqg runs", 2, "pyserini_xqg.reproduce --write-runs")
+MEASURED = Path(__file__).resolve().parents[2] / "runs"
+"""The repository's own runs. Their scores are what is expected of a family that has an entry ``measured``."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,10 @@ class Hub:
 
 @dataclass(frozen=True)
 class Step:
-    """A command and its output, as templates; ``requires``: modules it cannot do without, and how to get them."""
+    """A command and its output, as templates."""
 
     command: str
     output: str
-    requires: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,6 @@ class PlannedStep:
     output: Path
     needs: tuple[Path, ...] = ()
     hubs: tuple[Hub, ...] = ()
-    requires: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ class _Plan:
             needs = dict.fromkeys(one for one in used if isinstance(one, Path))
             hubs = dict.fromkeys(one for one in used if isinstance(one, Hub))
             command = " ".join(command.split())
-            self.planned[name] = PlannedStep(name, command, output, tuple(needs), tuple(hubs), step.requires)
+            self.planned[name] = PlannedStep(name, command, output, tuple(needs), tuple(hubs))
         return self.planned[name].output
 
     def fill(self, template: str, where: str, used: list[Path | Hub], **known: str) -> str:
@@ -233,50 +233,58 @@ def load_conditions(paths: Sequence[str | Path] | None = None) -> dict[str, Cond
 
 def read_family(path: Path) -> list[Condition]:
     """The conditions of one YAML file, checked."""
+    family = replace(_read(Family, _read_yaml(path), str(path)), name=path.name.removesuffix(".yaml"))
+    if SCORES not in family.steps:
+        raise XqgError(f"{path}: no step {SCORES!r}. Every condition ends with it.")
+    measured = RUNS.read(MEASURED)["conditions"] if family.measured and RUNS.is_at(MEASURED) else {}
+    return [_complete(condition, family, measured, path) for condition in family.conditions]
+
+
+def _read_yaml(path: Path) -> Any:
+    """What stands in a file, and in the one that it is ``like``."""
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise XqgError(f"{path}: no such file. Check --conditions.") from error
+        raise XqgError(f"{path}: no such file. Check --conditions, or its entry 'like'.") from error
     except UnicodeDecodeError as error:
         raise XqgError(f"{path}: not UTF-8 ({error.reason}). Convert the file to UTF-8.") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise XqgError(f"{path}{line}: malformed YAML ({problem}). Correct the file.") from error
-    family = replace(_read(Family, content, str(path)), name=path.name.removesuffix(".yaml"))
-    if SCORES not in family.steps:
-        raise XqgError(f"{path}: no step {SCORES!r}. Every condition ends with it.")
-    file, measured = measured_path(path), {}
-    if family.measured and file.exists():
-        measured = _read(dict[str, dict[str, dict[str, float]]], read_json(file), str(file))
-    conditions = [_complete(condition, family, measured, path) for condition in family.conditions]
-    if strange := measured.keys() - {condition.short_name for condition in conditions}:
-        raise XqgError(f"{file}: {min(strange)!r} is no condition of {path}. Remove it, or correct it.")
-    return conditions
-
-
-def measured_path(path: Path) -> Path:
-    """The file beside a family's own with the figures that were measured: condition -> measure -> language -> x 100."""
-    return path.with_suffix(".measured.json")
+        raise XqgError(f"{path}: malformed YAML ({' '.join(str(error).split())}). Correct the file.") from error
+    if not isinstance(content, dict) or "like" not in content:
+        return content
+    try:
+        base = _read_yaml(path.with_name(f"{content.pop('like')}.yaml"))
+        known = {entry["name"]: {**entry, "expected": []} for entry in base["conditions"]}
+        chosen = content.get("conditions", [{"name": name} for name in known])
+        conditions = [{**known[entry["name"]], **entry} for entry in chosen]
+        variables = {**base.get("variables", {}), **content.get("variables", {})}
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise XqgError(
+            f"{path}: 'like' needs another family, with conditions of the same names, and variables as a mapping "
+            f"({error!r}). Correct the file."
+        ) from error
+    return {**base, **content, "variables": variables, "conditions": conditions}
 
 
 def _complete(condition: Condition, family: Family, measured: Mapping[str, Any], path: Path) -> Condition:
     """A condition with its family and what was measured of it, checked."""
-    expected, unknown = list(condition.expected), condition.unknown
+    name, expected, unknown = f"{family.name}.{condition.name}", list(condition.expected), condition.unknown
     if family.measured:
         unknown = unknown or "they were not measured yet"
-        if condition.name in measured:
-            expected.append(Expected(**vars(family.measured), scores=measured[condition.name]))
+        if name in measured:
+            scores = {
+                measure: {language: value * 100 for language, value in values.items()}
+                for measure, values in measured[name]["scores"].items()
+            }
+            expected.append(Expected(**vars(family.measured), scores=scores))
     where = f"{path}, condition {condition.name}"
     if not expected and not unknown:
         raise XqgError(f"{where}: no expected scores. Give them with their source, or say under 'unknown' why not.")
     for about in [*expected, *filter(None, [family.measured])]:
         if about.tolerance.keys() != {AVERAGE, "languages"}:
             raise XqgError(f"{where}, tolerance: {AVERAGE} and languages were expected, in points.")
-    name = f"{family.name}.{condition.name}"
     condition = replace(condition, name=name, family=family, expected=tuple(expected), unknown=unknown)
     condition.plan("")
     condition.run("")

