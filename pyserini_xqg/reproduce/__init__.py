@@ -2,9 +2,8 @@
 
 A file is a family of conditions that share steps. What may stand in it::
 
-    like: another family                       in the same folder; what this file does not say is taken from it: entries,
-                                               variables, and of its conditions (all, or those named here again) all but
-                                               what is expected   (may be absent)
+    like: another family                      in the same folder, of which entries and variables are taken that are not
+                                              here, and conditions: all, or those of the names here   (may be absent)
     title: one line
     about: a few lines, printed by the listing
     data: ir_datasets id that has to be at hand, or to be had          (may be absent)
@@ -21,10 +20,7 @@ A file is a family of conditions that share steps. What may stand in it::
     measured: {source: …, tolerance: …}       (may be absent) the scores in the repository's runs/ are expected as well
     conditions:
       - name: plain
-        like: another family                       in the same folder; what this file does not say is taken from it: entries,
-                                               variables, and of its conditions (all, or those named here again) all but
-                                               what is expected   (may be absent)
-    title: one line
+        title: one line
         variables: {options: --alpha 0}       go before the family's
         expected:                             may be empty; "unknown" then says why
           - source: where the figures come from

@@ -91,25 +91,23 @@ def committed_scores(output: str | Path) -> dict[str, Scores]:
 
 def score_committed(output: str | Path, name: str, measures: Sequence[str]) -> Scores:
     """The scores of a condition's run, computed again from the files in ``output`` alone."""
-    with _scorer(output, name, measures) as scorer:
-        return scorer.means(_values(scorer, output, name))
+    with _scorer(run_path(output, name).parent, measures) as scorer:
+        return scorer.means(_values(scorer, run_path(output, name)))
 
 
-def _scorer(output: str | Path, name: str, measures: Sequence[str]) -> Scorer:
+def _scorer(directory: Path, measures: Sequence[str]) -> Scorer:
     from pyserini_xqg.evaluate.collection import read_collection
     from pyserini_xqg.evaluate.scoring import Scorer
     from pyserini_xqg.text.topics import read_topic_languages
 
-    path = run_path(output, name)
-    collection = read_collection(str(path.with_name(QRELS)))
-    collection.set_languages(read_topic_languages(str(path.with_name(LANGUAGES))))
+    collection = read_collection(str(directory / QRELS))
+    collection.set_languages(read_topic_languages(str(directory / LANGUAGES)))
     return Scorer(collection, measures)
 
 
-def _values(scorer: Scorer, output: str | Path, name: str) -> Values:
+def _values(scorer: Scorer, path: Path) -> Values:
     from pyserini_xqg.text.runs import read_run
 
-    path = run_path(output, name)
     return scorer.score(read_run(path), str(path))
 
 
@@ -162,10 +160,7 @@ def _render_family(output: str | Path, entries: Mapping[Condition, Any]) -> str:
     ]
     lines = [f"## {family.title}", "", family.about, "", "```sh", *commands, "```", ""]
     lines.append(render(results.tables()[: len(measures)], "markdown", results.notes()[:3]))
-    for made in dict.fromkeys(entry["made_with"] for entry in entries.values()):
-        names = [condition.short_name for condition, entry in entries.items() if entry["made_with"] == made]
-        which = "" if len(names) == len(entries) else f" ({', '.join(names)})"
-        lines += [f"Made with {made}{which}.", ""]
+    lines += [f"Made with {made}.\n" for made in dict.fromkeys(entry["made_with"] for entry in entries.values())]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -181,8 +176,8 @@ def _results(output: str | Path, entries: Mapping[Condition, Any], measures: Seq
     if baseline is None or len(labels) == 1:
         return Results(scores)
     tests = TestOptions(correction="holm")
-    with _scorer(output, next(iter(labels)).name, measures) as scorer:
-        values = {label: _values(scorer, output, condition.name) for condition, label in labels.items()}
+    with _scorer(run_path(output, next(iter(labels)).name).parent, measures) as scorer:
+        values = {label: _values(scorer, run_path(output, condition.name)) for condition, label in labels.items()}
         pooled = {label: scorer.over_all(of_run) for label, of_run in values.items()}
         return Results(scores, pooled, tested=compare_runs(values, baseline, scorer.languages, tests), settings=tests)
 

@@ -103,8 +103,11 @@ def run_condition(condition: Condition, steps: Sequence[PlannedStep], place: Wor
     for number, step in enumerate(steps, start=1):
         where = f"{condition.name}, step {number} of {len(steps)}, {step.name}"
         log = family / "logs" / f"{step.output.relative_to(family).as_posix()}.log"
-        done = place.is_done(step)
-        say(f"{where}: done already" if done else f"{where}: running (log: {log})\n\n{show_command(step.command)}\n")
+        if place.is_done(step):
+            say(f"{where}: done already")
+        else:
+            say(f"{where}: running (log: {log})")
+            print(f"\n{show_command(step.command)}\n", flush=True)
         try:
             place.make(condition, step, log)
         except XqgError as error:
@@ -128,7 +131,8 @@ def _run_step(step: PlannedStep, log: Path) -> None:
         ).returncode
     if status:
         with open(log, encoding="utf-8", errors="replace") as lines:
-            say("".join(f"    {line}" for line in deque(lines, _LAST_LINES)).rstrip())
+            for line in deque(lines, _LAST_LINES):
+                say("    " + line.rstrip())
         raise XqgError(
             f"exit status {status} from: {step.command} (its last lines are above, all of them in {log}). "
             "Mend the cause and run the same again: finished steps are skipped."

@@ -10,11 +10,13 @@ from numbers_family import write_family
 
 from pyserini_xqg.core import options
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.reproduce import running
+from pyserini_xqg.reproduce import conditions, running
 from pyserini_xqg.reproduce.conditions import Hub, load_conditions, own_files, read_family
 
 # Table 1's averages of R@2kt as the paper prints them, without and with xQG.
 PAPER = {"mbert": (44.1, 46.2), "xlm-r": (27.5, 29.8), "mbert-zero-shot": (33.0, 36.0)}
+
+SIXES = "{like: numbers, title: Sixes, variables: {number: 6}, conditions: [{name: five, unknown: who knows}]}"
 
 
 @pytest.fixture
@@ -53,19 +55,21 @@ def reads(module, arguments, monkeypatch):
 
 
 def test_own_conditions_are_the_rows_of_the_paper_and_those_that_run_here():
-    conditions = load_conditions()
+    known = load_conditions()
     for model, averages in PAPER.items():
         for suffix, average in zip(("", "-xqg"), averages, strict=True):
-            paper = conditions[f"xor-tydi.{model}{suffix}"].expected[0]
+            paper = known[f"xor-tydi.{model}{suffix}"].expected[0]
             assert paper.source.startswith("the paper")
             assert paper.scores["R@2kt"] == {"avg": average}
-    figure = [conditions[f"xor-tydi.figure2-queries-{number}"] for number in range(6)]
+    figure = [known[f"xor-tydi.figure2-queries-{number}"] for number in range(6)]
     assert [bool(condition.expected) for condition in figure] == [True, False, False, False, False, True]
-    assert figure[0].expected == conditions["xor-tydi.mbert"].expected
-    assert figure[5].expected == conditions["xor-tydi.mbert-xqg"].expected
+    assert figure[0].expected == known["xor-tydi.mbert"].expected
+    assert figure[5].expected == known["xor-tydi.mbert-xqg"].expected
     assert all("significant from 4" in condition.unknown for condition in figure[1:5])
-    for name in ("plain", "paper", "mean-0.8", "routed-0.8", "routed-0.8-normalized"):
-        assert {f"xqg-sample.{name}", f"xquad-loo-minilm.{name}"} <= conditions.keys()
+    names = ["plain", "removal", "paper", "default", "routed", "text", "multi-vector", "bm25", "doc2query"]
+    names += ["plain-bm25", "default-doc2query"]
+    for family in ("xqg-sample", "xquad-loo-minilm"):
+        assert [f"{family}.{name}" for name in names] == [name for name in known if name.startswith(f"{family}.")]
 
 
 def test_published_averages_are_those_of_the_languages():
@@ -87,7 +91,7 @@ def test_own_commands_are_understood_by_the_commands_they_name(tmp_path, monkeyp
         for step in condition.plan(tmp_path):
             words = shlex.split(step.command.partition(" > ")[0])
             module = words[2] if words[:2] == ["python", "-m"] else ""
-            if module.startswith("pyserini_xqg.") and not module.endswith((".datasets", ".sample_encoder")):
+            if module.startswith("pyserini_xqg.") and not module.endswith(".datasets"):
                 assert reads(module, words[3:], monkeypatch), step.command
                 checked.add(module.removeprefix("pyserini_xqg."))
     assert checked >= {"encode", "index", "search", "evaluate", "compare"}
@@ -109,7 +113,7 @@ def test_every_condition_ends_with_the_scores_of_its_own_run(tmp_path):
 def test_own_files_are_packaged():
     setup = (Path(__file__).resolve().parents[2] / "setup.cfg").read_text(encoding="utf-8")
     assert "pyserini_xqg.reproduce = *.yaml" in setup
-    assert {path.name for path in own_files()} == {"xor-tydi.yaml", "xqg-sample.yaml", "xquad-loo-minilm.yaml"}
+    assert {"xor-tydi.yaml", "xqg-sample.yaml", "xquad-loo-minilm.yaml"} <= {path.name for path in own_files()}
 
 
 # --- plans ---
@@ -145,6 +149,33 @@ def test_an_installed_package_goes_before_the_hub(tmp_path, monkeypatch):
     assert hub.value() == str(tmp_path / "of_weights" / "model")
 
 
+def test_a_family_that_is_like_another(tmp_path):
+    write_family(tmp_path / "numbers.yaml")
+    (tmp_path / "sixes.yaml").write_text(
+        "{like: numbers, title: Sixes, variables: {number: 6}, conditions: %s}" % CHOSEN
+    )
+    (condition,) = read_family(tmp_path / "sixes.yaml")
+    assert (condition.name, condition.title, condition.unknown) == ("sixes.five", "Five", "who knows")
+    assert condition.expected == ()  # the other family's are not its own
+    assert [step.command for step in condition.plan("w")][:1] == ["printf 6 > w/sixes/first-6.txt"]
+    for text, message in (("{like: sevens}", "another family"), ("{like: numbers, conditions: 5}", "another family"),
+                          ("{like: eights}", r"eights\.yaml: no such file.*'like'")):  # fmt: skip
+        (tmp_path / "sevens.yaml").write_text(text)
+        with pytest.raises(XqgError, match=message):
+            read_family(tmp_path / "sevens.yaml")
+
+
+def test_measured_scores_are_those_of_the_repository(tmp_path, monkeypatch):
+    text = "measured: {source: here, tolerance: {avg: 0, languages: 1}}\n"
+    path = write_family(tmp_path / "numbers.yaml", more=text)
+    monkeypatch.setattr(conditions, "MEASURED", tmp_path / "runs")
+    assert [len(condition.expected) for condition in read_family(path)] == [1, 0]
+    scores = {"numbers.seven": {"scores": {"R@10": {"avg": 0.7}}}}
+    conditions.RUNS.write(tmp_path / "runs", conditions.RUNS.new({"conditions": scores}))
+    (measured,) = read_family(path)[1].expected
+    assert (measured.source, measured.allowed("fi"), measured.scores) == ("here", 1, {"R@10": {"avg": 70}})
+
+
 # --- faults ---
 
 EXPECTED = "\n- {name: a, title: A, expected: [{source: s, tolerance: {avg: 1%s}, scores: {R: {avg: %s}}}]}"
@@ -153,7 +184,7 @@ EXPECTED = "\n- {name: a, title: A, expected: [{source: s, tolerance: {avg: 1%s}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"title": "'open"}, r"line \d+: malformed YAML"),
+        ({"title": "'open"}, r"malformed YAML .*line \d+"),
         ({"more": "colour: red"}, r"unknown entry 'colour'. Known ones are about, conditions"),
         ({"variables": "[1]"}, r"variables: a list where a mapping"),
         ({"variables": "{number: [5], run: '${copy}'}"}, r"variables.number: a list where a text"),
@@ -220,15 +251,9 @@ def test_the_hub_out_of_reach(tmp_path, monkeypatch):
     running.check_hub(Hub("a/b"), "c")
 
 
-def test_a_missing_package(tmp_path):
-    requires = "printf 5 > ${output}\n    requires: {no_such_module_here: Run pip install it.}"
-    condition = read_family(write_family(tmp_path / "numbers.yaml", first=requires))[0]
-    with pytest.raises(XqgError, match=r"numbers\.five, step first: needs the package no_such_module_here\. Run pip"):
-        running.check_needs(condition, condition.plan(tmp_path))
-    running.check_needs(condition, condition.plan(tmp_path)[1:])  # what is done needs nothing
-
-
 def test_missing_data(tmp_path, monkeypatch):
     monkeypatch.setenv("PYSERINI_XQG_DATA", str(tmp_path / "absent"))
-    with pytest.raises(XqgError, match=r"a: \$PYSERINI_XQG_DATA is .* no directory"):
-        running.check_data("xquad-loo/all", "a")
+    five = read_family(write_family(tmp_path / "numbers.yaml", more="data: xquad-loo/all\n"))[0]
+    with pytest.raises(XqgError, match=r"numbers\.five: \$PYSERINI_XQG_DATA is .* no directory"):
+        running.check_needs(five, five.plan(tmp_path))
+    running.check_needs(five, [])  # what is done needs nothing
