@@ -85,12 +85,6 @@ class PageOptions:
         several=True,
     )
     top: int = option(5, "passages shown of each run", metavar="N", check=at_least(1))
-    max_size: float = option(
-        5.0,
-        "largest size of the page: if need be, passages that are not gold are cut, then left out",
-        metavar="MB",
-        check=lambda size: None if size > 0 else "a size above 0",
-    )
     collection: CollectionOptions = group(CollectionOptions)
     scoring: ScoringOptions = group(ScoringOptions)
     tests: TestOptions = group(TestOptions, without=("significance_level", "seed", "permutations"))

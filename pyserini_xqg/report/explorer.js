@@ -201,7 +201,7 @@
         isGold ? " " : null, isGold ? element("span", { class: "tag" }, "gold") : null),
       text === null ? element("div", { class: "text soft" }, "(no texts: the page was made without passages)")
         : isGold ? null : element("div", { class: "text", dir: "auto" },
-          ...marked(text, data.answers[question]), cut.has(place) ? " \u2026" : null));
+          ...marked(text, data.answers[question])));
   }
 
   // The gold passage's own vector, the index's and its generated queries, each with its inner product.
@@ -275,9 +275,7 @@
 
   function option(select, value, text) { select.append(element("option", { value }, text)); }
 
-  let cut;
   function begin() {
-    cut = new Set(data.cut);
     data.hasQueries = data.queries.some((some) => some.some((texts) => texts.length));
     searched = data.ids.map((id, question) => fold([id, data.texts[question], ...data.answers[question],
       ...data.gold[question].flatMap((one) => [data.docids[one[0]], data.titles[one[0]]])].join("\n")));

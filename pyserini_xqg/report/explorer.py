@@ -13,15 +13,10 @@ from typing import Any
 from pyserini_xqg.core.languages import NAMES
 from pyserini_xqg.evaluate.means import sort_languages
 from pyserini_xqg.report.products import Products
-from pyserini_xqg.report.rankings import Ranked, shown_passage
-from pyserini_xqg.text.passages import Passage
+from pyserini_xqg.report.rankings import Ranked
 
 DIGITS = 4
 """Significant digits of the largest inner product; the others have as many decimals."""
-# What is left out first, where a page would be too large: (passages of each run, characters of their texts).
-LADDER: tuple[tuple[int, int | None], ...] = (
-    (1000, None), (1000, 500), (1000, 250), (3, 250), (3, 120), (3, 0), (1, 0), (0, 0),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,24 +40,22 @@ class Explorer:
     used: Mapping[str, tuple[Sequence[str], int | None]] = field(default_factory=dict)
 
 
-def explorer_data(explorer: Explorer, depth: int, excerpt: int | None) -> dict[str, Any]:
+def explorer_data(explorer: Explorer) -> dict[str, Any]:
     """JSON values of the explorer, in columns.
 
     Questions come by language, so that texts of one script, which compress each other, stand together; passages in the
-    order in which they are first needed, each once. ``depth`` passages of each run are shown, ``excerpt`` characters of
-    each; gold passages are always whole.
+    order in which they are first needed, each once.
     """
     codes = sort_languages(explorer.languages[query_id] for query_id in explorer.texts)
     order = sorted(explorer.texts, key=lambda query_id: (codes.index(explorer.languages[query_id]), query_id))
     gold = dict.fromkeys(one.docid for query_id in order for one in explorer.ranked[query_id].gold)
     numbers = {docid: number for number, docid in enumerate(gold)}
-    tops = []
-    for query_id in order:
-        both = [[numbers.setdefault(docid, len(numbers)) for docid in top[:depth]] for top in
-                explorer.ranked[query_id].top]  # fmt: skip
-        tops.append(both)
-    passages = [_passage(explorer, docid, None if docid in gold else excerpt) for docid in numbers]
-    generated = [passage.queries if passage else {} for passage, _ in passages[: len(gold)]]
+    tops = [
+        [[numbers.setdefault(docid, len(numbers)) for docid in top] for top in explorer.ranked[query_id].top]
+        for query_id in order
+    ]
+    passages = [explorer.passages.get(docid) if explorer.passages is not None else None for docid in numbers]
+    generated = [passage.queries if passage else {} for passage in passages[: len(gold)]]
     query_languages = sort_languages({language for queries in generated for language in queries})
     scale = _scale(explorer.products)
     measures = list(explorer.values)
@@ -94,9 +87,8 @@ def explorer_data(explorer: Explorer, depth: int, excerpt: int | None) -> dict[s
         "scale": scale,
         "used": [_used(explorer.used.get(code), query_languages) for code in codes],
         "docids": list(numbers),
-        "titles": [passage.title if passage else "" for passage, _ in passages],
-        "passageTexts": [passage.text if passage else None for passage, _ in passages],
-        "cut": [number for number, (_, cut) in enumerate(passages) if cut],
+        "titles": [passage.title if passage else "" for passage in passages],
+        "passageTexts": [passage.text if passage else None for passage in passages],
         "goldPassages": len(gold),
         "queries": [[queries.get(language, []) for queries in generated] for language in query_languages],
     }  # fmt: skip
@@ -115,34 +107,6 @@ def pack(data: Mapping[str, Any]) -> str:
 def unpack(packed: str) -> Any:
     """What :func:`pack` packed."""
     return json.loads(gzip.decompress(base64.b64decode(packed)))
-
-
-def pack_within(explorer: Explorer, depth: int, most_bytes: int) -> tuple[str, int, int | None]:
-    """Pack the explorer into ``most_bytes``, leaving out as little as that takes.
-
-    Returns the packed data, passages shown of each run, and characters shown of their texts (None: all). Gold
-    passages, questions and generated queries are never cut, so the result may still be larger.
-    """
-    packed, tried = "", None
-    for most, excerpt in LADDER:
-        shown_depth = min(depth, most)
-        if (shown_depth, excerpt) == tried:
-            continue
-        tried = shown_depth, excerpt
-        packed = pack(explorer_data(explorer, shown_depth, excerpt))
-        if len(packed) <= most_bytes:
-            break
-    return packed, *tried
-
-
-def _passage(explorer: Explorer, docid: str, excerpt: int | None) -> tuple[Passage | None, bool]:
-    """A passage, its text cut if need be, and whether it was."""
-    if explorer.passages is None:
-        return None, False
-    passage = shown_passage(explorer.passages, docid, "", "shown for")
-    if excerpt is None or len(passage.text) <= excerpt:
-        return passage, False
-    return Passage(docid, passage.title, passage.text[:excerpt].rsplit(" ", 1)[0]), True
 
 
 def _rounded(value: float | None) -> float | int | None:

@@ -13,7 +13,7 @@ from pyserini_xqg.evaluate.answer_tokens import PUNKT_CURE, rank
 from pyserini_xqg.evaluate.collection import Collection
 from pyserini_xqg.evaluate.means import ALL_TOPICS, AVERAGE
 from pyserini_xqg.evaluate.scoring import Scorer, Values, check_topics
-from pyserini_xqg.report.explorer import Explorer, pack_within
+from pyserini_xqg.report.explorer import Explorer, explorer_data, pack
 from pyserini_xqg.report.products import find_products
 from pyserini_xqg.report.rankings import Ranked, Run, judged_gold, rank_question, shown_passage
 from pyserini_xqg.report.results import (
@@ -32,9 +32,6 @@ from pyserini_xqg.text.topics import question_texts
 
 if TYPE_CHECKING:
     from pyserini_xqg.report.__main__ import PageOptions
-
-_NOTE_BYTES = 400
-"""Room for the note that says what was left out."""
 
 
 def make_report(options: PageOptions) -> str:
@@ -140,7 +137,6 @@ def _gold_note(judged: Mapping[str, Any] | None, passages: Any) -> str:
 
 
 def _page(options: PageOptions, explorer: Explorer, results: Sequence[MeasureResult], notes: list[str]) -> str:
-    """The page, with as much of the passages that are not gold as ``--max-size`` lets in."""
     files = (Path(path).name for path in (options.collection.qrels, options.collection.answers) if path)
     star = f"* computed without NLTK's punkt_tab data: not quite the official scorer's. Cure: {PUNKT_CURE}"
     page = {
@@ -153,30 +149,12 @@ def _page(options: PageOptions, explorer: Explorer, results: Sequence[MeasureRes
         "means": [_means_figure(result, explorer.runs) for result in results],
         "gains": [figure for result in results for figure in _gain_figures(result)],
     }
-    size = len(_render(page, notes, "").encode("utf-8")) + _NOTE_BYTES
-    most = int(options.max_size * 1e6) - size
-    packed, depth, excerpt = pack_within(explorer, options.top, most)
-    left_out = [f"{depth} passages shown of each run"] if depth < options.top else []
-    if excerpt is not None:
-        what = f"cut to {excerpt} characters" if excerpt else "left out"
-        left_out.append(f"texts of passages that are not gold {what}")
-    if left_out:
-        note = f"to keep the page under {options.max_size:g} MB (--max-size): {', '.join(left_out)}"
-        notes = [*notes, f"{note[0].upper()}{note[1:]}."]
-        say(f"{options.output}: {note}")
-    if len(packed) > most:
-        say(
-            f"warning: {options.output}: larger than --max-size {options.max_size:g} MB, of questions, gold passages "
-            "and their generated queries alone. Raise --max-size, or make one page a language."
-        )
-    return _render(page, notes, packed)
-
-
-def _render(page: Mapping[str, Any], explorer_notes: Sequence[str], packed: str) -> str:
     style, script = asset("report/explorer.css"), asset("report/explorer.js")
     title = f"{page['runs'][0]} against {page['runs'][1]}: {page['collection']}"
-    more = {"explorer_notes": explorer_notes, "packed": packed}
-    return render_page("report/page.html", title, style=style, script=script, **page, **more)
+    packed = pack(explorer_data(explorer))
+    return render_page(
+        "report/page.html", title, style=style, script=script, explorer_notes=notes, packed=packed, **page
+    )
 
 
 def _means_figure(result: MeasureResult, runs: tuple[str, str]) -> tuple[str, str, str]:

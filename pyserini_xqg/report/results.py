@@ -189,32 +189,19 @@ def is_graded(differences: Sequence[float]) -> bool:
 
 def plot_gains(differences: Sequence[float], title: str) -> str:
     """Histogram of the gains that are not 0, from -1 to 1."""
-    counts = gain_bins(differences)
 
     def draw(axes: Any) -> None:
-        starts = [-100 + 200 * place // BINS for place in range(BINS)]
-        colors = [RUN_COLORS[start >= 0] for start in starts]
-        bars = axes.bar(starts, counts, 0.9 * 200 / BINS, align="edge", color=colors)
-        for bar, start, count in zip(bars, starts, counts, strict=True):
-            tooltip(bar, f"{start} to {start + 200 // BINS}: {count:,}")
+        losses = [100 * gain for gain in differences if gain < 0]
+        gains = [100 * gain for gain in differences if gain > 0]
+        counts, edges, bars = axes.hist(
+            [losses, gains], BINS, range=(-100, 100), color=RUN_COLORS, stacked=True, rwidth=0.9
+        )
+        for number, start in enumerate(edges[:-1]):
+            for of_run in bars:
+                tooltip(of_run[number], f"{start:g} to {edges[number + 1]:g}: {counts[-1][number]:,.0f}")
         axes.axvline(0, color=PAGE_COLORS["line"], linewidth=1)
         axes.set_xlim(-100, 100)
         axes.locator_params(axis="y", nbins=4, integer=True)
         axes.grid(axis="y")
 
     return inline_svg(draw, title)
-
-
-def gain_bins(differences: Sequence[float]) -> list[int]:
-    """How many gains are in [-1, -0.9), … [-0.1, 0), (0, 0.1], … (0.9, 1]; those beyond count at the ends, 0 nowhere.
-
-    >>> gain_bins([-1.0, -0.05, 0.0, 0.1, 0.11])
-    [1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
-    """
-    counts = [0] * BINS
-    for gain in differences:
-        tenths = round(gain * 10, 6)
-        if tenths:
-            place = math.ceil(tenths) - 1 if tenths > 0 else math.floor(tenths)
-            counts[min(max(place + BINS // 2, 0), BINS - 1)] += 1
-    return counts

@@ -15,7 +15,6 @@ from pyserini_xqg.reproduce.conditions import Hub, load_conditions, own_files, r
 
 # Table 1's averages of R@2kt as the paper prints them, without and with xQG.
 PAPER = {"mbert": (44.1, 46.2), "xlm-r": (27.5, 29.8), "mbert-zero-shot": (33.0, 36.0)}
-
 SIXES = "{like: numbers, title: Sixes, variables: {number: 6}, conditions: [{name: five, unknown: who knows}]}"
 
 
@@ -151,9 +150,7 @@ def test_an_installed_package_goes_before_the_hub(tmp_path, monkeypatch):
 
 def test_a_family_that_is_like_another(tmp_path):
     write_family(tmp_path / "numbers.yaml")
-    (tmp_path / "sixes.yaml").write_text(
-        "{like: numbers, title: Sixes, variables: {number: 6}, conditions: %s}" % CHOSEN
-    )
+    (tmp_path / "sixes.yaml").write_text(SIXES)
     (condition,) = read_family(tmp_path / "sixes.yaml")
     assert (condition.name, condition.title, condition.unknown) == ("sixes.five", "Five", "who knows")
     assert condition.expected == ()  # the other family's are not its own
