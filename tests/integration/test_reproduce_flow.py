@@ -74,7 +74,7 @@ def test_xquad_loo(tmp_path, xquad):
 def test_printed_commands_can_be_pasted(tmp_path):
     """The script of --dry-run, in a shell, gives the scores that are kept."""
     printed = run_module(
-        "pyserini_xqg.reproduce", "--condition", "xqg-sample.routed-0.8", "--directory", "out put", "--dry-run"
+        "pyserini_xqg.reproduce", "--condition", "xqg-sample.routed", "--directory", "out put", "--dry-run"
     )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
@@ -85,6 +85,6 @@ def test_printed_commands_can_be_pasted(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    scores = read_scores(tmp_path / "out put/xqg-sample/scores/routed-0.8.json")
-    kept = committed.committed_scores(RUNS)["xqg-sample.routed-0.8"]
+    scores = read_scores(tmp_path / "out put/xqg-sample/scores/routed.json")
+    kept = committed.committed_scores(RUNS)["xqg-sample.routed"]
     assert scores["RR@10"]["avg"] == pytest.approx(kept["RR@10"]["avg"], abs=0.005)

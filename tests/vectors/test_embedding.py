@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import MAX_POSITIONS, command_environment, corpus_records, directory_bytes, reference_vectors, run_command
+from helpers import MAX_POSITIONS, corpus_records, reference_vectors, run_command
 from transformers import AutoTokenizer, BertConfig, BertModel, T5Config, T5Model
 
 from pyserini_xqg.core.errors import XqgError
@@ -249,40 +247,3 @@ def test_name_of_no_model_through_the_command(tmp_path, tiny_corpus, name):
     assert result.stderr.splitlines()[-1].startswith(f"error: {name}: ")
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "store").exists()
-
-
-# The demo's encoder
-
-
-def test_demo_encoder_is_the_same_in_every_process(tmp_path):
-    def build(name, hash_seed):
-        code = "import sys; from pyserini_xqg.reproduce import sample_encoder as s; s.build_encoder(sys.argv[1])"
-        subprocess.run(
-            [sys.executable, "-c", code, tmp_path / name],
-            check=True,
-            capture_output=True,
-            env=command_environment(PYTHONHASHSEED=hash_seed, IR_DATASETS_HOME=str(tmp_path / "home")),
-        )
-        return directory_bytes(tmp_path / name)
-
-    first, second = build("first", "1"), build("second", "2")
-    assert set(first) == set(second) >= {"config.json", "model.safetensors", "tokenizer.json"}
-    assert {name for name in first if first[name] != second[name]} == set()
-
-
-def test_demo_encoder_is_a_bag_of_word_pieces(tmp_path, monkeypatch):
-    from pyserini_xqg.reproduce.sample_encoder import build_encoder
-
-    monkeypatch.setenv("IR_DATASETS_HOME", str(tmp_path / "home"))
-    texts = ["joki virtaa", "silta on vanha", "kala ui joki joki", *(f"sana{number} xyz" for number in range(60))]
-    directory = build_encoder(tmp_path / "bag", texts)
-    embedder = Embedder(EncoderConfig(directory, pooling="mean", l2_norm=True), "cpu")
-    one, reordered, other = embedder.embed_queries(["silta kala joki", "joki silta kala", "virtaa ui vanha"])
-    np.testing.assert_allclose(one, reordered, atol=1e-5)
-    assert float(one @ other) < 0.9
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    table = BertModel.from_pretrained(directory).embeddings.word_embeddings.weight.detach().numpy()
-    frequent = tokenizer.convert_tokens_to_ids("xyz")
-    assert frequent != tokenizer.unk_token_id
-    assert not table[frequent].any()
-    assert table[tokenizer.convert_tokens_to_ids("silta")].any()
