@@ -12,6 +12,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyserini_xqg import default_encoder
 from pyserini_xqg.core.cli import run
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.files import write_text
@@ -96,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     if is_active():
         print("        stock `python -m pyserini…` knows the encoder class xqg: --encoder xqg:<index directory>")
     _report_java()
+    print(f"encoder: {default_encoder.NAME} is in {default_encoder.directory()}")
     if not is_active():
         raise SystemExit(1)
 

@@ -1,7 +1,7 @@
 """The encoder that comes with the package, ``xqg-small``: see README.md beside it for what it is and is not good for.
 
 ``--encoder xqg-small`` names it in every command of this package, and in stock Pyserini's where the environment is
-activated (``pyserini.encode … encoder … --dimension 384``). ``python -m pyserini_xqg.default_encoder`` prints its
+activated (``pyserini.encode … encoder … --dimension 384``). ``python -m pyserini_xqg.activate --status`` prints its
 directory, for other programs that take a Hugging Face or sentence-transformers encoder.
 """
 

@@ -302,7 +302,7 @@ class QueriesWriter(ChunkJob):
         grown, resumed = self.directory / QUERIES_NAME, self.finished
         with self.disk_named():
             if not resumed:
-                self._check_lengths()
+                self.check_committed()
                 sha256 = sha256_file(grown)
                 size = self._committed_bytes(QUERIES_NAME)
                 super().finish(self.rows, sidecar=new_sidecar(self.manifest, self.counts, size, sha256))

@@ -83,11 +83,10 @@ class ProductOptions:
         fields = self.source.fields or (store.manifest["fields"] if store else None)
         if not fields and index and read_manifest(index) is not None:
             fields = read_encoder_manifest(index).get("fields")
-        if self.encoder.encoder:
-            return self.encoder.load(self.device), fields or FIELDS
-        config = store.encoder if store else manifest_encoder(index)
         from pyserini_xqg.vectors.embedding import load_embedder
 
+        given = self.encoder.config() if self.encoder.encoder else None
+        config = given or (store.encoder if store else manifest_encoder(index))
         return load_embedder(config, self.device), fields or FIELDS
 
 

@@ -37,7 +37,7 @@ def load_encoder(config: EncoderConfig, option: str = "--encoder") -> tuple[Any,
     how = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
         about = AutoConfig.from_pretrained(place, **how)
-        _check_architecture(config, about)
+        _check_architecture(config, about, option)
         # Of T5 and its kin, which have a decoder too, only the encoder.
         two = about.is_encoder_decoder or hasattr(about, "num_decoder_layers")
         kind = AutoModelForTextEncoding if two else AutoModel
@@ -75,7 +75,7 @@ def loading_error(model: str, error: Exception, what: str, cure: str) -> str:
     return f"{model}: cannot be loaded as a Hugging Face {what} ({reason}). {cure}"
 
 
-def _check_architecture(config: EncoderConfig, about: Any) -> None:
+def _check_architecture(config: EncoderConfig, about: Any, option: str) -> None:
     """Refuse what is no encoder unless its files, or the user, say how its vectors are made."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -86,7 +86,7 @@ def _check_architecture(config: EncoderConfig, about: Any) -> None:
     kind, told = about.model_type, "pooling" in dict(config.sources)
     if about.is_encoder_decoder and not (told and kind in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES):
         raise XqgError(
-            f"{config.model}: an encoder-decoder ({kind}), not an encoder. Pass --encoder a directory with "
+            f"{config.model}: an encoder-decoder ({kind}), not an encoder. Pass {option} a directory with "
             "config.json, weights and tokenizer of one; for the encoder of a T5, pass --pooling too."
         )
     causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES

@@ -93,11 +93,7 @@ def results(workplace) -> dict[Path, list[pages.Result]]:
     return results
 
 
-# README.md shows commands of 0.1 until it is rewritten; then this goes.
-_WRITTEN = [pytest.param(page, marks=pytest.mark.xfail) if page.parent == ROOT else page for page in PAGES]
-
-
-@pytest.mark.parametrize("page", _WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_page_runs(page, results):
     for result in sorted(results[page], key=lambda result: -result.seconds)[:5]:
         print(f"{result.seconds:5.1f} s  {result.step.text.splitlines()[0][:120]}")

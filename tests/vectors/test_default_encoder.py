@@ -1,12 +1,11 @@
 """The encoder that comes with the package: its settings, its size, and that it finds passages in other languages."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import run_command
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
@@ -46,9 +45,9 @@ def test_a_directory_of_that_name_goes_first(tiny_encoder, tmp_path, monkeypatch
 
 
 def test_its_directory_is_printed_for_other_programs():
-    command = [sys.executable, "-m", "pyserini_xqg.default_encoder"]
-    place = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert place == default_encoder.directory()
+    result = run_command("activate", "--status")
+    place = default_encoder.directory()
+    assert f"encoder: xqg-small is in {place}" in result.stdout.splitlines()
     assert sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file()) < (MEGABYTES + 1) * 2**20
     assert (Path(place) / "model.safetensors").stat().st_size <= MEGABYTES * 2**20
     card = (Path(place) / "README.md").read_text(encoding="utf-8")
