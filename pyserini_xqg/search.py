@@ -25,11 +25,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pyserini_xqg.core.cli import run, say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import write_file
+from pyserini_xqg.core.files import write_file, write_text
 from pyserini_xqg.core.options import at_least, build_parser, option, read_options
 from pyserini_xqg.core.output import check_file
 from pyserini_xqg.datasets.ids import dataset_of
@@ -160,7 +160,7 @@ def _topics_argument(options: SearchOptions) -> Iterator[str]:
 def _json_topics(topics: Mapping[Any, Any]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pyserini-xqg-") as directory:
         path = Path(directory) / "topics.json"
-        path.write_text(json.dumps({str(topic): value for topic, value in topics.items()}), encoding="utf-8")
+        write_text(path, json.dumps({str(topic): value for topic, value in topics.items()}))
         yield str(path)
 
 
@@ -194,7 +194,7 @@ def _mapping(wanted: bool) -> Iterator[None]:
             del os.environ[MMAP_VARIABLE]
 
 
-def _search_routed(options: SearchOptions, rest: list[str], manifest: dict[str, Any], output: Path) -> None:
+def _search_routed(options: SearchOptions, rest: list[str], manifest: dict[str, Any], output: IO[str]) -> None:
     """One run of Pyserini's command a language, then one file with the topics in Pyserini's order."""
     from pyserini_xqg.vectors import encoders  # noqa: F401 (chooses the Java before Pyserini starts it)
 
@@ -229,9 +229,8 @@ def _search_routed(options: SearchOptions, rest: list[str], manifest: dict[str, 
             f"--route: run lines that begin with {min(unknown)!r}, which is no topic. Leave --output-format kilt out, "
             "and blanks out of the topics' ids."
         )
-    with open(output, "w", encoding="utf-8") as out:
-        for topic in iterator.order:
-            out.writelines(lines.get(str(topic), ()))
+    for topic in iterator.order:
+        output.writelines(lines.get(str(topic), ()))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -252,7 +251,7 @@ def main(argv: list[str] | None = None) -> None:
     with write_file(options.output) as out, _mapping(options.mmap):
         partial = Path(out.name)
         if options.route:
-            _search_routed(options, rest, manifest, partial)
+            _search_routed(options, rest, manifest, out)
         else:
             with _topics_argument(options) as topics, _one_index(options.index) as together:
                 _search(options, rest, together, topics, partial, encoder_of=index)

@@ -1,5 +1,4 @@
-"""The rules of the house, read from the package's own source: see test_house.py. ``python tests/house.py`` counts,
-``python tests/house.py --expect`` also writes down what breaks a rule today.
+"""The rules of the house, read from the package's own source: see test_house.py. ``python tests/house.py`` counts.
 
 A module's imports are those anywhere in it, also within functions, but not those for type checkers alone.
 """
@@ -7,7 +6,6 @@ A module's imports are those anywhere in it, also within functions, but not thos
 from __future__ import annotations
 
 import ast
-import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +13,6 @@ from pathlib import Path
 
 PACKAGE = "pyserini_xqg"
 ROOT = Path(__file__).resolve().parents[1]
-# What still breaks a rule, one "rule: what" a line; the file goes when it is empty.
-EXPECTED = Path(__file__).with_name("house_expected.txt")
 MOST_LINES = 400
 
 # What each room may import of the package, beside itself. Rooms that are not named are commands.
@@ -326,9 +322,6 @@ def _writes(call: ast.Call) -> str:
 
 def main() -> None:
     house = House()
-    if sys.argv[1:] == ["--expect"]:
-        lines = (f"{rule}: {what}\n" for rule, found in house.broken().items() for what in found)
-        EXPECTED.write_text("".join(lines), encoding="utf-8")
     for name, count in house.counts().items():
         print(f"{count:7,}  {name}")
     print("\nsingle importers:", *house.single_importers())

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import fsync_directory
+from pyserini_xqg.core.files import fsync_path
 from pyserini_xqg.core.job import Job
 from pyserini_xqg.core.kinds import BY_CHUNK, Kind
 
@@ -123,7 +123,7 @@ class ChunkJob(Job):
             path = self.directory / name
             path.touch()
             self._files[name] = self._stack.enter_context(open(path, "r+b", buffering=0))  # noqa: SIM115 (closed by the stack)
-        fsync_directory(self.directory)
+        fsync_path(self.directory)
         for name, header in self._headers.items():
             self._files[name].truncate(self._committed_bytes(name))
             self.write_at(name, 0, header)

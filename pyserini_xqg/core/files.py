@@ -180,8 +180,8 @@ def read_ahead(items: Iterable[Any], number: int = 2) -> Iterator[Any]:
             yield item
 
 
-def fsync_directory(path: str | Path) -> None:
-    """Make renames and new names in a directory durable."""
+def fsync_path(path: str | Path) -> None:
+    """Make a file's bytes, or renames and new names in a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -239,7 +239,7 @@ def write_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         if target.exists():
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(partial, target)
-        fsync_directory(target.parent)
+        fsync_path(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 

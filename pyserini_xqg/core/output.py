@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import fsync_directory, named_errors, partial_path, remove_leftovers, resolved
+from pyserini_xqg.core.files import fsync_path, named_errors, partial_path, remove_leftovers, resolved
 from pyserini_xqg.core.kinds import Kind
 
 _EXISTS = "exists. Remove it, choose another {option}, or pass --overwrite."
@@ -119,7 +119,7 @@ def write_directory(
             yield partial
             if not kind.is_at(partial):
                 raise AssertionError(f"{partial}: no {kind.manifest} was written")
-            fsync_directory(partial)
+            fsync_path(partial)
             check_directory(output, kind, overwrite, inputs)
             _replace(path, partial)
         finally:
@@ -148,7 +148,7 @@ def _replace(path: Path, new: Path) -> None:
     except BaseException:
         _restore(path)
         raise
-    fsync_directory(path.parent)
+    fsync_path(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from pyserini_xqg.core.chunks import ChunkJob, ChunkKind, rows_done
 from pyserini_xqg.core.cli import say
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import fsync_directory, named_errors, resolved, sha256_file
+from pyserini_xqg.core.files import fsync_path, named_errors, resolved, sha256_file
 from pyserini_xqg.core.job import CONTINUES, check_job
 from pyserini_xqg.core.kinds import Kind, differing
 from pyserini_xqg.core.output import check_apart, check_directory, check_file
@@ -316,7 +316,7 @@ class QueriesWriter(ChunkJob):
             if published == grown:
                 write_sidecar(self.target, sidecar)
                 os.replace(grown, self.target)
-                fsync_directory(self.target.parent)
+                fsync_path(self.target.parent)
             self.clear()
             self.directory.rmdir()
         return sidecar

@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 
 from pyserini_xqg.core.errors import XqgError
-from pyserini_xqg.core.files import sha256_file
+from pyserini_xqg.core.files import fsync_path, sha256_file
 from pyserini_xqg.vectors.flat import write_flat_index
 from pyserini_xqg.vectors.manifest import MMAP_VARIABLE, ROUTED, SHARDED, index_parts, read_manifest
 
@@ -153,8 +153,7 @@ def write_index(
         raise XqgError(f"{path}: {index.ntotal:,} vectors came where {count:,} were expected. Encode the store again.")
     with _named(str(path), "Check the disk, and run the command again."):
         faiss.write_index(index, str(path))
-    with open(path, "rb+") as written:
-        os.fsync(written.fileno())
+    fsync_path(path)
     return sha256_file(path)
 
 

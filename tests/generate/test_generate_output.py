@@ -118,7 +118,7 @@ def test_a_line_keeps_what_the_passage_had():
 # Interruptions
 
 
-STEPS = ((module, "write_sidecar"), (module, "fsync_directory"), (os, "replace"), (Path, "unlink"), (Path, "rmdir"))
+STEPS = ((module, "write_sidecar"), (module, "fsync_path"), (os, "replace"), (Path, "unlink"), (Path, "rmdir"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
