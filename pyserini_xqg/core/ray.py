@@ -22,6 +22,7 @@ from typing import Any
 from pyserini_xqg.core.cli import progress, say
 from pyserini_xqg.core.errors import XqgError
 from pyserini_xqg.core.options import changed, values_of
+from pyserini_xqg.core.shards import Shard
 
 RETRIES = 10
 """How often Ray runs a job again that was lost with its worker or machine; faults in the input are never retried."""
@@ -181,7 +182,14 @@ def make_shard(command: ShardedCommand, options: Any, number: int) -> dict[str, 
     report = ProgressLines(f"shard {number} of {values['shard_num']}", command.unit)
     # It is --engine local that takes a shard's number.
     overwrite = values["overwrite"] and not command.begins_anew
-    mine = changed(options, engine="local", ray_address=None, shard_id=number, overwrite=overwrite)
+    mine = changed(
+        options,
+        engine="local",
+        ray_address=None,
+        shard_id=number,
+        part=Shard(number, values["shard_num"]),
+        overwrite=overwrite,
+    )
     command.work(mine, str(command.path(values["output"], number)), LOCK_SECONDS, report)
     return {"worker": f"{socket.gethostname()}:{os.getpid()}", "done": report.done, "seconds": report.seconds}
 

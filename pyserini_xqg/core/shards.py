@@ -66,6 +66,9 @@ class ShardOptions:
         decides=False,
     )
 
+    part: Shard | None = None
+    """The shard that a task on a cluster makes, also where it is the only one."""
+
     def __post_init__(self) -> None:
         if self.engine == "ray" and self.shard_id is not None:
             raise XqgError("--engine ray works on all shards: leave --shard-id out.")
@@ -79,9 +82,9 @@ class ShardOptions:
     @property
     def shard(self) -> Shard | None:
         """The shard to work on; None for the whole corpus, and for all shards on a cluster."""
-        if self.engine == "ray":
-            return None
-        shard = Shard(self.shard_id or 0, self.shard_num)
+        if self.part is not None or self.shard_id is None:
+            return self.part
+        shard = Shard(self.shard_id, self.shard_num)
         return shard if shard.num > 1 else None
 
 

@@ -202,7 +202,9 @@ def open_index(directory: str | Path, mapped: bool | None = None) -> tuple[faiss
     else:
         for name in ("index", "docid"):
             if not (directory / name).is_file():
-                raise XqgError(f"{directory}: no FAISS index there ({name} is missing). Pass a directory of one.")
+                raise XqgError(
+                    f"{directory}: no FAISS index there ({name} is missing). Pass another, or build it again."
+                )
         with _named(str(directory), "Build the index again."):
             mapped = mapping_wanted() if mapped is None else mapped
             index = read_mapped(directory / "index") if mapped else faiss.read_index(str(directory / "index"))

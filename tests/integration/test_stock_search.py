@@ -168,11 +168,11 @@ def _truncate(path, keep):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda index: _truncate(index / "index", 1000), "the index cannot be read .read error in .*index"),
-        (lambda index: _truncate(index / "index", 0), "the index cannot be read .read error in .*index"),
-        (lambda index: (index / "index").unlink(), "the index cannot be read .could not open .*index"),
-        (lambda index: (index / "docid").unlink(), "the index cannot be read .*No such file.*docid"),
-        (lambda index: _truncate(index / "docid", 40), "docid 1[0-9] lines, where xqg.json says 40 of 32"),
+        (lambda index: _truncate(index / "index", 1000), "index: FAISS refuses it .read error in .*index"),
+        (lambda index: _truncate(index / "index", 0), "index: FAISS refuses it .read error in .*index"),
+        (lambda index: (index / "index").unlink(), "no FAISS index there .index is missing"),
+        (lambda index: (index / "docid").unlink(), "no FAISS index there .docid is missing"),
+        (lambda index: _truncate(index / "docid", 40), "docid 1[0-9] lines, 40 of 32 were expected"),
         (lambda index: _truncate(index / "xqg.json", 200), r"xqg\.json: malformed JSON"),
         (
             lambda index: (index / "xqg.json").write_text("{}"),
