@@ -47,7 +47,9 @@ class Checkpoint:
 
         kind = AutoModelForSeq2SeqLM if self.kind == "seq2seq" else AutoModelForCausalLM
         with _named_failure(self.name):
-            model, report = kind.from_pretrained(self.name, dtype=getattr(torch, dtype), output_loading_info=True)
+            model, report = kind.from_pretrained(
+                self.name, dtype=getattr(torch, dtype), output_loading_info=True, trust_remote_code=False
+            )
         if missing := sorted(report["missing_keys"]):
             raise XqgError(
                 f"{self.name}: the checkpoint lacks {len(missing)} weights of its model ({', '.join(missing[:3])}, …); "
@@ -114,7 +116,7 @@ def open_checkpoint(model: str, model_type: str = "auto") -> Checkpoint:
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     with _named_failure(model):
-        config = AutoConfig.from_pretrained(model)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     kind = _kind(config)
     if kind is None:
         raise XqgError(
@@ -125,7 +127,7 @@ def open_checkpoint(model: str, model_type: str = "auto") -> Checkpoint:
     if model_type not in ("auto", kind):
         raise XqgError(f"{model}: a {kind} model ({config.model_type}), not {model_type}. Pass --model-type {kind}.")
     with _named_failure(model):
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         try:
             generation_config = GenerationConfig.from_pretrained(model)
         except OSError:  # older checkpoints keep these settings in config.json
@@ -167,6 +169,11 @@ def _named_failure(model: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # transformers raises many kinds, down to KeyError and safetensors' own
+        if "trust_remote_code" in str(error):
+            raise XqgError(
+                f"{model}: brings code of its own, which is never run for generators. Use a model of transformers' own "
+                "classes."
+            ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise XqgError(f"{model}: cannot be loaded as a generator ({reason}). {_CURE}") from error
     finally:

@@ -1,5 +1,6 @@
 """Checkpoints: told apart by their fingerprints, refused where they cannot generate."""
 
+import json
 import shutil
 
 import pytest
@@ -111,3 +112,14 @@ def test_weights_that_would_be_random(tiny_t5, tmp_path):
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(XqgError, match=r"lacks 1 weights of its model \(decoder\.final_layer_norm\.weight"):
         load(str(tmp_path / "model"))
+
+
+def test_code_that_a_generator_brings_is_never_run(tmp_path):
+    mark, directory = tmp_path / "ran", tmp_path / "model"
+    directory.mkdir()
+    own = {"model_type": "strange", "auto_map": {"AutoConfig": "code.Config", "AutoModelForSeq2SeqLM": "code.Model"}}
+    (directory / "config.json").write_text(json.dumps(own))
+    (directory / "code.py").write_text(f"open({str(mark)!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    with pytest.raises(XqgError, match="brings code of its own, which is never run"):
+        open_checkpoint(str(directory))
+    assert not mark.exists()
