@@ -25,6 +25,7 @@ _DATA = Path(os.environ.get("PYSERINI_XQG_DATA") or Path(__file__).resolve().par
 
 # Minutes each: begun first, so that no process is left with one at the end.
 _SLOW_FILES = (
+    "test_reproduce_flow.py",
     "test_readme.py",
     "test_compare_flow.py",
     "test_retriever_flow.py",
