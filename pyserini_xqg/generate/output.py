@@ -302,7 +302,8 @@ class QueriesWriter(ChunkJob):
         grown, resumed = self.directory / QUERIES_NAME, self.finished
         with self.disk_named():
             if not resumed:
-                self.check_committed()
+                if not grown.exists():
+                    self.check_committed()  # names what is missing; what is there is checked below
                 sha256 = sha256_file(grown)
                 size = self._committed_bytes(QUERIES_NAME)
                 super().finish(self.rows, sidecar=new_sidecar(self.manifest, self.counts, size, sha256))
